@@ -1,0 +1,49 @@
+#ifndef HZ_SERVER_H
+#define HZ_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proxy/base/addr.h"
+
+struct hz_state;
+struct kp_err;
+
+/*
+ * The health thread: its own event loop, listeners and connections. It shares
+ * nothing with the other threads but an atomic pointer to the newest state.
+ */
+struct hz_server;
+
+struct hz_listen {
+	const char *name;	/* "main", "shared": for messages and metrics */
+	struct kp_addr addr;	/* zero address: both families */
+	uint16_t port;
+};
+
+struct hz_options {
+	const struct hz_listen *listen;	/* the fixed listeners: /healthz and /livez */
+	size_t n_listen;
+	bool hard_fail;		/* bindAddressHardFail: a fixed listener that cannot bind is an error */
+	/* Limits of health-and-probes B.2; 0: the default there. */
+	unsigned header_timeout_ms, idle_timeout_ms, write_timeout_ms, max_connections, max_requests;
+};
+
+/* Binds, starts the thread. With hard_fail a failed bind comes back as -errno, otherwise it is retried every 5 s. */
+int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct kp_err *err);
+
+/*
+ * Hand over the newest state (taken). From any one thread; never blocks. Answers
+ * switch at once, listeners of Services are opened and closed by the health thread.
+ */
+void hz_server_publish(struct hz_server *s, struct hz_state *taken);
+
+/* kube-proxy's counters (kubeproxy_proxy_healthz_total{code}, ..._livez_total), for the metrics to come. */
+struct hz_counters {
+	uint64_t healthz_200, healthz_503, livez_200, livez_503;
+};
+struct hz_counters hz_server_counters(const struct hz_server *s);
+
+struct hz_server *hz_server_stop(struct hz_server *s);	/* closes everything, joins the thread; returns NULL */
+
+#endif

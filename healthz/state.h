@@ -1,0 +1,58 @@
+#ifndef HZ_STATE_H
+#define HZ_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/base/addr.h"
+
+/*
+ * What the health thread answers from: frozen values, made by the main thread. Times
+ * are CLOCK_MONOTONIC nanoseconds where they decide (0: unset) and CLOCK_REALTIME
+ * nanoseconds where they are shown.
+ */
+struct hz_family {
+	bool enabled;
+	uint64_t updated_wall_ns;	/* end of the last successful commit or verified no-op; 0: never */
+	uint64_t oldest_pending_ns;	/* when the oldest change that is not in the kernel was queued; 0: none */
+};
+
+/* One Service with a healthCheckNodePort (health-and-probes B.4). */
+struct hz_service {
+	char *ns, *name;
+	uint16_t port;
+	bool has_family[KP_N_FAMILIES];
+	uint32_t local_ready[KP_N_FAMILIES];	/* min(wanted, in the kernel): rules O1 and O2 */
+	int64_t created;		/* the older Service wins a contested port */
+};
+
+/* Counted, so that a new state need not copy it when only times changed. */
+struct hz_services {
+	int refs;			/* atomic */
+	struct hz_service *items;	/* sorted by ns, name */
+	size_t n;
+};
+struct hz_services *hz_services_new(size_t n);	/* zeroed items, one reference */
+struct hz_services *hz_services_ref(struct hz_services *s);
+struct hz_services *hz_services_unref(struct hz_services *s);
+
+struct hz_state {
+	bool started;			/* first full commit acknowledged, or warm start accepted */
+	bool node_eligible;		/* known, not being deleted, no ineligible taint */
+	uint64_t stale_ns;		/* T_stale: 2 x syncPeriod */
+	struct hz_family family[KP_N_FAMILIES];
+	struct hz_services *services;	/* counted reference; may be NULL */
+	/* Where healthCheckNodePorts listen: every address, or these. */
+	bool any_address[KP_N_FAMILIES];
+	struct kp_addr *addresses;	/* both families; owned by the state */
+	size_t n_addresses;
+};
+void hz_state_free(struct hz_state *s);
+
+/* Pure decisions, at a moment of the monotonic clock. */
+bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns);
+bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
+bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */
+
+#endif

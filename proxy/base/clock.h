@@ -1,0 +1,30 @@
+#ifndef KP_BASE_CLOCK_H
+#define KP_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* Monotonic, for intervals. Functions that decide by time take it as a parameter, so tests can turn it. */
+static inline uint64_t kp_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline uint64_t kp_now_ms(void)
+{
+	return kp_now_ns() / 1000000u;
+}
+
+/* Nanoseconds since 1970, for what humans read. */
+static inline uint64_t kp_wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+#endif

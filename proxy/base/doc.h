@@ -1,0 +1,54 @@
+#ifndef KP_BASE_DOC_H
+#define KP_BASE_DOC_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+struct kp_err;
+
+/*
+ * YAML or JSON text as jansson values, so that one decoder serves both. The
+ * documents of a stream come one by one; of a document that is a Kubernetes list
+ * (a mapping with a sequence "items") the items come one by one, so that memory
+ * never holds the whole list. No limit is silent: nesting over 100 levels, a single
+ * item over 16 MiB, invalid UTF-8, duplicate keys are errors that name the line.
+ */
+struct kp_doc_item {
+	json_t *value;		/* borrowed by the callback */
+	const char *text;	/* the item's own bytes; NULL if not available (flow from anchors) */
+	size_t text_len;
+	unsigned line;		/* of its first byte, from 1 */
+	const char *list_kind;	/* "ServiceList" for an item of it, when the kind came first; else NULL */
+	/* Two independent hashes of the text: equal bytes, equal item. */
+	uint64_t hash[2];
+};
+
+/*
+ * want may be NULL; else it is asked before an item is parsed (value is NULL then):
+ * false skips it, that is how unchanged items cost nothing. < 0 from item ends the walk.
+ */
+struct kp_doc_sink {
+	bool (*want)(void *arg, const struct kp_doc_item *item);
+	int (*item)(void *arg, const struct kp_doc_item *item);
+};
+
+/* 0, what item returned, or -EINVAL with err = "line N: ..." (text that does not parse). */
+int kp_doc_walk(const char *text, size_t len, const struct kp_doc_sink *sink, void *arg, struct kp_err *err);
+
+/*
+ * The same from a file, read from its current position. JSON (first byte '{' or '[')
+ * is read as a stream: memory holds one item at a time, however large the file is. YAML
+ * is read whole. Never maps the file: it may be truncated while we read. -errno if read fails.
+ */
+int kp_doc_walk_fd(int fd, const struct kp_doc_sink *sink, void *arg, struct kp_err *err);
+
+/* The one document in the text, whole (configuration files). Caller owns the value. */
+int kp_doc_load(const char *text, size_t len, json_t **ret, struct kp_err *err);
+
+/*
+ * The line of a field, counted from 1 within text, by its path ("spec.ports[1].port",
+ * "metadata.labels[kubernetes.io/service-name]"); 0: not found. Slow; for messages.
+ */
+unsigned kp_doc_line_of(const char *text, size_t len, const char *path);
+
+#endif

@@ -1,0 +1,81 @@
+#ifndef KP_PLAN_DATAPLANE_H
+#define KP_PLAN_DATAPLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/plan/plan.h"
+
+struct kp_err;
+
+struct dp_change {
+	char *key;		/* "ns/name" */
+	struct kp_plan *plan;	/* NULL: the Service is gone */
+};
+
+/*
+ * Everything that belongs into one commit per family. The first batch of a
+ * process is complete: what it does not name is removed from the kernel.
+ */
+struct dp_batch {
+	bool complete;
+	struct kp_plan_node *node;	/* NULL: as before; never NULL in the first batch */
+	struct dp_change *changes;
+	size_t n_changes;
+};
+
+/* A Service that the kernel refused: its last good rules stay, the others go on. */
+struct dp_refusal {
+	char *key;
+	int code;		/* negative errno */
+	char *why;		/* "add element 10.96.0.1 . tcp . 80 to svc: File exists" */
+};
+
+struct dp_family_result {
+	bool tried;
+	int code;		/* 0: everything but the refused is in the kernel */
+	char message[256];	/* what failed, for code != 0 */
+	bool wrote;		/* false: the kernel already held it all, no write transaction */
+	uint32_t elements_added, elements_deleted;
+	uint64_t took_ns;
+};
+
+/* What one apply did: plain values, handed on to the main thread. */
+struct dp_result {
+	struct dp_family_result family[KP_N_FAMILIES];
+	struct dp_refusal *refused;	/* all that are refused now, both families, by key */
+	size_t n_refused;
+};
+void dp_result_release(struct dp_result *r);
+
+struct dp_options {
+	bool families[KP_N_FAMILIES];	/* the ones to program */
+	const char *table;		/* NULL: "proxylet" */
+};
+
+/*
+ * A backend. It owns its sockets and its memory of what the kernel holds; it sees
+ * plans only, never the model. All calls come from one thread.
+ */
+struct dp_ops {
+	const char *name;	/* "nftables", as in the configuration */
+	/* Can this kernel do it? Leaves nothing behind. err names what is missing. */
+	int (*probe)(const bool families[KP_N_FAMILIES], struct kp_err *err);
+	int (*open)(void **ret, const struct dp_options *opt, struct kp_err *err);
+	/*
+	 * Bring the kernel to the new state. Keeps references to the plans it needs.
+	 * 0: every enabled family is done (refusals may exist). < 0: some family
+	 * failed; the backend remembers what it wants, and retry() tries again.
+	 */
+	int (*apply)(void *dp, const struct dp_batch *batch, struct dp_result *ret);
+	/* Again with what is wanted; also for work left for later (< 0 as above). */
+	int (*retry)(void *dp, struct dp_result *ret);
+	/* Milliseconds until retry() has something to do, -1: nothing. */
+	int (*pending_ms)(void *dp);
+	void (*close)(void *dp);	/* the rules stay */
+};
+
+extern const struct dp_ops dp_nftables_ops;
+
+#endif

@@ -1,0 +1,43 @@
+#ifndef KP_SOURCE_DECODE_H
+#define KP_SOURCE_DECODE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "proxy/model/objects.h"
+
+/*
+ * API objects (jansson values) to model values. Pure. Everything unused is
+ * dropped. Defaults of the API server are filled in where a file leaves them out.
+ */
+enum kp_kind { KP_KIND_SERVICE, KP_KIND_SLICE, KP_KIND_NODE, KP_KIND_SERVICE_CIDR, KP_KIND_OTHER };
+
+struct kp_object {
+	enum kp_kind kind;
+	char key[520];		/* "ns/name"; cluster-scoped: "name" */
+	union {
+		struct kp_service *service;
+		struct kp_slice *slice;		/* NULL: a slice that is ignored (IN-10, IN-11), see note */
+		struct kp_node *node;
+		struct kp_service_cidr *cidr;
+	};
+	char note[256];		/* what was ignored and why, for the debug log; "" for nothing */
+};
+void kp_object_release(struct kp_object *o);
+
+/* What is wrong with an object: "default/web", "spec.ports[1].port", "70000: must be between 1 and 65535". */
+struct kp_decode_error {
+	char object[540];	/* "Service default/web" as far as known */
+	char field[256];
+	char why[256];
+};
+
+/*
+ * strict: also refuse what the API server would refuse (names, ranges, families,
+ * list sizes). Not strict: as kube-proxy reads objects, skipping what it skips.
+ * list_kind: kind of the list the object was in, or NULL.
+ * 0, or -EINVAL with *err filled and *ret empty.
+ */
+int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_object *ret, struct kp_decode_error *err);
+
+#endif
