@@ -2,7 +2,9 @@
 #define KP_BASE_DOC_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct kp_err;
 
