@@ -1,6 +1,6 @@
-# make            build/proxylet          make demo   see it work (root or sudo)
-# make check      every test              make deps   install what is missing (apt)
-# make check-unit check-net check-cases check-asan check-valgrind lint: parts of it
+# make             build/proxylet           make demo   see it work (root or sudo)
+# make check       every test               make deps   install what is missing (apt)
+# make help        all targets
 # V=1 shows commands, WERROR=1 makes warnings errors, SANITIZE=address,undefined,
 # BUILD=dir builds elsewhere. CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR mean what they always mean.
 
@@ -11,14 +11,29 @@ CFLAGS      ?= -O2 -g
 BUILD       ?= build
 VERSION     := 0.1.0
 
+# Case folders for check-cases; the recorded ones are read in place where they lie beside the checkout.
+CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
+
+# Debian package names: to build, to see it work, to test it, to read the code's faults.
+DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev
+DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
+DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin
+DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
+
+# Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
+PARTS       := unit net cases asan valgrind
+
 PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	     -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Wformat=2
-HARDEN    := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+HARDEN    := -fstack-protector-strong -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+ifneq ($(findstring x86_64,$(shell $(CC) -dumpmachine 2>/dev/null)),)
+HARDEN    += -fcf-protection
+endif
 KP_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DKP_VERSION='"$(VERSION)"' -fno-strict-aliasing -pthread -I. -MMD -MP $(WARN)
 ifeq ($(SANITIZE),)
 KP_CFLAGS += $(HARDEN)
-KP_LDFLAGS := -pie -Wl,-z,relro,-z,now -pthread
+KP_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -pthread
 else
 KP_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 KP_LDFLAGS := -fsanitize=$(SANITIZE) -pthread
@@ -26,20 +41,36 @@ endif
 ifneq ($(WERROR),)
 KP_CFLAGS += -Werror
 endif
-Q := $(if $(filter 1,$(V)),,@)
 
+# Packages may arrive during this run ("deps"): every build step that follows them is a make of its own.
 KP_CFLAGS += $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 KP_LIBS    = $(shell $(PKG_CONFIG) --libs $(PKGS))
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
+# In front of the first build step, so that the message is not a list of missing headers.
+MISSING    = $(shell $(PKG_CONFIG) --exists $(PKGS) 2>/dev/null || echo yes)
+
+Q    := $(if $(filter 1,$(V)),,@)
+# The steps that need root get it; everything else runs as whoever calls make.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PY   := python3 -B
+TALLY = $(PY) tests/support/tally.py --results $(BUILD)/results --expected-skips tests/expected-skips
+
+# All processors, unless the caller gave a number of his own: the command line wins.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+endif
+MAKEFLAGS += --no-print-directory
 
 # main.c stays out of the archive, so that every test links the same objects.
 LIB_SRC  := $(filter-out proxy/main.c,$(shell find proxy healthz nft -name '*.c' | sort))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/test_*.c)))
 NET      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/net/test_*.c)))
+NET_PY   := $(sort $(wildcard tests/net/test_*.py))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
+tests: $(UNIT) $(NET) $(BUILD)/caserun all
 
 $(BUILD)/proxylet: $(BUILD)/proxy/main.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
@@ -49,10 +80,14 @@ $(BUILD)/libproxylet.a: $(LIB_OBJ)
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/%.o: %.c Makefile
+$(BUILD)/%.o: %.c Makefile | $(BUILD)/.found
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	$(Q)$(CC) $(KP_CFLAGS) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/.found:
+	$(if $(MISSING),$(error packages are missing: run "make deps"))
+	@mkdir -p $(@D) && touch $@
 
 $(UNIT) $(NET): %: %.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
@@ -62,20 +97,98 @@ $(BUILD)/caserun: $(CASE_OBJ) $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(KP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(KP_LIBS)
 
-# Exit status 77 is a skip, as in automake.
-define run-tests
-	$(Q)fail=0; for t in $(1); do $(2) $$t; r=$$?; \
-	  if [ $$r = 77 ]; then echo "  SKIP  $$t"; elif [ $$r != 0 ]; then echo "  FAIL  $$t"; fail=1; fi; done; exit $$fail
+# --- packages ---------------------------------------------------------------
+
+# Asks apt only when something is missing, so that it works without a network where nothing is.
+define install-packages
+	$(Q)command -v dpkg-query >/dev/null || { echo "no dpkg here; needed are (Debian names): $(1)"; exit 0; }; \
+	missing=; for p in $(1); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "installing:$$missing"; \
+	  $(SUDO) apt-get -qq update && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; }
 endef
+deps:
+	$(call install-packages,$(DEPS_CHECK) $(DEPS_LINT))
+deps-demo:
+	$(call install-packages,$(DEPS_DEMO))
+deps-check:
+	$(call install-packages,$(DEPS_CHECK))
+deps-lint:
+	$(call install-packages,$(DEPS_LINT))
+
+# --- see it work ------------------------------------------------------------
+
+demo: deps-demo
+	$(Q)$(MAKE) all
+	$(Q)$(SUDO) $(PY) deploy/demo/demo.py --agent $(BUILD)/proxylet
+
+# --- tests ------------------------------------------------------------------
+
+check: deps-check
+	$(Q)rm -rf $(BUILD)/results && $(MAKE) tests
+	$(Q)for part in $(PARTS); do $(MAKE) check-$$part || true; done
+	$(Q)$(TALLY) --sum $(PARTS)
+
 check-unit: $(UNIT)
-	$(call run-tests,$(UNIT))
+	$(Q)$(TALLY) --part unit $(UNIT)
+
 check-net: $(NET) all
-	$(call run-tests,$(NET))
+	$(Q)$(TALLY) --part net --as "$(SUDO)" $(NET) $(NET_PY:%=% --agent=$(BUILD)/proxylet) \
+		"tests/golden/golden.py --agent=$(BUILD)/proxylet"
+
+check-cases: all $(BUILD)/caserun
+	$(Q)$(TALLY) --part cases --as "$(SUDO)" "tests/run_cases.sh --build=$(BUILD) $(CASES)"
+
+# The sanitized agent under the whole unit and module suites, and a sample of the packet cases.
+ASAN   := $(BUILD)/asan
+SAMPLE := random-1
+check-asan:
+	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
+	$(Q)$(TALLY) --part asan --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
+		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
+
+# CK_FORK=no: one process, so that leaks count.
+VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
+check-valgrind: $(UNIT) all
+	$(Q)CK_FORK=no $(TALLY) --part valgrind --under "$(VALGRIND)" $(UNIT)
+
+lint: deps-lint
+	$(Q)sh tests/lint/lint.sh
+
+bench: all
+	$(Q)$(SUDO) $(PY) tests/bench/bench.py --agent $(BUILD)/proxylet $(BENCH)
+
+# Write what "render" prints today as the expected text; read the difference before you commit it.
+golden-accept: all
+	$(Q)$(PY) tests/golden/golden.py --agent=$(BUILD)/proxylet --accept
+
+# --- the rest ---------------------------------------------------------------
+
+install: all
+	install -D -m 755 $(BUILD)/proxylet $(DESTDIR)$(PREFIX)/sbin/proxylet
+	install -D -m 644 proxy/proxylet.8 $(DESTDIR)$(PREFIX)/share/man/man8/proxylet.8
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check-unit check-net clean
+help:
+	@echo "all            $(BUILD)/proxylet"
+	@echo "deps           install the packages that are missing (apt)"
+	@echo "demo           show it at work in network namespaces"
+	@echo "check          deps, build, every test; last line is the count"
+	@echo "check-unit     modules, without root"
+	@echo "check-net      the agent and the nf_tables code in network namespaces"
+	@echo "check-cases    recorded behaviour of kube-proxy; CASES='FOLDER|FILE...'"
+	@echo "check-asan     units and a sample of the packets under ASan and UBSan"
+	@echo "check-valgrind units under valgrind"
+	@echo "lint           include rule, banned calls, sizes, cppcheck, clang-tidy, scripts, man page"
+	@echo "bench          cold start and latency, against nft -f in the same run"
+	@echo "golden-accept  accept what render prints as the expected text"
+	@echo "install clean"
+
+.PHONY: all tests deps deps-demo deps-check deps-lint demo check check-unit check-net check-cases \
+	check-asan check-valgrind lint bench golden-accept install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(UNIT:=.d) $(NET:=.d) $(CASE_OBJ:.o=.d)

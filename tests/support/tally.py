@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Run the programs of one part of "make check" and count what they did.
+
+    tally.py --results DIR --part unit [--as sudo] [--under "valgrind ..."] 'PROGRAM ARG...'...
+    tally.py --results DIR --sum unit net ...
+
+A program says how it went in one of two ways; the last such line counts:
+    100%: Checks: 12, Failures: 0, Errors: 0        (libcheck)
+    12 passed, 0 failed, 0 skipped                  (everything else)
+Exit status 77 without a count is one skip. Anything else that does not fit (no count, a bad exit
+status with no failure in the count) is one failure more. Lines 'SKIP name: reason' have to match a
+pattern of the expected-skips file; with CI set in the environment an unexpected skip is a failure.
+"""
+import argparse
+import fnmatch
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+COUNT = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
+CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$")
+
+
+def line_of(count):
+    return "%d passed, %d failed, %d skipped" % tuple(count)
+
+
+class Program:
+    """One program, run and understood."""
+
+    def __init__(self, argv, prefix):
+        self.count, self.skips = None, []
+        began = time.monotonic()
+        self.status = self.run(prefix + argv)
+        self.seconds = time.monotonic() - began
+
+    def run(self, argv):
+        try:
+            p = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace")
+        except OSError as e:
+            print("cannot run %s: %s" % (argv[0], e))
+            return 127
+        for line in p.stdout:
+            self.read(line.rstrip("\n"))
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        return p.wait()
+
+    def read(self, line):
+        match = COUNT.match(line)
+        if match:
+            self.count = [int(n) for n in match.groups()]
+        match = CHECK.match(line)
+        if match:
+            checks, failures, errors = (int(n) for n in match.groups())
+            self.count = [checks - failures - errors, failures + errors, 0]
+        if line.startswith("SKIP "):
+            self.skips.append(line[5:])
+
+    def result(self):
+        if self.count is None and self.status == 77:
+            return [0, 0, 1]
+        count = list(self.count or [0, 0, 0])
+        if self.count is None or (self.status and not count[1]):
+            count[1] += 1
+        return count
+
+
+def command(text):
+    """'tests/x.py --agent=y' -> argv; scripts need no execute bit."""
+    argv = shlex.split(text)
+    if argv[0].endswith(".py"):
+        return [sys.executable, "-B"] + argv
+    if argv[0].endswith(".sh"):
+        return ["sh"] + argv
+    return argv
+
+
+def expected(path):
+    with open(path) as f:
+        return [line.strip() for line in f if line.strip() and not line.startswith("#")]
+
+
+def run_part(args):
+    total, unexpected = [0, 0, 0], []
+    patterns = expected(args.expected_skips)
+    for text in args.what:
+        print("== %s" % text, flush=True)
+        program = Program(command(text), shlex.split(args.runas) + shlex.split(args.under))
+        count = program.result()
+        if program.status and not (program.count and program.count[1]):
+            print("FAIL %s: exit status %d" % (text, program.status))
+        unexpected += [s for s in program.skips if not any(fnmatch.fnmatchcase(s, p) for p in patterns)]
+        total = [a + b for a, b in zip(total, count)]
+        print("   %.1f s" % program.seconds, flush=True)
+    for s in unexpected:
+        print("UNEXPECTED SKIP %s" % s)
+    if os.environ.get("CI"):
+        total[1] += len(unexpected)
+    os.makedirs(args.results, exist_ok=True)
+    with open(os.path.join(args.results, args.part + ".json"), "w") as f:
+        json.dump(total, f)
+    print("check-%s: %s" % (args.part, line_of(total)))
+    return 1 if total[1] else 0
+
+
+def sum_parts(args):
+    total = [0, 0, 0]
+    print("\nsummary")
+    for part in args.what:
+        try:
+            with open(os.path.join(args.results, part + ".json")) as f:
+                count = json.load(f)
+        except OSError:
+            count = [0, 1, 0]
+            print("  check-%s left no count: it did not run to its end" % part)
+        print("  %-9s %s" % (part, line_of(count)))
+        total = [a + b for a, b in zip(total, count)]
+    print(line_of(total))
+    return 1 if total[1] or not total[0] else 0
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--results", required=True)
+    ap.add_argument("--expected-skips", default=os.devnull)
+    ap.add_argument("--part")
+    ap.add_argument("--as", dest="runas", default="", help="command in front of each program: sudo or nothing")
+    ap.add_argument("--under", default="", help="another one, such as valgrind")
+    ap.add_argument("--sum", action="store_true")
+    ap.add_argument("what", nargs="*")
+    args = ap.parse_args()
+    return sum_parts(args) if args.sum else run_part(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
