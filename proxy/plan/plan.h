@@ -18,8 +18,8 @@
 
 struct kp_backend {
 	struct kp_addr addr;
-	uint16_t port;
 	bool local;		/* on this node, or of unknown node: hairpin is possible */
+	uint16_t port;
 };
 
 enum kp_frontend_kind { KP_FE_CLUSTER_IP, KP_FE_EXTERNAL_IP, KP_FE_VIP, KP_FE_NODE_PORT };
