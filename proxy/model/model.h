@@ -47,9 +47,10 @@ size_t kp_model_slices(const struct kp_model *m, const char *key, const struct k
 size_t kp_model_service_cidrs(const struct kp_model *m, enum kp_family family, struct kp_cidr **ret);
 
 /*
- * Services whose plan must be built again. pop hands out one key (caller frees) or
- * NULL; removed Services come out as well and are then not found in the model.
- * A change of the own Node's zone marks every Service.
+ * Services whose plan must be built again, first come first served, each key once.
+ * pop hands out one key (caller frees) or NULL; removed Services come out as well and
+ * are then not found in the model, and so do slices whose Service never existed.
+ * A change of the own Node's zone (hints) or IPs (NF-80) marks every Service.
  */
 char *kp_model_pop_dirty(struct kp_model *m);
 void kp_model_mark_dirty(struct kp_model *m, const char *key);

@@ -1,0 +1,373 @@
+#include "proxy/model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+
+/*
+ * All that is known under one "ns/name": the Service, the slices that name it, and
+ * whether it waits to be built. A group lives as long as any of the three is there,
+ * so slices may come before their Service, and a removed Service is still handed out.
+ */
+struct group {
+	struct kp_service *service;
+	const struct kp_slice **slices;	/* by name; owned by kp_model.slices */
+	size_t n_slices, cap_slices;
+	struct group *next_dirty;
+	bool dirty;
+	char key[];
+};
+
+struct kp_model {
+	char *node_name;
+	struct kp_map *groups;		/* key of the Service -> struct group */
+	struct kp_map *slices;		/* key of the slice -> struct kp_slice */
+	struct kp_map *cidrs;		/* name -> struct kp_service_cidr */
+	struct kp_node *node;
+	size_t n_services;
+	struct group *dirty, **dirty_end;
+	bool node_dirty;
+};
+
+static void free_group(void *v)
+{
+	struct group *g = v;
+
+	kp_service_free(g->service);
+	free(g->slices);
+	free(g);
+}
+
+static void free_slice(void *v)
+{
+	kp_slice_free(v);
+}
+
+static void free_service_cidr(void *v)
+{
+	kp_service_cidr_free(v);
+}
+
+struct kp_model *kp_model_new(const char *node_name)
+{
+	struct kp_model *m = kp_calloc(1, sizeof(*m));
+
+	m->node_name = kp_strdup(node_name);
+	m->groups = kp_map_new(free_group);
+	m->slices = kp_map_new(free_slice);
+	m->cidrs = kp_map_new(free_service_cidr);
+	m->dirty_end = &m->dirty;
+	return m;
+}
+
+struct kp_model *kp_model_free(struct kp_model *m)
+{
+	if (!m)
+		return NULL;
+	kp_map_free(m->groups);
+	kp_map_free(m->slices);
+	kp_map_free(m->cidrs);
+	kp_node_free(m->node);
+	free(m->node_name);
+	free(m);
+	return NULL;
+}
+
+static struct group *get_group(struct kp_model *m, const char *key)
+{
+	struct group *g = kp_map_gets(m->groups, key);
+	size_t len;
+
+	if (g)
+		return g;
+	len = strlen(key) + 1;
+	g = kp_calloc(1, sizeof(*g) + len);
+	memcpy(g->key, key, len);
+	kp_map_puts(m->groups, key, g);
+	return g;
+}
+
+static void mark(struct kp_model *m, struct group *g)
+{
+	if (g->dirty)
+		return;
+	g->dirty = true;
+	*m->dirty_end = g;
+	m->dirty_end = &g->next_dirty;
+}
+
+void kp_model_mark_dirty(struct kp_model *m, const char *key)
+{
+	mark(m, get_group(m, key));
+}
+
+void kp_model_mark_all_dirty(struct kp_model *m)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(m->groups, &it);) {
+		struct group *g = it.value;
+
+		if (g->service)
+			mark(m, g);
+	}
+}
+
+char *kp_model_pop_dirty(struct kp_model *m)
+{
+	struct group *g = m->dirty;
+	char *key;
+
+	if (!g)
+		return NULL;
+	m->dirty = g->next_dirty;
+	if (!m->dirty)
+		m->dirty_end = &m->dirty;
+	g->next_dirty = NULL;
+	g->dirty = false;
+	key = kp_strdup(g->key);
+	if (!g->service && !g->n_slices)
+		kp_map_dels(m->groups, key);
+	return key;
+}
+
+bool kp_model_pop_node_dirty(struct kp_model *m)
+{
+	bool was = m->node_dirty;
+
+	m->node_dirty = false;
+	return was;
+}
+
+/* Services */
+
+bool kp_model_put_service(struct kp_model *m, struct kp_service *taken)
+{
+	KP_AUTO(kp_service_freep) struct kp_service *s = taken;
+	KP_AUTO(kp_freep) char *key = kp_asprintf("%s/%s", s->ns, s->name);
+	struct group *g;
+
+	if (s->foreign)
+		return kp_model_del_service(m, key);
+	g = get_group(m, key);
+	if (g->service && kp_service_equal(g->service, s))
+		return false;
+	m->n_services += !g->service;
+	kp_service_free(g->service);
+	g->service = kp_steal(&s);
+	mark(m, g);
+	return true;
+}
+
+bool kp_model_del_service(struct kp_model *m, const char *key)
+{
+	struct group *g = kp_map_gets(m->groups, key);
+
+	if (!g || !g->service)
+		return false;
+	g->service = kp_service_free(g->service);
+	m->n_services--;
+	mark(m, g);
+	return true;
+}
+
+const struct kp_service *kp_model_service(const struct kp_model *m, const char *key)
+{
+	struct group *g = kp_map_gets(m->groups, key);
+
+	return g ? g->service : NULL;
+}
+
+size_t kp_model_n_services(const struct kp_model *m)
+{
+	return m->n_services;
+}
+
+/* Slices */
+
+static struct group *group_of(struct kp_model *m, const struct kp_slice *s)
+{
+	KP_AUTO(kp_freep) char *key = kp_asprintf("%s/%s", s->ns, s->service);
+
+	return get_group(m, key);
+}
+
+/* Where the slice of that name is in the group, or would be. */
+static size_t slice_at(const struct group *g, const char *name)
+{
+	size_t lo = 0, hi = g->n_slices;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (strcmp(g->slices[mid]->name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static void link_slice(struct group *g, const struct kp_slice *s)
+{
+	size_t at = slice_at(g, s->name);
+
+	kp_grow(&g->slices, g->n_slices, &g->cap_slices);
+	memmove(g->slices + at + 1, g->slices + at, (g->n_slices - at) * sizeof(*g->slices));
+	g->slices[at] = s;
+	g->n_slices++;
+}
+
+static void unlink_slice(struct group *g, const struct kp_slice *s)
+{
+	size_t at = slice_at(g, s->name);
+
+	g->n_slices--;
+	memmove(g->slices + at, g->slices + at + 1, (g->n_slices - at) * sizeof(*g->slices));
+}
+
+bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
+{
+	KP_AUTO(kp_slice_freep) struct kp_slice *s = taken;
+	KP_AUTO(kp_freep) char *key = kp_asprintf("%s/%s", s->ns, s->name);
+	const struct kp_slice *old = kp_map_gets(m->slices, key);
+	struct group *g;
+
+	if (s->foreign)
+		return kp_model_del_slice(m, key);
+	if (old && strcmp(old->service, s->service) == 0 && kp_slice_equal(old, s))
+		return false;
+	(void)kp_model_del_slice(m, key);	/* it may have belonged to another Service */
+	g = group_of(m, s);
+	link_slice(g, s);
+	mark(m, g);
+	kp_map_puts(m->slices, key, kp_steal(&s));
+	return true;
+}
+
+bool kp_model_del_slice(struct kp_model *m, const char *key)
+{
+	KP_AUTO(kp_slice_freep) struct kp_slice *s = kp_map_takes(m->slices, key);
+	struct group *g;
+
+	if (!s)
+		return false;
+	g = group_of(m, s);
+	unlink_slice(g, s);
+	mark(m, g);
+	return true;
+}
+
+size_t kp_model_slices(const struct kp_model *m, const char *key, const struct kp_slice *const **ret)
+{
+	struct group *g = kp_map_gets(m->groups, key);
+
+	*ret = g ? g->slices : NULL;
+	return g ? g->n_slices : 0;
+}
+
+/* The Node */
+
+static bool same_zone(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static bool same_ips(const struct kp_node *a, const struct kp_node *b)
+{
+	return a->n_ips == b->n_ips && (!a->n_ips || memcmp(a->ips, b->ips, a->n_ips * sizeof(*a->ips)) == 0);
+}
+
+/* Takes the new one; NULL: the Node is gone. */
+static void replace_node(struct kp_model *m, struct kp_node *new)
+{
+	static const struct kp_node none;
+	const struct kp_node *was = m->node ? m->node : &none, *is = new ? new : &none;
+
+	if (!same_zone(was->zone, is->zone) || !same_ips(was, is))
+		kp_model_mark_all_dirty(m);
+	kp_node_free(m->node);
+	m->node = new;
+	m->node_dirty = true;
+}
+
+bool kp_model_put_node(struct kp_model *m, struct kp_node *taken)
+{
+	KP_AUTO(kp_node_freep) struct kp_node *n = taken;
+
+	if (strcmp(n->name, m->node_name) != 0 || (m->node && kp_node_equal(m->node, n)))
+		return false;
+	replace_node(m, kp_steal(&n));
+	return true;
+}
+
+bool kp_model_del_node(struct kp_model *m, const char *name)
+{
+	if (!m->node || strcmp(name, m->node_name) != 0)
+		return false;
+	replace_node(m, NULL);
+	return true;
+}
+
+const struct kp_node *kp_model_node(const struct kp_model *m)
+{
+	return m->node;
+}
+
+const char *kp_model_node_name(const struct kp_model *m)
+{
+	return m->node_name;
+}
+
+/* ServiceCIDRs */
+
+bool kp_model_put_service_cidr(struct kp_model *m, struct kp_service_cidr *taken)
+{
+	KP_AUTO(kp_service_cidr_freep) struct kp_service_cidr *c = taken;
+	const struct kp_service_cidr *old = kp_map_gets(m->cidrs, c->name);
+
+	if (old && old->n_cidrs == c->n_cidrs &&
+	    (!c->n_cidrs || memcmp(old->cidrs, c->cidrs, c->n_cidrs * sizeof(*c->cidrs)) == 0))
+		return false;
+	kp_map_puts(m->cidrs, c->name, c);
+	m->node_dirty = true;
+	c = NULL;	/* the map's now */
+	return true;
+}
+
+bool kp_model_del_service_cidr(struct kp_model *m, const char *name)
+{
+	if (!kp_map_dels(m->cidrs, name))
+		return false;
+	m->node_dirty = true;
+	return true;
+}
+
+static int cmp_cidr(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct kp_cidr));
+}
+
+size_t kp_model_service_cidrs(const struct kp_model *m, enum kp_family family, struct kp_cidr **ret)
+{
+	struct kp_cidr *all = NULL;
+	size_t n = 0, cap = 0, kept = 0;
+
+	for (struct kp_map_it it = { 0 }; kp_map_next(m->cidrs, &it);) {
+		const struct kp_service_cidr *c = it.value;
+
+		for (size_t i = 0; i < c->n_cidrs; i++) {
+			if (c->cidrs[i].addr.family != family)
+				continue;
+			kp_grow(&all, n, &cap);
+			all[n++] = c->cidrs[i];
+		}
+	}
+	if (n)
+		qsort(all, n, sizeof(*all), cmp_cidr);
+	for (size_t i = 0; i < n; i++)
+		if (!kept || cmp_cidr(&all[kept - 1], &all[i]) != 0)
+			all[kept++] = all[i];
+	*ret = all;
+	return kept;
+}
