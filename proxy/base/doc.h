@@ -13,21 +13,27 @@ struct kp_err;
  * documents of a stream come one by one; of a document that is a Kubernetes list
  * (a mapping with a sequence "items") the items come one by one, so that memory
  * never holds the whole list. No limit is silent: nesting over 100 levels, a single
- * item over 16 MiB, invalid UTF-8, duplicate keys are errors that name the line.
+ * item over 16 MiB, invalid UTF-8, duplicate keys, aliases that stand for more than
+ * 16 MiB are errors that name the line.
  */
 struct kp_doc_item {
 	json_t *value;		/* borrowed by the callback */
-	const char *text;	/* the item's own bytes; NULL if not available (flow from anchors) */
+	/*
+	 * The item's own bytes (YAML: its first line indented as it is in the file), borrowed
+	 * too; NULL if they do not say everything, because there are aliases in them.
+	 */
+	const char *text;
 	size_t text_len;
 	unsigned line;		/* of its first byte, from 1 */
 	const char *list_kind;	/* "ServiceList" for an item of it, when the kind came first; else NULL */
-	/* Two independent hashes of the text: equal bytes, equal item. */
+	/* Two independent hashes of the text, or of the value if there is none: equal bytes, equal item. */
 	uint64_t hash[2];
 };
 
 /*
  * want may be NULL; else it is asked before an item is parsed (value is NULL then):
- * false skips it, that is how unchanged items cost nothing. < 0 from item ends the walk.
+ * false skips it, that is how unchanged items cost nothing (in JSON; YAML has to be
+ * read to find an item's end). < 0 from item ends the walk.
  */
 struct kp_doc_sink {
 	bool (*want)(void *arg, const struct kp_doc_item *item);
@@ -44,8 +50,13 @@ int kp_doc_walk(const char *text, size_t len, const struct kp_doc_sink *sink, vo
  */
 int kp_doc_walk_fd(int fd, const struct kp_doc_sink *sink, void *arg, struct kp_err *err);
 
-/* The one document in the text, whole (configuration files). Caller owns the value. */
-int kp_doc_load(const char *text, size_t len, json_t **ret, struct kp_err *err);
+/*
+ * The one document in the text, whole (configuration files); null if the text is empty.
+ * Caller owns the value. Each duplicate key is told to dup with its path (as below) and
+ * line, and the last one wins; without dup it is an error.
+ */
+typedef void kp_doc_dup_fn(void *arg, const char *path, unsigned line);
+int kp_doc_load(const char *text, size_t len, kp_doc_dup_fn *dup, void *dup_arg, json_t **ret, struct kp_err *err);
 
 /*
  * The line of a field, counted from 1 within text, by its path ("spec.ports[1].port",
