@@ -1,0 +1,88 @@
+#include "proxy/plan/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+/* Plans cross threads: the last one to let go must see all that the others did. */
+static void get(int *refs)
+{
+	__atomic_fetch_add(refs, 1, __ATOMIC_RELAXED);
+}
+
+static bool put(int *refs)
+{
+	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
+
+struct kp_plan *kp_plan_ref(struct kp_plan *p)
+{
+	get(&p->refs);
+	return p;
+}
+
+struct kp_plan *kp_plan_unref(struct kp_plan *p)
+{
+	if (p && put(&p->refs))
+		free(p);	/* one block: see draft.c */
+	return NULL;
+}
+
+struct kp_plan_node *kp_plan_node_new(void)
+{
+	struct kp_plan_node *n = kp_calloc(1, sizeof(*n));
+
+	n->refs = 1;
+	return n;
+}
+
+struct kp_plan_node *kp_plan_node_ref(struct kp_plan_node *n)
+{
+	get(&n->refs);
+	return n;
+}
+
+struct kp_plan_node *kp_plan_node_unref(struct kp_plan_node *n)
+{
+	if (!n || !put(&n->refs))
+		return NULL;
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		free(n->nodeport_ips[f]);
+		free(n->node_ips[f]);
+		free(n->service_cidrs[f]);
+	}
+	free(n);
+	return NULL;
+}
+
+static bool same_addrs(const struct kp_addr *a, uint32_t n_a, const struct kp_addr *b, uint32_t n_b)
+{
+	return n_a == n_b && (!n_a || memcmp(a, b, n_a * sizeof(*a)) == 0);
+}
+
+static bool same_cidrs(const struct kp_cidr *a, uint32_t n_a, const struct kp_cidr *b, uint32_t n_b)
+{
+	return n_a == n_b && (!n_a || memcmp(a, b, n_a * sizeof(*a)) == 0);
+}
+
+static bool same_detector(const struct kp_detector *a, const struct kp_detector *b)
+{
+	return a->kind == b->kind && memcmp(&a->cidr, &b->cidr, sizeof(a->cidr)) == 0 &&
+	       strcmp(a->ifname, b->ifname) == 0;
+}
+
+static bool same_family(const struct kp_plan_node *a, const struct kp_plan_node *b, int f)
+{
+	return a->enabled[f] == b->enabled[f] && a->nodeport_all[f] == b->nodeport_all[f] &&
+	       same_detector(&a->detector[f], &b->detector[f]) &&
+	       same_addrs(a->nodeport_ips[f], a->n_nodeport_ips[f], b->nodeport_ips[f], b->n_nodeport_ips[f]) &&
+	       same_addrs(a->node_ips[f], a->n_node_ips[f], b->node_ips[f], b->n_node_ips[f]) &&
+	       same_cidrs(a->service_cidrs[f], a->n_service_cidrs[f], b->service_cidrs[f], b->n_service_cidrs[f]);
+}
+
+bool kp_plan_node_equal(const struct kp_plan_node *a, const struct kp_plan_node *b)
+{
+	return a->masquerade_all == b->masquerade_all && a->mark == b->mark &&
+	       same_family(a, b, KP_IPV4) && same_family(a, b, KP_IPV6);
+}
