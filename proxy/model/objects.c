@@ -27,11 +27,12 @@ struct kp_service *kp_service_free(struct kp_service *s)
 	return NULL;
 }
 
-static void release_endpoint(struct kp_endpoint *e)
+void kp_endpoint_release(struct kp_endpoint *e)
 {
 	free(e->node);
 	kp_strv_free(e->zone_hints);
 	kp_strv_free(e->node_hints);
+	*e = (struct kp_endpoint){ 0 };
 }
 
 struct kp_slice *kp_slice_free(struct kp_slice *s)
@@ -41,7 +42,7 @@ struct kp_slice *kp_slice_free(struct kp_slice *s)
 	for (size_t i = 0; i < s->n_ports; i++)
 		free(s->ports[i].name);
 	for (size_t i = 0; i < s->n_endpoints; i++)
-		release_endpoint(&s->endpoints[i]);
+		kp_endpoint_release(&s->endpoints[i]);
 	free(s->ports);
 	free(s->endpoints);
 	free(s->ns);

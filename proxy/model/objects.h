@@ -27,7 +27,7 @@ struct kp_service_port {
 struct kp_service {
 	char *ns, *name;
 	enum kp_service_type type;
-	bool foreign;		/* carries the label service.kubernetes.io/service-proxy-name (IN-6) or .../headless */
+	bool foreign;		/* has the label service.kubernetes.io/service-proxy-name, with any value (IN-6, 0.4 item 12) */
 	bool headless;		/* clusterIP "" or "None" (IN-20) */
 	bool has_ip[KP_N_FAMILIES];
 	struct kp_addr cluster_ip[KP_N_FAMILIES];	/* IN-23 */
@@ -35,7 +35,7 @@ struct kp_service {
 	size_t n_ports;
 	struct kp_addr *external_ips;	/* both families, in order, duplicates removed */
 	size_t n_external_ips;
-	struct kp_addr *vips;		/* ingress with ip, ipMode nil or VIP; both families, in order */
+	struct kp_addr *vips;		/* ingress with ip, ipMode nil or VIP; as external_ips */
 	size_t n_vips;
 	struct kp_cidr *source_ranges;	/* both families; a list holding a /0 keeps it: see plan */
 	size_t n_source_ranges;
@@ -57,7 +57,7 @@ struct kp_endpoint {
 };
 
 struct kp_slice_port {
-	char *name;		/* never NULL: ports without a name are dropped (EP-1) */
+	char *name;		/* never NULL: ports without a name or number are dropped (EP-1) */
 	uint8_t proto;
 	uint16_t port;
 };
@@ -65,7 +65,7 @@ struct kp_slice_port {
 struct kp_slice {
 	char *ns, *name;
 	char *service;		/* label kubernetes.io/service-name */
-	bool foreign;		/* label as for Services */
+	bool foreign;		/* has the label service.kubernetes.io/headless, with any value (0.4 item 12) */
 	uint8_t family;		/* enum kp_family; slices of type FQDN never get here */
 	struct kp_slice_port *ports;
 	size_t n_ports;
@@ -99,6 +99,7 @@ struct kp_slice *kp_slice_free(struct kp_slice *s);
 struct kp_node *kp_node_free(struct kp_node *n);
 struct kp_service_cidr *kp_service_cidr_free(struct kp_service_cidr *c);
 char **kp_strv_free(char **v);
+void kp_endpoint_release(struct kp_endpoint *e);	/* what it points to; e is empty then */
 KP_DEFINE_AUTO(struct kp_service *, kp_service_free)
 KP_DEFINE_AUTO(struct kp_slice *, kp_slice_free)
 KP_DEFINE_AUTO(struct kp_node *, kp_node_free)
