@@ -1,0 +1,59 @@
+#ifndef DP_CONNTRACK_H
+#define DP_CONNTRACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nft/ctmatch.h"
+#include "proxy/base/addr.h"
+#include "proxy/base/cleanup.h"
+
+struct kp_err;
+
+/*
+ * Removes stale UDP entries from the kernel's conntrack table, over ctnetlink
+ * (nft-design 7). To be run after the commit that made them stale was
+ * acknowledged: earlier, the next packet would only make the same entry again.
+ *
+ *	dp_ct_set_put_removed(dp_ct_set(ct), was, is), for all that changed; then
+ *	dp_ct_set_put_changed(dp_ct_set(ct), was, is), for all that changed
+ *	dp_ct_pending_ms() -> dp_ct_run(), as often as it says
+ *
+ * A run that fails is due again with growing delays; nothing is forgotten. A run
+ * costs a walk over the table inside the kernel (some 50 ms for 200,000 entries),
+ * so runs never take more than a fifth of the time; what becomes due meanwhile is
+ * done together. One thread; the sockets belong to the network namespace in which
+ * the first run happens.
+ */
+struct dp_ct;
+
+struct dp_ct *dp_ct_new(void);
+struct dp_ct *dp_ct_free(struct dp_ct *ct);
+KP_DEFINE_AUTO(struct dp_ct *, dp_ct_free)
+
+struct dp_ct_set *dp_ct_set(struct dp_ct *ct);	/* borrowed: what to look at */
+
+/* Milliseconds until dp_ct_run() has something to do; -1: nothing. */
+int dp_ct_pending_ms(const struct dp_ct *ct, uint64_t now_ns);
+
+struct dp_ct_stats {
+	uint64_t examined;	/* entries the kernel handed over */
+	uint64_t deleted;	/* and were there to be deleted */
+	uint64_t took_ns;
+};
+
+/* Do what is due. 0, or -errno with err: will be due again. Either way *ret is what was done. */
+int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats *ret, struct kp_err *err);
+
+/*
+ * The walk alone: every UDP entry of the family is shown to stale(), those it
+ * answers true for are deleted. only: let the kernel preselect entries to this
+ * front end; a hint, stale() may still see others. Adds to *stats. An entry is
+ * deleted by its original tuple and its id, so that a flow which is made anew
+ * with the same tuple in the meantime is not touched.
+ */
+typedef bool dp_ct_stale_fn(void *arg, const struct dp_ct_entry *e);
+int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, const struct dp_ct_frontend *only,
+		dp_ct_stale_fn *stale, void *arg, struct dp_ct_stats *stats, struct kp_err *err);
+
+#endif

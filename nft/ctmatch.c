@@ -1,0 +1,263 @@
+#include "nft/ctmatch.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+#include "proxy/plan/plan.h"
+
+struct dp_ct_set {
+	struct kp_map *items;	/* struct key -> struct item */
+	struct {
+		bool given;
+		struct kp_addr *ips;
+		size_t n;
+	} node[KP_N_FAMILIES];
+};
+
+/* Compared as bytes: made from zeroed memory. */
+struct key {
+	struct kp_addr ip;
+	uint8_t node_port;
+	uint16_t port;
+};
+
+struct item {
+	struct dp_ct_frontend fe;
+	uint64_t due_ns;
+	bool repeated;		/* this is the repetition */
+	struct kp_addr serving[];
+};
+
+struct dp_ct_set *dp_ct_set_new(void)
+{
+	struct dp_ct_set *s = kp_calloc(1, sizeof(*s));
+
+	s->items = kp_map_new(free);
+	return s;
+}
+
+struct dp_ct_set *dp_ct_set_free(struct dp_ct_set *s)
+{
+	if (!s)
+		return NULL;
+	kp_map_free(s->items);
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		free(s->node[f].ips);
+	free(s);
+	return NULL;
+}
+
+static struct key make_key(const struct kp_addr *ip, bool node_port, uint16_t port)
+{
+	struct key k;
+
+	memset(&k, 0, sizeof(k));
+	k.ip.family = ip->family;
+	if (!node_port)
+		k.ip = *ip;
+	k.node_port = node_port;
+	k.port = port;
+	return k;
+}
+
+void dp_ct_set_put(struct dp_ct_set *s, const struct dp_ct_frontend *fe)
+{
+	struct key k = make_key(&fe->ip, fe->node_port, fe->port);
+	size_t len = fe->n_serving * sizeof(*fe->serving);
+	struct item *it = kp_calloc(1, sizeof(*it) + len);
+
+	it->fe = *fe;
+	if (len)
+		memcpy(it->serving, fe->serving, len);
+	it->fe.serving = it->serving;
+	kp_map_put(s->items, &k, sizeof(k), it);
+}
+
+static bool same_frontend(const struct kp_frontend *a, const struct kp_frontend *b)
+{
+	bool node_port = a->kind == KP_FE_NODE_PORT;
+
+	return node_port == (b->kind == KP_FE_NODE_PORT) && a->port == b->port && kp_addr_cmp(&a->ip, &b->ip) == 0;
+}
+
+/* The port of a plan that answers UDP at fe, or NULL. */
+static const struct kp_plan_port *find_udp(const struct kp_plan *p, const struct kp_frontend *fe)
+{
+	for (uint32_t i = 0; p && i < p->n_ports; i++) {
+		const struct kp_plan_port *port = &p->ports[i];
+
+		if (port->proto != IPPROTO_UDP || port->family != fe->ip.family)
+			continue;
+		for (uint32_t j = 0; j < port->n_frontends; j++)
+			if (port->frontends[j].claimed && same_frontend(&port->frontends[j], fe))
+				return port;
+	}
+	return NULL;
+}
+
+static bool same_serving(const struct kp_plan_port *a, const struct kp_plan_port *b)
+{
+	return a->n_serving == b->n_serving &&
+	       (!a->n_serving || memcmp(a->serving, b->serving, a->n_serving * sizeof(*a->serving)) == 0);
+}
+
+static void put_planned(struct dp_ct_set *s, const struct kp_frontend *fe, const struct kp_plan_port *port)
+{
+	struct dp_ct_frontend f = {
+		.node_port = fe->kind == KP_FE_NODE_PORT,
+		.ip = fe->ip,
+		.port = fe->port,
+		.removed = !port,
+	};
+
+	if (port) {
+		f.serving = port->serving;
+		f.n_serving = port->n_serving;
+	}
+	dp_ct_set_put(s, &f);
+}
+
+/* Everything that "in" answers at over UDP, if it is not the same in "other". */
+static void put_difference(struct dp_ct_set *s, const struct kp_plan *in, const struct kp_plan *other, bool removed)
+{
+	for (uint32_t i = 0; in && i < in->n_ports; i++) {
+		const struct kp_plan_port *port = &in->ports[i];
+
+		for (uint32_t j = 0; port->proto == IPPROTO_UDP && j < port->n_frontends; j++) {
+			const struct kp_frontend *fe = &port->frontends[j];
+			const struct kp_plan_port *there;
+
+			if (!fe->claimed)
+				continue;
+			there = find_udp(other, fe);
+			if (!there || (!removed && !same_serving(port, there)))
+				put_planned(s, fe, removed ? NULL : port);
+		}
+	}
+}
+
+void dp_ct_set_put_removed(struct dp_ct_set *s, const struct kp_plan *was, const struct kp_plan *is)
+{
+	put_difference(s, was, is, true);
+}
+
+void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const struct kp_plan *is)
+{
+	put_difference(s, is, was, false);
+}
+
+void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct kp_addr *ips, size_t n)
+{
+	free(s->node[family].ips);
+	s->node[family].given = ips;
+	s->node[family].ips = n ? kp_memdup(ips, n * sizeof(*ips)) : NULL;
+	s->node[family].n = n;
+}
+
+static int cmp_addr(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
+static bool contains(const struct kp_addr *sorted, size_t n, const struct kp_addr *a)
+{
+	return n && bsearch(a, sorted, n, sizeof(*sorted), cmp_addr);
+}
+
+/*
+ * A front end that exists: stale is what does not lead to a serving endpoint,
+ * by address alone (CT-5). That includes an entry without translation, made while
+ * there was no endpoint: it would keep the flow black-holed (CT-6).
+ *
+ * A front end that is gone: stale is what is still translated. An entry without
+ * translation is what a new packet would get now, too, since nothing translates
+ * this address any more; it belongs to whoever answers there, for example a DNS
+ * server on the node itself, and deleting it would only cost that flow its place in
+ * other people's rules and its masqueraded port.
+ */
+static bool stale_at(const struct dp_ct_frontend *fe, const struct dp_ct_entry *e)
+{
+	if (fe->removed)
+		return e->reply_sport != e->orig_dport || kp_addr_cmp(&e->reply_src, &e->orig_dst) != 0;
+	return !contains(fe->serving, fe->n_serving, &e->reply_src);
+}
+
+static const struct dp_ct_frontend *find(const struct dp_ct_set *s, const struct dp_ct_entry *e, bool node_port)
+{
+	struct key k = make_key(&e->orig_dst, node_port, e->orig_dport);
+	const struct item *it = kp_map_get(s->items, &k, sizeof(k));
+
+	return it ? &it->fe : NULL;
+}
+
+bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e)
+{
+	uint8_t family = e->orig_dst.family;
+	const struct dp_ct_frontend *fe;
+
+	if (e->proto != IPPROTO_UDP)
+		return false;
+	fe = find(s, e, false);
+	if (fe)		/* an exact address comes before node ports in the rules as well */
+		return stale_at(fe, e);
+	fe = find(s, e, true);
+	if (!fe || (s->node[family].given && !contains(s->node[family].ips, s->node[family].n, &e->orig_dst)))
+		return false;
+	return stale_at(fe, e);
+}
+
+uint64_t dp_ct_set_due_ns(const struct dp_ct_set *s)
+{
+	uint64_t due = UINT64_MAX;
+
+	if (!kp_map_len(s->items))	/* the usual case: asked often, and an emptied map keeps its slots */
+		return due;
+	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);) {
+		const struct item *item = it.value;
+
+		if (item->due_ns < due)
+			due = item->due_ns;
+	}
+	return due;
+}
+
+static bool is_due(const struct item *item, enum kp_family family, uint64_t now_ns)
+{
+	return item->fe.ip.family == family && item->due_ns <= now_ns;
+}
+
+size_t dp_ct_set_due(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns,
+		     const struct dp_ct_frontend **ret, size_t max)
+{
+	size_t n = 0;
+
+	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);) {
+		const struct item *item = it.value;
+
+		if (!is_due(item, family, now_ns))
+			continue;
+		if (n < max)
+			ret[n] = &item->fe;
+		n++;
+	}
+	return n;
+}
+
+void dp_ct_set_done(struct dp_ct_set *s, enum kp_family family, uint64_t now_ns, bool deleted, uint64_t repeat_ns)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);) {
+		struct item *item = it.value;
+
+		if (!is_due(item, family, now_ns))
+			continue;
+		if (deleted && !item->repeated) {
+			item->due_ns = repeat_ns;
+			item->repeated = true;
+		} else {
+			kp_map_del_at(s->items, &it);
+		}
+	}
+}

@@ -1,0 +1,80 @@
+#ifndef DP_CTMATCH_H
+#define DP_CTMATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/base/addr.h"
+#include "proxy/base/cleanup.h"
+
+struct kp_plan;
+
+/*
+ * Which conntrack entries are stale: the decision alone, no kernel (the walk is in
+ * conntrack.h). Only UDP ever is: TCP and SCTP connections run to their end (O4).
+ *
+ * A set holds the front ends whose entries have to be looked at, each with its
+ * newest state, and until when: a front end is due at once when it is put, and
+ * once more a while after its entries were deleted.
+ */
+
+struct dp_ct_frontend {
+	bool node_port;
+	struct kp_addr ip;		/* node_port: zero but for the family */
+	uint16_t port;
+	const struct kp_addr *serving;	/* sorted and distinct; copied by put. None: every entry is stale (CT-7) */
+	uint32_t n_serving;
+	bool removed;			/* no longer a front end of ours; serving does not count */
+};
+
+/* What decides about one entry of the kernel. */
+struct dp_ct_entry {
+	uint8_t proto;			/* IPPROTO_* */
+	struct kp_addr orig_dst, reply_src;
+	uint16_t orig_dport, reply_sport;
+};
+
+struct dp_ct_set;
+
+struct dp_ct_set *dp_ct_set_new(void);
+struct dp_ct_set *dp_ct_set_free(struct dp_ct_set *s);
+KP_DEFINE_AUTO(struct dp_ct_set *, dp_ct_set_free)
+
+/* Add, replacing what the set knew about the same address and port (or node port). */
+void dp_ct_set_put(struct dp_ct_set *s, const struct dp_ct_frontend *fe);
+
+/*
+ * The UDP front ends that differ from one plan of a Service to the next, NULL for
+ * none: removed takes those that only "was" has, changed those that "is" has with
+ * other serving addresses or newly. A front end may move from one Service to
+ * another: of several Services that change together, first all removed, then all
+ * changed. After a restart: changed(s, NULL, plan) for every plan.
+ */
+void dp_ct_set_put_removed(struct dp_ct_set *s, const struct kp_plan *was, const struct kp_plan *is);
+void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const struct kp_plan *is);
+
+/*
+ * The addresses node ports are reachable at, sorted: entries to other destinations
+ * are then none of a node port's, whatever their port. ips NULL: any destination (CT-4).
+ */
+void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct kp_addr *ips, size_t n);
+
+/* Shall this entry be deleted? Looks at everything in the set, due or not. */
+bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e);
+
+/* When something is due: 0 is at once, UINT64_MAX never. Nanoseconds of the monotonic clock. */
+uint64_t dp_ct_set_due_ns(const struct dp_ct_set *s);
+
+/* Front ends of a family due at now_ns; the first max of them go to ret (borrowed). Returns how many there are. */
+size_t dp_ct_set_due(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns,
+		     const struct dp_ct_frontend **ret, size_t max);
+
+/*
+ * The family was examined at now_ns. If that deleted anything, what was put since
+ * the last time stays for a repetition at repeat_ns, since an entry that is made or
+ * moves during a dump can be missed; everything else that was due is dropped.
+ */
+void dp_ct_set_done(struct dp_ct_set *s, enum kp_family family, uint64_t now_ns, bool deleted, uint64_t repeat_ns);
+
+#endif

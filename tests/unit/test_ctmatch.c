@@ -1,0 +1,286 @@
+#include <check.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nft/ctmatch.h"
+#include "proxy/base/cleanup.h"
+#include "proxy/plan/plan.h"
+
+#define SEC 1000000000ull
+
+static struct kp_addr addr(const char *s)
+{
+	struct kp_addr a;
+
+	ck_assert_msg(kp_addr_parse(s, &a), "%s", s);
+	return a;
+}
+
+static int cmp_addr(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
+/* "10.0.0.1 10.0.0.2" to sorted addresses. */
+static uint32_t addrs(const char *list, struct kp_addr *out)
+{
+	char copy[256], *save, *p;
+	uint32_t n = 0;
+
+	snprintf(copy, sizeof(copy), "%s", list);
+	for (p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
+		out[n++] = addr(p);
+	qsort(out, n, sizeof(*out), cmp_addr);
+	return n;
+}
+
+/* ip "" is a node port; family then from the serving addresses or IPv4. removed: serving is NULL. */
+static void put(struct dp_ct_set *s, const char *ip, uint16_t port, const char *serving)
+{
+	struct kp_addr list[8];
+	struct dp_ct_frontend fe = {
+		.node_port = !*ip,
+		.port = port,
+		.serving = list,
+		.n_serving = serving ? addrs(serving, list) : 0,
+		.removed = !serving,
+	};
+
+	if (*ip)
+		fe.ip = addr(ip);
+	else if (fe.n_serving)
+		fe.ip.family = list[0].family;
+	dp_ct_set_put(s, &fe);
+}
+
+static struct dp_ct_set *example(void)
+{
+	struct dp_ct_set *s = dp_ct_set_new();
+
+	put(s, "10.96.0.10", 53, "10.1.0.2 10.1.0.1 10.1.0.3");
+	put(s, "10.96.0.11", 53, "");
+	put(s, "10.96.0.12", 53, NULL);
+	put(s, "", 30053, "10.1.0.1");
+	put(s, "", 30054, NULL);
+	put(s, "192.0.2.1", 30053, "10.1.0.9");
+	put(s, "fd00::10", 53, "fd01::1");
+	put(s, "", 30053, "fd01::1");
+	return s;
+}
+
+static const struct {
+	const char *name;
+	uint8_t proto;
+	const char *dst;
+	uint16_t dport;
+	const char *from;	/* reply source */
+	uint16_t sport;
+	bool stale;
+	bool stale_on_node_ips;	/* with 192.0.2.1 and fd00::1 as the node's addresses */
+} cases[] = {
+	{ "leads to a serving endpoint",	IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.2", 5353, false, false },
+	{ "first of the sorted list",		IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 5353, false, false },
+	{ "last of the sorted list",		IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.3", 5353, false, false },
+	{ "only the address counts",		IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.2", 9999, false, false },
+	{ "leads to a vanished endpoint",	IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.4", 5353, true, true },
+	{ "black hole",				IPPROTO_UDP, "10.96.0.10", 53, "10.96.0.10", 53, true, true },
+	{ "TCP is never touched",		IPPROTO_TCP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
+	{ "SCTP is never touched",		IPPROTO_SCTP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
+	{ "other port of the address",		IPPROTO_UDP, "10.96.0.10", 54, "10.1.0.4", 5353, false, false },
+	{ "other address",			IPPROTO_UDP, "10.96.0.99", 53, "10.1.0.4", 5353, false, false },
+	{ "nothing serves: translated",		IPPROTO_UDP, "10.96.0.11", 53, "10.1.0.1", 5353, true, true },
+	{ "nothing serves: black hole",		IPPROTO_UDP, "10.96.0.11", 53, "10.96.0.11", 53, true, true },
+	{ "removed: translated",		IPPROTO_UDP, "10.96.0.12", 53, "10.1.0.1", 5353, true, true },
+	{ "removed: only the port differs",	IPPROTO_UDP, "10.96.0.12", 53, "10.96.0.12", 5353, true, true },
+	{ "removed: not translated",		IPPROTO_UDP, "10.96.0.12", 53, "10.96.0.12", 53, false, false },
+	{ "node port, serving",			IPPROTO_UDP, "192.0.2.2", 30053, "10.1.0.1", 5353, false, false },
+	{ "node port, any destination",		IPPROTO_UDP, "192.0.2.2", 30053, "10.1.0.2", 5353, true, false },
+	{ "node port through, elsewhere",	IPPROTO_UDP, "8.8.8.8", 30053, "8.8.8.8", 30053, true, false },
+	{ "exact address before node port",	IPPROTO_UDP, "192.0.2.1", 30053, "10.1.0.9", 5353, false, false },
+	{ "exact address before node port 2",	IPPROTO_UDP, "192.0.2.1", 30053, "10.1.0.1", 5353, true, true },
+	{ "removed node port, translated",	IPPROTO_UDP, "192.0.2.1", 30054, "10.1.0.1", 5353, true, true },
+	{ "removed node port, a local server",	IPPROTO_UDP, "192.0.2.1", 30054, "192.0.2.1", 30054, false, false },
+	{ "IPv6 serving",			IPPROTO_UDP, "fd00::10", 53, "fd01::1", 5353, false, false },
+	{ "IPv6 vanished",			IPPROTO_UDP, "fd00::10", 53, "fd01::2", 5353, true, true },
+	{ "IPv6 node port, serving",		IPPROTO_UDP, "fd00::1", 30053, "fd01::1", 5353, false, false },
+	{ "IPv6 node port, vanished",		IPPROTO_UDP, "fd00::1", 30053, "fd01::2", 5353, true, true },
+	{ "families are apart",			IPPROTO_UDP, "fd00::1", 30054, "fd01::2", 5353, false, false },
+};
+
+static bool is_stale(const struct dp_ct_set *s, uint8_t proto, const char *dst, uint16_t dport, const char *from,
+		     uint16_t sport)
+{
+	struct dp_ct_entry e = {
+		.proto = proto, .orig_dst = addr(dst), .orig_dport = dport, .reply_src = addr(from), .reply_sport = sport,
+	};
+
+	return dp_ct_set_stale(s, &e);
+}
+
+START_TEST(decides)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = example();
+	struct kp_addr node = addr("192.0.2.1"), node6 = addr("fd00::1");
+
+	ck_assert_msg(is_stale(s, cases[_i].proto, cases[_i].dst, cases[_i].dport, cases[_i].from, cases[_i].sport) ==
+		      cases[_i].stale, "%s", cases[_i].name);
+	dp_ct_set_node_ips(s, KP_IPV4, &node, 1);
+	dp_ct_set_node_ips(s, KP_IPV6, &node6, 1);
+	ck_assert_msg(is_stale(s, cases[_i].proto, cases[_i].dst, cases[_i].dport, cases[_i].from, cases[_i].sport) ==
+		      cases[_i].stale_on_node_ips, "%s, with node addresses", cases[_i].name);
+}
+END_TEST
+
+START_TEST(newest_state_counts)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+
+	put(s, "10.96.0.10", 53, NULL);
+	ck_assert(is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 53));
+	put(s, "10.96.0.10", 53, "10.1.0.1");
+	ck_assert(!is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 53));
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0), 1);
+}
+END_TEST
+
+START_TEST(no_node_address_at_all)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = example();
+	struct kp_addr none;
+
+	dp_ct_set_node_ips(s, KP_IPV4, &none, 0);
+	ck_assert(!is_stale(s, IPPROTO_UDP, "192.0.2.2", 30053, "10.1.0.2", 1));
+	dp_ct_set_node_ips(s, KP_IPV4, NULL, 0);
+	ck_assert(is_stale(s, IPPROTO_UDP, "192.0.2.2", 30053, "10.1.0.2", 1));
+}
+END_TEST
+
+START_TEST(repeats_once)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	const struct dp_ct_frontend *due[1] = { NULL };
+
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), UINT64_MAX);
+	put(s, "10.96.0.10", 53, "");
+	put(s, "fd00::10", 53, "");
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 0);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 5 * SEC, due, 1), 1);
+	ck_assert_uint_eq(due[0]->port, 53);
+
+	dp_ct_set_done(s, KP_IPV4, 5 * SEC, true, 6 * SEC);	/* something was deleted: again */
+	dp_ct_set_done(s, KP_IPV6, 5 * SEC, false, 6 * SEC);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 6 * SEC);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV6, 9 * SEC, NULL, 0), 0);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 6 * SEC - 1, NULL, 0), 0);
+
+	put(s, "10.96.0.11", 53, "");	/* in between: only this one is due, the other waits on */
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 5 * SEC, NULL, 0), 1);
+	dp_ct_set_done(s, KP_IPV4, 5 * SEC, false, 6 * SEC);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 6 * SEC);
+
+	dp_ct_set_done(s, KP_IPV4, 6 * SEC, true, 7 * SEC);	/* but only once */
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), UINT64_MAX);
+}
+END_TEST
+
+/* A plan with one UDP port on every front end, and the same front ends over TCP, which never appear. */
+struct small_plan {
+	struct kp_plan plan;
+	struct kp_plan_port ports[2];
+	struct kp_frontend fe[4];
+	struct kp_addr serving[4];
+};
+
+static const struct kp_plan *make(struct small_plan *p, const char *ips, uint16_t node_port, const char *serving)
+{
+	struct kp_addr list[4];
+	uint32_t n = addrs(ips, list);
+
+	memset(p, 0, sizeof(*p));
+	for (uint32_t i = 0; i < n; i++)
+		p->fe[i] = (struct kp_frontend){ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 53, .ip = list[i] };
+	if (node_port)
+		p->fe[n++] = (struct kp_frontend){ .kind = KP_FE_NODE_PORT, .claimed = true, .port = node_port };
+	p->ports[0] = (struct kp_plan_port){
+		.proto = IPPROTO_UDP, .frontends = p->fe, .n_frontends = n,
+		.serving = p->serving, .n_serving = addrs(serving, p->serving),
+	};
+	p->ports[1] = p->ports[0];
+	p->ports[1].proto = IPPROTO_TCP;
+	p->plan.ports = p->ports;
+	p->plan.n_ports = 2;
+	return &p->plan;
+}
+
+static const struct {
+	const char *name;
+	struct { const char *ips; uint16_t node_port; const char *serving; } was, is;	/* ips NULL: no plan */
+	size_t removed, changed;
+} plans[] = {
+	{ "new",		{ NULL, 0, NULL }, { "10.96.0.1", 30053, "10.1.0.1" }, 0, 2 },
+	{ "gone",		{ "10.96.0.1", 30053, "10.1.0.1" }, { NULL, 0, NULL }, 2, 0 },
+	{ "same",		{ "10.96.0.1", 30053, "10.1.0.1" }, { "10.96.0.1", 30053, "10.1.0.1" }, 0, 0 },
+	{ "endpoint added",	{ "10.96.0.1", 30053, "10.1.0.1" }, { "10.96.0.1", 30053, "10.1.0.1 10.1.0.2" }, 0, 2 },
+	{ "endpoint replaced",	{ "10.96.0.1", 0, "10.1.0.1" }, { "10.96.0.1", 0, "10.1.0.2" }, 0, 1 },
+	{ "last endpoint lost",	{ "10.96.0.1", 0, "10.1.0.1" }, { "10.96.0.1", 0, "" }, 0, 1 },
+	{ "address added",	{ "10.96.0.1", 0, "10.1.0.1" }, { "10.96.0.1 10.96.0.2", 0, "10.1.0.1" }, 0, 1 },
+	{ "address removed",	{ "10.96.0.1 10.96.0.2", 0, "10.1.0.1" }, { "10.96.0.1", 0, "10.1.0.1" }, 1, 0 },
+	{ "node port moved",	{ "10.96.0.1", 30053, "10.1.0.1" }, { "10.96.0.1", 30054, "10.1.0.1" }, 1, 1 },
+};
+
+START_TEST(plan_differences)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	struct small_plan a, b;
+	const struct kp_plan *was, *is;
+
+	was = plans[_i].was.ips ? make(&a, plans[_i].was.ips, plans[_i].was.node_port, plans[_i].was.serving) : NULL;
+	is = plans[_i].is.ips ? make(&b, plans[_i].is.ips, plans[_i].is.node_port, plans[_i].is.serving) : NULL;
+	dp_ct_set_put_removed(s, was, is);
+	ck_assert_msg(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0) == plans[_i].removed, "%s: removed", plans[_i].name);
+	dp_ct_set_put_changed(s, was, is);
+	ck_assert_msg(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0) == plans[_i].removed + plans[_i].changed, "%s: changed",
+		      plans[_i].name);
+}
+END_TEST
+
+/* 10.96.0.1 goes from one Service to another: flows to the new owner's endpoint stay. */
+START_TEST(frontend_moves)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	struct small_plan a1, b0, b1;
+	const struct kp_plan *a_was = make(&a1, "10.96.0.1", 0, "10.1.0.1");
+	const struct kp_plan *b_was = make(&b0, "10.96.0.1 10.96.0.2", 0, "10.1.0.2");
+	const struct kp_plan *b_is = make(&b1, "10.96.0.1 10.96.0.2", 0, "10.1.0.2");
+
+	b0.fe[0].claimed = false;
+	dp_ct_set_put_removed(s, b_was, b_is);
+	dp_ct_set_put_removed(s, a_was, NULL);
+	dp_ct_set_put_changed(s, b_was, b_is);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0), 1);
+	ck_assert(!is_stale(s, IPPROTO_UDP, "10.96.0.1", 53, "10.1.0.2", 5353));
+	ck_assert(is_stale(s, IPPROTO_UDP, "10.96.0.1", 53, "10.1.0.1", 5353));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ctmatch");
+	TCase *tc = tcase_create("decision");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_loop_test(tc, decides, 0, KP_N(cases));
+	tcase_add_test(tc, newest_state_counts);
+	tcase_add_test(tc, no_node_address_at_all);
+	tcase_add_test(tc, repeats_once);
+	tcase_add_loop_test(tc, plan_differences, 0, KP_N(plans));
+	tcase_add_test(tc, frontend_moves);
+	suite_add_tcase(s, tc);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
