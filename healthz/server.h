@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "healthz/port.h"
 #include "proxy/base/addr.h"
 
 struct hz_state;
@@ -17,8 +18,9 @@ struct hz_server;
 
 struct hz_listen {
 	const char *name;	/* "main", "shared": for messages and metrics */
-	struct kp_addr addr;	/* zero address: both families */
+	struct kp_addr addr;	/* zero address, of either family: all addresses of both (HC-10) */
 	uint16_t port;
+	enum hz_proxy_mode proxy;
 };
 
 struct hz_options {
@@ -29,7 +31,11 @@ struct hz_options {
 	unsigned header_timeout_ms, idle_timeout_ms, write_timeout_ms, max_connections, max_requests;
 };
 
-/* Binds, starts the thread. With hard_fail a failed bind comes back as -errno, otherwise it is retried every 5 s. */
+/*
+ * Binds, starts the thread; opt is copied. With hard_fail a failed bind comes back as
+ * -errno, otherwise it is logged and retried every 5 s. Until the first state is
+ * published /livez answers 200 and /healthz 503.
+ */
 int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct kp_err *err);
 
 /*

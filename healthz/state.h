@@ -35,7 +35,9 @@ struct hz_services {
 };
 struct hz_services *hz_services_new(size_t n);	/* zeroed items, one reference */
 struct hz_services *hz_services_ref(struct hz_services *s);
-struct hz_services *hz_services_unref(struct hz_services *s);
+struct hz_services *hz_services_unref(struct hz_services *s);	/* NULL is fine; returns NULL */
+/* NULL: not there. services may be NULL. */
+const struct hz_service *hz_services_find(const struct hz_services *services, const char *ns, const char *name);
 
 struct hz_state {
 	bool started;			/* first full commit acknowledged, or warm start accepted */
@@ -48,9 +50,10 @@ struct hz_state {
 	struct kp_addr *addresses;	/* both families; owned by the state */
 	size_t n_addresses;
 };
-void hz_state_free(struct hz_state *s);
+void hz_state_free(struct hz_state *s);	/* NULL is fine */
 
 /* Pure decisions, at a moment of the monotonic clock. */
+uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age of oldest_pending; 0: none */
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns);
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */

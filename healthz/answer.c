@@ -1,0 +1,303 @@
+#include "healthz/answer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "healthz/port.h"
+#include "healthz/request.h"
+#include "healthz/stamp.h"
+#include "healthz/state.h"
+#include "proxy/base/cleanup.h"
+
+#define BODY_MAX (HZ_ANSWER_MAX - 512)	/* no head is longer than 512 */
+
+/* Text in somebody's buffer; what does not fit is cut off. */
+struct text {
+	char *p;
+	size_t len, room;
+};
+
+/* What the body says, and what the head must know about it. */
+struct reply {
+	int status;
+	enum hz_path path;
+	bool gone;		/* the Service is no longer answered for on this port */
+	bool weighs;		/* send the weight header */
+	uint32_t weight;
+	struct text body;
+};
+
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = {
+	{ 200, "OK" },
+	{ 400, "Bad Request" },
+	{ 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 408, "Request Timeout" },
+	{ 414, "URI Too Long" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 503, "Service Unavailable" },
+	{ 505, "HTTP Version Not Supported" },
+};
+
+static const char *reason_of(int status)
+{
+	for (size_t i = 0; i < KP_N(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "Unknown";
+}
+
+static void __attribute__((format(printf, 2, 3))) add(struct text *t, const char *fmt, ...)
+{
+	size_t left = t->room - t->len;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->p + t->len, left, fmt, ap);
+	va_end(ap);
+	t->len += (size_t)n < left ? (size_t)n : left - 1;
+}
+
+/* Names come from the API, where they cannot hold any of these, or from files, where they can. */
+static void add_json(struct text *t, const char *s)
+{
+	for (add(t, "\""); *s; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c < ' ')
+			add(t, "\\u%04x", c);
+		else
+			add(t, c == '"' || c == '\\' ? "\\%c" : "%c", c);
+	}
+	add(t, "\"");
+}
+
+static const char *truth(bool yes)
+{
+	return yes ? "true" : "false";
+}
+
+static bool path_is(const struct hz_req *req, const char *path)
+{
+	return req->path_len == strlen(path) && memcmp(req->path, path, req->path_len) == 0;
+}
+
+static enum hz_path path_of(const struct hz_req *req)
+{
+	if (path_is(req, "/healthz") || (req->is_options && path_is(req, "*")))
+		return HZ_PATH_HEALTHZ;
+	return path_is(req, "/livez") ? HZ_PATH_LIVEZ : HZ_PATH_OTHER;
+}
+
+/* "verbose", alone or among others, with a value or without. */
+static bool wants_verbose(const struct hz_req *req)
+{
+	static const char word[] = "verbose";
+	const size_t n = sizeof(word) - 1;
+	const char *p = req->query, *end = p ? p + req->query_len : NULL;
+
+	while (p && p < end) {
+		const char *amp = memchr(p, '&', (size_t)(end - p)), *stop = amp ? amp : end;
+
+		if ((size_t)(stop - p) >= n && memcmp(p, word, n) == 0 && (p + n == stop || p[n] == '='))
+			return true;
+		p = amp ? amp + 1 : end;
+	}
+	return false;
+}
+
+static const char *state_name(const struct hz_state *s)
+{
+	return s->started ? "Ready" : "Busy";
+}
+
+static double pending_seconds(const struct hz_asked *q)
+{
+	uint64_t longest = 0;
+
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++) {
+		uint64_t ns = q->state->family[f].enabled ? hz_pending_ns(q->state, f, q->now_ns) : 0;
+
+		longest = ns > longest ? ns : longest;
+	}
+	return (double)longest / 1e9;
+}
+
+/* The main and the shared port: B.3. */
+
+static uint64_t last_updated(const struct hz_state *s)
+{
+	uint64_t newest = 0;
+
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		if (s->family[f].enabled && s->family[f].updated_wall_ns > newest)
+			newest = s->family[f].updated_wall_ns;
+	return newest;
+}
+
+static void add_families(struct text *t, const struct hz_asked *q)
+{
+	const char *before = ",\"status\":{";
+	char when[HZ_RFC3339_LEN];
+	bool any = false;
+
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++) {
+		if (!q->state->family[f].enabled)
+			continue;
+		add(t, "%s\"%s\":{\"lastUpdated\":\"%s\",\"healthy\":%s}", before, kp_family_names[f],
+		    hz_stamp_rfc3339(q->state->family[f].updated_wall_ns, when),
+		    truth(hz_family_healthy(q->state, f, q->now_ns)));
+		before = ",";
+		any = true;
+	}
+	if (any)
+		add(t, "}");
+}
+
+static const char *node_reason(const struct hz_asked *q, bool healthz)
+{
+	if (!hz_healthy(q->state, q->now_ns))
+		return "stale";
+	if (healthz && !q->state->started)
+		return "starting";
+	return healthz && !q->state->node_eligible ? "nodeNotEligible" : "ok";
+}
+
+static void node_reply(const struct hz_asked *q, const struct hz_req *req, struct reply *r)
+{
+	const struct hz_state *s = q->state;
+	bool healthy = hz_healthy(s, q->now_ns), healthz = r->path == HZ_PATH_HEALTHZ;
+	char updated[HZ_RFC3339_LEN], now[HZ_RFC3339_LEN];
+	/* As kube-proxy: "recent" while the proxy itself is well, also on a node that is being drained. */
+	bool recent = healthy && (s->started || !healthz);
+	struct text *t = &r->body;
+
+	r->status = (healthz ? hz_ready(s, q->now_ns) : healthy) ? 200 : 503;
+	add(t, "{\"lastUpdated\":\"%s\",\"currentTime\":\"%s\"",
+	    hz_stamp_rfc3339(recent ? q->wall_ns : last_updated(s), updated), hz_stamp_rfc3339(q->wall_ns, now));
+	if (healthz)
+		add(t, ",\"nodeEligible\":%s", truth(s->node_eligible));
+	add(t, ",\"healthy\":%s", truth(healthy));
+	add_families(t, q);
+	if (healthz)
+		add(t, ",\"state\":\"%s\"", state_name(s));
+	if (wants_verbose(req))
+		add(t, ",\"reason\":\"%s\",\"family\":\"%s\",\"pendingSeconds\":%.3f", node_reason(q, healthz),
+		    kp_family_names[q->family], pending_seconds(q));
+	add(t, "}");
+}
+
+/* The port of one Service: B.4. */
+
+static uint32_t local_ready(const struct hz_service *svc, enum kp_family family)
+{
+	uint32_t most = 0;
+
+	if (svc->has_family[family])
+		return svc->local_ready[family];
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		if (svc->has_family[f] && svc->local_ready[f] > most)
+			most = svc->local_ready[f];
+	return most;
+}
+
+static const char *service_reason(const struct hz_asked *q, const struct reply *r)
+{
+	if (r->gone)
+		return "serviceGone";
+	if (!hz_healthy(q->state, q->now_ns))
+		return "stale";
+	if (!q->state->started)
+		return "starting";
+	return r->weight ? "ok" : "noLocalEndpoints";
+}
+
+static void service_reply(const struct hz_asked *q, const struct hz_req *req, struct reply *r)
+{
+	const struct hz_service *svc = hz_services_find(q->state->services, q->port->ns, q->port->name);
+	bool proxy_ok = q->state->started && hz_healthy(q->state, q->now_ns);
+	struct text *t = &r->body;
+
+	r->gone = !svc || svc->port != q->port->number;
+	r->weighs = true;
+	r->weight = r->gone ? 0 : local_ready(svc, q->family);
+	r->status = r->weight && proxy_ok ? 200 : 503;
+	add(t, "{\n\t\"service\": {\n\t\t\"namespace\": ");
+	add_json(t, q->port->ns);
+	add(t, ",\n\t\t\"name\": ");
+	add_json(t, q->port->name);
+	add(t, "\n\t},\n\t\"localEndpoints\": %u,\n\t\"serviceProxyHealthy\": %s", r->weight, truth(proxy_ok));
+	if (wants_verbose(req))
+		add(t, ",\n\t\"reason\": \"%s\",\n\t\"family\": \"%s\",\n\t\"pendingSeconds\": %.3f,\n\t\"state\": \"%s\"",
+		    service_reason(q, r), kp_family_names[q->family], pending_seconds(q), state_name(q->state));
+	add(t, "\n}");
+}
+
+static void error_reply(int status, struct reply *r)
+{
+	r->status = status;
+	if (status == 404)
+		add(&r->body, "404 page not found\n");	/* HC-12 */
+	else
+		add(&r->body, "%d %s\n", status, reason_of(status));
+}
+
+static bool is_error(int status)
+{
+	return status != 200 && status != 503;
+}
+
+/* The order is part of the contract: B.6. */
+static void add_head(struct text *t, const struct reply *r, const struct hz_req *req, uint64_t wall_ns, bool close)
+{
+	char date[HZ_HTTP_DATE_LEN];
+
+	add(t, "HTTP/1.%d %d %s\r\n", req->minor, r->status, reason_of(r->status));
+	add(t, "Content-Type: %s\r\n", is_error(r->status) ? "text/plain" : "application/json");
+	add(t, "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n");
+	if (r->weighs)
+		add(t, "X-Load-Balancing-Endpoint-Weight: %u\r\n", r->weight);
+	add(t, "Date: %s\r\nContent-Length: %zu\r\n", hz_stamp_http(wall_ns, date), r->body.len);
+	if (close)
+		add(t, "Connection: close\r\n");
+	else if (req->minor == 0)
+		add(t, "Connection: keep-alive\r\n");
+	add(t, "\r\n");
+}
+
+void hz_answer(const struct hz_asked *asked, const struct hz_req *req, struct hz_answer *ret)
+{
+	static const struct hz_state nothing = { 0 };
+	struct hz_asked q = *asked;
+	char body[BODY_MAX];
+	struct reply r = { .body = { .p = body, .room = sizeof(body) } };
+	struct text out = { .p = ret->bytes, .room = sizeof(ret->bytes) };
+
+	if (!q.state)
+		q.state = &nothing;
+	if (req->status) {
+		error_reply(req->status, &r);
+	} else if (q.port->is_service) {
+		service_reply(&q, req, &r);
+	} else {
+		r.path = path_of(req);
+		if (r.path == HZ_PATH_OTHER)
+			error_reply(404, &r);
+		else
+			node_reply(&q, req, &r);
+	}
+	ret->status = r.status;
+	ret->path = r.path;
+	ret->close = !req->keep_alive || r.gone;
+	add_head(&out, &r, req, q.wall_ns, ret->close);
+	if (!req->is_head) {
+		memcpy(out.p + out.len, body, r.body.len);
+		out.len += r.body.len;
+	}
+	ret->len = out.len;
+}

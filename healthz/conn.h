@@ -1,0 +1,42 @@
+#ifndef HZ_CONN_H
+#define HZ_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "proxy/base/addr.h"
+
+struct event_base;
+struct hz_answer;
+struct hz_port;
+struct hz_req;
+
+/* All connections of the process, with their limits (health-and-probes B.2). Health thread only. */
+struct hz_conns;
+
+struct hz_limits {	/* 0: the default */
+	unsigned header_timeout_ms;	/* 5 s: from accept, or the first byte of a later request, to the end of its head */
+	unsigned idle_timeout_ms;	/* 130 s: between requests */
+	unsigned write_timeout_ms;	/* 5 s */
+	unsigned max_connections;	/* 1024 */
+	unsigned max_requests;		/* 1000, per connection */
+};
+
+/* Called for every request and every error; the answer is sent by the caller. Must not touch the connections. */
+typedef void hz_ask_fn(void *arg, const struct hz_port *port, enum kp_family family, const struct hz_req *req,
+		       struct hz_answer *ret);
+
+struct hz_conns *hz_conns_new(struct event_base *base, const struct hz_limits *limits, hz_ask_fn *ask, void *arg);
+struct hz_conns *hz_conns_free(struct hz_conns *cs);	/* closes all; NULL is fine; returns NULL */
+
+/*
+ * Serve an accepted socket (non-blocking; taken). At the limit another connection
+ * makes room: the oldest that never completed a request, else the longest idle one.
+ * What the peer has sent already is answered before this returns.
+ */
+void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_family family);
+
+/* Close the connection that is worth least, in the order above. False: there is none. */
+bool hz_conns_evict(struct hz_conns *cs);
+
+#endif

@@ -1,0 +1,421 @@
+#include "healthz/listener.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "healthz/conn.h"
+#include "healthz/port.h"
+#include "healthz/server.h"
+#include "healthz/state.h"
+#include "healthz/wanted.h"
+#include "proxy/base/cleanup.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+
+#define BACKLOG 1024
+#define ACCEPTS_PER_TURN 64	/* then the connections get theirs */
+#define RETRY_S 5
+#define STARVED_MS 100		/* accept pauses when descriptors run out */
+#define LOG_WINDOW_MS 300000
+
+struct sock {
+	struct listener *owner;
+	struct kp_addr addr;	/* zero: every address of the family */
+	int fd;			/* -1: not open */
+	bool failed;		/* try again */
+	bool paused;		/* no descriptors: not accepting for a while */
+	struct event acceptable;
+};
+
+struct listener {
+	struct hz_listeners *all;
+	struct hz_port *port;
+	struct sock **socks;	/* each at a fixed place: libevent points to them */
+	size_t n;
+	bool missing;		/* some of them are not open */
+	struct kp_ratelimit log;
+};
+
+struct hz_listeners {
+	struct event_base *base;
+	struct hz_conns *conns;
+	struct listener **fixed, **services;	/* services: by ns and name */
+	size_t n_fixed, cap_fixed, n_services;
+	struct hz_services *applied;	/* what services and addrs were made from */
+	struct kp_addr *addrs;
+	size_t n_addrs;
+	struct event retry, resume;
+	struct kp_ratelimit starved_log, contest_log;
+};
+
+/* One socket. */
+
+static socklen_t to_sockaddr(const struct kp_addr *a, uint16_t port, struct sockaddr_storage *ret)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+
+	memset(ret, 0, sizeof(*ret));
+	if (a->family == KP_IPV4) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		memcpy(&v4->sin_addr, a->b, sizeof(v4->sin_addr));
+		return sizeof(*v4);
+	}
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons(port);
+	memcpy(&v6->sin6_addr, a->b, sizeof(v6->sin6_addr));
+	return sizeof(*v6);
+}
+
+static int set_one(int fd, int level, int option)
+{
+	const int one = 1;
+
+	return setsockopt(fd, level, option, &one, sizeof(one));
+}
+
+/* The listening descriptor, or -errno. */
+static int listen_on(const struct kp_addr *a, uint16_t port)
+{
+	int family = a->family == KP_IPV4 ? AF_INET : AF_INET6;
+	struct sockaddr_storage ss;
+	socklen_t len = to_sockaddr(a, port, &ss);
+	KP_AUTO(kp_closep) int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int out;
+
+	if (fd < 0)
+		return -errno;
+	/* Accepted sockets inherit TCP_NODELAY. No TCP_DEFER_ACCEPT: a bare connect is a probe, too. */
+	if (set_one(fd, SOL_SOCKET, SO_REUSEADDR) < 0 || set_one(fd, IPPROTO_TCP, TCP_NODELAY) < 0 ||
+	    (family == AF_INET6 && set_one(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0) ||
+	    bind(fd, (struct sockaddr *)&ss, len) < 0 || listen(fd, BACKLOG) < 0)
+		return -errno;
+	out = fd;
+	fd = -1;
+	return out;
+}
+
+static void pause_accept(struct sock *s)
+{
+	struct hz_listeners *ls = s->owner->all;
+	const struct timeval soon = { .tv_usec = STARVED_MS * 1000 };
+	unsigned swallowed;
+
+	if (kp_ratelimit_ok(&ls->starved_log, kp_now_ms(), &swallowed))
+		kp_warn("health", "out of file descriptors or memory: %s; dropping connections", strerror(errno));
+	(void)hz_conns_evict(ls->conns);	/* none to drop: the pause has to do */
+	event_del(&s->acceptable);
+	s->paused = true;
+	event_add(&ls->resume, &soon);
+}
+
+/* False: out of descriptors or memory, errno says which. */
+static bool accept_some(struct sock *s, unsigned limit)
+{
+	struct listener *l = s->owner;
+
+	for (unsigned i = 0; i < limit; i++) {
+		int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0)
+			hz_conns_add(l->all->conns, fd, l->port, s->addr.family);
+		else if (errno == EAGAIN)
+			break;
+		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			return false;
+		/* Anything else is the end of that one connection (accept(2)). */
+	}
+	return true;
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+	struct sock *s = arg;
+
+	(void)fd, (void)what;
+	if (!accept_some(s, ACCEPTS_PER_TURN))
+		pause_accept(s);
+}
+
+static struct sock *new_sock(struct listener *l, const struct kp_addr *addr)
+{
+	struct sock *s = kp_calloc(1, sizeof(*s));
+
+	s->owner = l;
+	s->addr = *addr;
+	s->fd = -1;
+	return s;
+}
+
+static int open_sock(struct sock *s, struct kp_err *err)
+{
+	bool v4 = s->addr.family == KP_IPV4;
+	struct listener *l = s->owner;
+	char text[KP_ADDR_STRLEN];
+	int r = listen_on(&s->addr, l->port->number);
+
+	s->failed = r < 0 && r != -EAFNOSUPPORT;	/* a host without IPv6 goes without */
+	if (s->failed)
+		return kp_err_set(err, r, "cannot listen on %s%s%s:%u: %s", v4 ? "" : "[",
+				  kp_addr_str(&s->addr, text), v4 ? "" : "]", l->port->number, strerror(-r));
+	if (r < 0)
+		return 0;
+	s->fd = r;
+	event_assign(&s->acceptable, l->all->base, s->fd, EV_READ | EV_PERSIST, on_acceptable, s);
+	event_add(&s->acceptable, NULL);
+	return 0;
+}
+
+static void close_sock(struct sock *s)
+{
+	if (s->fd >= 0) {
+		(void)accept_some(s, BACKLOG);	/* close() would reset what waits in the queue */
+		event_del(&s->acceptable);
+		close(s->fd);
+	}
+	free(s);
+}
+
+/* One listener: a port on some addresses. */
+
+static struct listener *new_listener(struct hz_listeners *ls, struct hz_port *taken)
+{
+	struct listener *l = kp_calloc(1, sizeof(*l));
+
+	l->all = ls;
+	l->port = taken;
+	l->log = (struct kp_ratelimit){ .window_ms = LOG_WINDOW_MS, .burst = 1 };
+	return l;
+}
+
+static void free_listener(struct listener *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		close_sock(l->socks[i]);
+	free(l->socks);
+	hz_port_unref(l->port);
+	free(l);
+}
+
+static struct sock *take_sock(struct listener *l, const struct kp_addr *addr)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->socks[i] && kp_addr_cmp(&l->socks[i]->addr, addr) == 0)
+			return kp_steal(&l->socks[i]);
+	return NULL;
+}
+
+/* Sockets for exactly these addresses; those that are there already stay as they are. */
+static void set_addrs(struct listener *l, const struct kp_addr *addrs, size_t n)
+{
+	struct sock **next = kp_calloc(n + 1, sizeof(*next));
+
+	for (size_t i = 0; i < n; i++)
+		next[i] = take_sock(l, &addrs[i]);
+	for (size_t i = 0; i < l->n; i++)
+		if (l->socks[i])
+			close_sock(l->socks[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (next[i])
+			continue;
+		next[i] = new_sock(l, &addrs[i]);
+		next[i]->failed = true;	/* not open yet */
+	}
+	free(l->socks);
+	l->socks = next;
+	l->n = n;
+}
+
+/* Open what is not; 0 or the last failure, with the timer set that calls again. */
+static int open_missing(struct listener *l, struct kp_err *err)
+{
+	const struct timeval later = { .tv_sec = RETRY_S };
+	int failed = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		int r = l->socks[i]->failed ? open_sock(l->socks[i], err) : 0;
+
+		failed = r < 0 ? r : failed;
+	}
+	l->missing = failed;
+	if (failed && !event_pending(&l->all->retry, EV_TIMEOUT, NULL))
+		event_add(&l->all->retry, &later);
+	return failed;
+}
+
+static void open_or_log(struct listener *l)
+{
+	const char *slash = l->port->is_service ? "/" : "";
+	bool was_missing = l->missing;
+	struct kp_err err = { 0 };
+	unsigned swallowed;
+	int r = open_missing(l, &err);
+
+	if (r < 0 && kp_ratelimit_ok(&l->log, kp_now_ms(), &swallowed))
+		kp_warn("health", "%s, for %s%s%s; retrying every %d s", err.msg,
+			l->port->ns, slash, l->port->name, RETRY_S);
+	if (r == 0 && was_missing)
+		kp_info("health", "listening on port %u for %s%s%s", l->port->number, l->port->ns, slash, l->port->name);
+}
+
+/* All of them. */
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct hz_listeners *ls = arg;
+
+	(void)fd, (void)what;
+	for (size_t i = 0; i < ls->n_fixed; i++)
+		open_or_log(ls->fixed[i]);
+	for (size_t i = 0; i < ls->n_services; i++)
+		open_or_log(ls->services[i]);
+}
+
+static void resume_accept(struct listener *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		struct sock *s = l->socks[i];
+
+		if (s->paused)
+			event_add(&s->acceptable, NULL);
+		s->paused = false;
+	}
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct hz_listeners *ls = arg;
+
+	(void)fd, (void)what;
+	for (size_t i = 0; i < ls->n_fixed; i++)
+		resume_accept(ls->fixed[i]);
+	for (size_t i = 0; i < ls->n_services; i++)
+		resume_accept(ls->services[i]);
+}
+
+int hz_listeners_add(struct hz_listeners *ls, const struct hz_listen *listen, struct kp_err *err)
+{
+	/* HC-10: 0.0.0.0 and [::] mean every address of both families. */
+	const struct kp_addr any[KP_N_FAMILIES] = { { .family = KP_IPV4 }, { .family = KP_IPV6 } };
+	bool everywhere = kp_addr_is_zero(&listen->addr);
+	struct listener *l = new_listener(ls, hz_port_new_node(listen->name, listen->port, listen->proxy));
+
+	kp_grow(&ls->fixed, ls->n_fixed, &ls->cap_fixed);
+	ls->fixed[ls->n_fixed++] = l;
+	set_addrs(l, everywhere ? any : &listen->addr, everywhere ? KP_N_FAMILIES : 1);
+	return open_missing(l, err);
+}
+
+static int cmp_names(const struct hz_port *p, const struct hz_service *svc)
+{
+	int c = strcmp(p->ns, svc->ns);
+
+	return c ? c : strcmp(p->name, svc->name);
+}
+
+/*
+ * Walk the old listeners and the new owners, both sorted: those that match move over to next,
+ * the others close. Before anything opens, since a port may pass from one Service to another.
+ */
+static void keep_matching(struct hz_listeners *ls, const struct hz_service **owners, size_t n, struct listener **next)
+{
+	size_t o = 0;
+
+	for (size_t i = 0; i < ls->n_services; i++) {
+		struct listener *l = ls->services[i];
+
+		while (o < n && cmp_names(l->port, owners[o]) > 0)
+			o++;
+		if (o < n && cmp_names(l->port, owners[o]) == 0 && l->port->number == owners[o]->port)
+			next[o] = l;
+		else
+			free_listener(l);
+	}
+}
+
+static void log_contest(struct hz_listeners *ls, const struct hz_service *loser, size_t n)
+{
+	unsigned swallowed;
+
+	if (n && kp_ratelimit_ok(&ls->contest_log, kp_now_ms(), &swallowed))
+		kp_warn("health", "healthCheckNodePort %u of Service %s/%s belongs to an older Service%s",
+			loser->port, loser->ns, loser->name, n > 1 ? ", and there are more such" : "");
+}
+
+void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
+{
+	KP_AUTO(kp_freep) const struct hz_service **owners = NULL;
+	KP_AUTO(kp_freep) struct kp_addr *addrs = NULL;
+	size_t n_addrs = hz_wanted_addrs(s, &addrs), n, n_losers;
+	struct hz_services *old = ls->applied;
+	struct listener **next;
+
+	if (s->services == old && n_addrs == ls->n_addrs &&
+	    (!n_addrs || memcmp(addrs, ls->addrs, n_addrs * sizeof(*addrs)) == 0))
+		return;
+	/* From here on only our own references count: accepting below may replace the state. */
+	ls->applied = s->services ? hz_services_ref(s->services) : NULL;
+	free(ls->addrs);
+	ls->addrs = kp_steal(&addrs);
+	ls->n_addrs = n_addrs;
+	n = hz_wanted_owners(ls->applied, &owners, &n_losers);
+	log_contest(ls, owners[n], n_losers);
+
+	next = kp_calloc(n + 1, sizeof(*next));
+	keep_matching(ls, owners, n, next);
+	free(ls->services);
+	ls->services = next;
+	ls->n_services = n;
+	for (size_t i = 0; i < n; i++) {
+		if (!next[i])
+			next[i] = new_listener(ls, hz_port_new_service(owners[i]->ns, owners[i]->name, owners[i]->port));
+		set_addrs(next[i], ls->addrs, ls->n_addrs);
+		open_or_log(next[i]);
+	}
+	hz_services_unref(old);
+}
+
+struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns)
+{
+	struct hz_listeners *ls = kp_calloc(1, sizeof(*ls));
+
+	ls->base = base;
+	ls->conns = conns;
+	ls->starved_log = (struct kp_ratelimit){ .window_ms = LOG_WINDOW_MS, .burst = 1 };
+	ls->contest_log = ls->starved_log;
+	evtimer_assign(&ls->retry, base, on_retry, ls);
+	evtimer_assign(&ls->resume, base, on_resume, ls);
+	return ls;
+}
+
+static void free_all(struct listener **array, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free_listener(array[i]);
+	free(array);
+}
+
+struct hz_listeners *hz_listeners_free(struct hz_listeners *ls)
+{
+	if (!ls)
+		return NULL;
+	event_del(&ls->retry);
+	event_del(&ls->resume);
+	free_all(ls->fixed, ls->n_fixed);
+	free_all(ls->services, ls->n_services);
+	hz_services_unref(ls->applied);
+	free(ls->addrs);
+	free(ls);
+	return NULL;
+}

@@ -1,0 +1,32 @@
+#ifndef HZ_LISTENER_H
+#define HZ_LISTENER_H
+
+#include <stddef.h>
+
+struct event_base;
+struct hz_conns;
+struct hz_listen;
+struct hz_state;
+struct kp_err;
+
+/*
+ * All listening sockets of the process. Explicit IPv4 and IPv6 sockets, so that a
+ * connection's family is its listener's; a host without IPv6 goes without the latter.
+ * What cannot be bound is tried again every 5 s. Health thread only, but for setting up.
+ */
+struct hz_listeners;
+
+struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns);
+struct hz_listeners *hz_listeners_free(struct hz_listeners *ls);	/* NULL is fine; returns NULL */
+
+/* A listener that stays. -errno: not all of its sockets could be bound, and they will be tried again. */
+int hz_listeners_add(struct hz_listeners *ls, const struct hz_listen *listen, struct kp_err *err);
+
+/*
+ * Make the listeners of Services what the state asks for. One whose port did not
+ * change keeps its sockets; one that goes first accepts what waits in its queue, so that
+ * those peers get an answer. s is not used after the first connection is accepted.
+ */
+void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s);
+
+#endif

@@ -1,0 +1,224 @@
+#include "healthz/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "healthz/answer.h"
+#include "healthz/conn.h"
+#include "healthz/listener.h"
+#include "healthz/state.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+
+/*
+ * The hand-over is one pointer. publish() swaps the newest state into the slot, and
+ * whoever finds a state in his hands frees it: publish() one that nobody took, the thread
+ * the one it answered from so far. The eventfd only tells the thread to look at its
+ * listeners; every request looks into the slot itself, so that no answer is older
+ * than the last publish() that returned before it.
+ */
+struct hz_server {
+	struct hz_state *slot;		/* atomic */
+	bool stop;			/* atomic */
+	struct hz_counters counters;	/* atomic, each */
+	int wake_fd;
+	pthread_t thread;
+
+	/* The thread's own from here on, once it runs. */
+	struct hz_state *state;		/* NULL: none yet */
+	bool fresh;			/* listeners do not know this state yet */
+	struct event_base *base;
+	struct event *wake;
+	struct hz_conns *conns;
+	struct hz_listeners *listeners;
+};
+
+static void take_newest(struct hz_server *s)
+{
+	struct hz_state *newer = __atomic_exchange_n(&s->slot, NULL, __ATOMIC_ACQUIRE);
+
+	if (!newer)
+		return;
+	hz_state_free(s->state);
+	s->state = newer;
+	s->fresh = true;
+}
+
+static void count(struct hz_server *s, const struct hz_answer *a)
+{
+	bool ok = a->status == 200;
+	uint64_t *counter = a->path == HZ_PATH_HEALTHZ ?
+		(ok ? &s->counters.healthz_200 : &s->counters.healthz_503) :
+		(ok ? &s->counters.livez_200 : &s->counters.livez_503);
+
+	if (a->path != HZ_PATH_OTHER)
+		__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+}
+
+static void on_request(void *arg, const struct hz_port *port, enum kp_family family, const struct hz_req *req,
+		       struct hz_answer *ret)
+{
+	struct hz_server *s = arg;
+	struct hz_asked asked = { .port = port, .family = family };
+
+	take_newest(s);
+	asked.state = s->state;
+	asked.now_ns = kp_now_ns();	/* after the state was taken: nothing in it is from the future */
+	asked.wall_ns = kp_wall_ns();
+	hz_answer(&asked, req, ret);
+	count(s, ret);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct hz_server *s = arg;
+	uint64_t times;
+
+	(void)what;
+	if (read(fd, &times, sizeof(times)) < 0)
+		return;
+	if (__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
+		event_base_loopbreak(s->base);
+		return;
+	}
+	take_newest(s);
+	if (!s->fresh)
+		return;
+	s->fresh = false;
+	hz_listeners_sync(s->listeners, s->state);
+}
+
+static void *run(void *arg)
+{
+	struct hz_server *s = arg;
+
+	pthread_setname_np(pthread_self(), "health");
+	event_base_dispatch(s->base);
+	return NULL;
+}
+
+static void wake(struct hz_server *s)
+{
+	const uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then the thread is awake anyway. */
+	if (write(s->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void hz_server_publish(struct hz_server *s, struct hz_state *taken)
+{
+	hz_state_free(__atomic_exchange_n(&s->slot, taken, __ATOMIC_ACQ_REL));
+	wake(s);
+}
+
+struct hz_counters hz_server_counters(const struct hz_server *s)
+{
+	const struct hz_counters *c = &s->counters;
+
+	return (struct hz_counters){
+		.healthz_200 = __atomic_load_n(&c->healthz_200, __ATOMIC_RELAXED),
+		.healthz_503 = __atomic_load_n(&c->healthz_503, __ATOMIC_RELAXED),
+		.livez_200 = __atomic_load_n(&c->livez_200, __ATOMIC_RELAXED),
+		.livez_503 = __atomic_load_n(&c->livez_503, __ATOMIC_RELAXED),
+	};
+}
+
+static void free_server(struct hz_server *s)
+{
+	hz_listeners_free(s->listeners);	/* may still accept and answer */
+	hz_conns_free(s->conns);
+	if (s->wake)
+		event_free(s->wake);
+	if (s->base)
+		event_base_free(s->base);
+	if (s->wake_fd >= 0)
+		close(s->wake_fd);
+	hz_state_free(s->slot);
+	hz_state_free(s->state);
+	free(s);
+}
+
+static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_err *err)
+{
+	const struct hz_limits limits = {
+		opt->header_timeout_ms, opt->idle_timeout_ms, opt->write_timeout_ms,
+		opt->max_connections, opt->max_requests,
+	};
+
+	s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (s->wake_fd < 0)
+		return kp_err_set(err, -errno, "cannot make an eventfd: %s", strerror(errno));
+	s->base = event_base_new();
+	s->wake = s->base ? event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s) : NULL;
+	if (!s->wake || event_add(s->wake, NULL) < 0)
+		return kp_err_set(err, -ENOMEM, "cannot make an event loop");
+	s->conns = hz_conns_new(s->base, &limits, on_request, s);
+	s->listeners = hz_listeners_new(s->base, s->conns);
+	return 0;
+}
+
+static int bind_fixed(struct hz_server *s, const struct hz_options *opt, struct kp_err *err)
+{
+	for (size_t i = 0; i < opt->n_listen; i++) {
+		struct kp_err why = { 0 };
+		int r = hz_listeners_add(s->listeners, &opt->listen[i], &why);
+
+		if (r < 0 && opt->hard_fail)
+			return kp_err_set(err, r, "%s", why.msg);
+		if (r < 0)
+			kp_warn("health", "%s, for %s; retrying", why.msg, opt->listen[i].name);
+	}
+	return 0;
+}
+
+static int start_thread(struct hz_server *s, struct kp_err *err)
+{
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);	/* signals are the main thread's */
+	r = pthread_create(&s->thread, NULL, run, s);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r ? kp_err_set(err, -r, "cannot start the health thread: %s", strerror(r)) : 0;
+}
+
+int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct kp_err *err)
+{
+	struct hz_server *s = kp_calloc(1, sizeof(*s));
+	int r;
+
+	s->wake_fd = -1;
+	r = set_up(s, opt, err);
+	if (r == 0)
+		r = bind_fixed(s, opt, err);
+	if (r == 0)
+		r = start_thread(s, err);
+	if (r < 0) {
+		free_server(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+struct hz_server *hz_server_stop(struct hz_server *s)
+{
+	if (!s)
+		return NULL;
+	__atomic_store_n(&s->stop, true, __ATOMIC_RELEASE);
+	wake(s);
+	pthread_join(s->thread, NULL);
+	free_server(s);
+	return NULL;
+}

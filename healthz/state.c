@@ -1,0 +1,85 @@
+#include "healthz/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+struct hz_services *hz_services_new(size_t n)
+{
+	struct hz_services *s = kp_calloc(1, sizeof(*s));
+
+	s->refs = 1;
+	s->items = n ? kp_calloc(n, sizeof(*s->items)) : NULL;
+	s->n = n;
+	return s;
+}
+
+struct hz_services *hz_services_ref(struct hz_services *s)
+{
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
+struct hz_services *hz_services_unref(struct hz_services *s)
+{
+	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return NULL;
+	for (size_t i = 0; i < s->n; i++) {
+		free(s->items[i].ns);
+		free(s->items[i].name);
+	}
+	free(s->items);
+	free(s);
+	return NULL;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct hz_service *x = a, *y = b;
+	int c = strcmp(x->ns, y->ns);
+
+	return c ? c : strcmp(x->name, y->name);
+}
+
+const struct hz_service *hz_services_find(const struct hz_services *services, const char *ns, const char *name)
+{
+	struct hz_service key = { .ns = (char *)ns, .name = (char *)name };
+
+	return services ? bsearch(&key, services->items, services->n, sizeof(key), by_name) : NULL;
+}
+
+void hz_state_free(struct hz_state *s)
+{
+	if (!s)
+		return;
+	hz_services_unref(s->services);
+	free(s->addresses);
+	free(s);
+}
+
+uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
+{
+	uint64_t since = s->family[f].oldest_pending_ns;
+
+	/* The other thread may have read its clock after we read ours. */
+	return since && now_ns > since ? now_ns - since : 0;
+}
+
+bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
+{
+	return !s->family[f].oldest_pending_ns || hz_pending_ns(s, f, now_ns) < s->stale_ns;
+}
+
+bool hz_healthy(const struct hz_state *s, uint64_t now_ns)
+{
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		if (s->family[f].enabled && !hz_family_healthy(s, f, now_ns))
+			return false;
+	return true;
+}
+
+bool hz_ready(const struct hz_state *s, uint64_t now_ns)
+{
+	return s->started && s->node_eligible && hz_healthy(s, now_ns);
+}
