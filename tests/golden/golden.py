@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""objects.yaml -> the text of 'proxylet render', compared with rules.nft beside it; --accept writes it.
+
+A folder may hold a config.yaml, too. Read the difference before you commit an accepted text.
+"""
+import argparse
+import difflib
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def render(agent, folder):
+    argv = [agent, "render", "-f", os.path.join(folder, "objects.yaml"), "--node", "node-1"]
+    config = os.path.join(folder, "config.yaml")
+    if os.path.exists(config):
+        argv += ["--config", config]
+    p = subprocess.run(argv, capture_output=True, text=True)
+    return p.stdout if p.returncode == 0 else "exit status %d\n%s" % (p.returncode, p.stderr)
+
+
+def read(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path) as f:
+        return f.read()
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument("--agent", default="build/proxylet")
+    ap.add_argument("--accept", action="store_true")
+    args = ap.parse_args()
+    passed = failed = 0
+    for name in sorted(os.listdir(HERE)):
+        folder = os.path.join(HERE, name)
+        if not os.path.exists(os.path.join(folder, "objects.yaml")):
+            continue
+        path, got = os.path.join(folder, "rules.nft"), render(args.agent, folder)
+        want = read(path)
+        difference = list(difflib.unified_diff(want.splitlines(), got.splitlines(), name + "/rules.nft", "render", lineterm="", n=1))
+        if args.accept:
+            with open(path, "w") as f:
+                f.write(got)
+        elif difference:
+            print("FAIL golden %s:\n%s" % (name, "\n".join(difference[:60])))
+        passed, failed = (passed + 1, failed) if args.accept or not difference else (passed, failed + 1)
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

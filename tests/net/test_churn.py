@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Endpoints change in a tight loop under new and established connections, and nobody notices."""
+import os
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import harness
+import nft
+import objects as obj
+import traffic
+from harness import check, equal, wait
+
+# Classes grow and shrink, slots are replaced, the only endpoint changes. All of them always answer.
+SETS = ([2], [2, 3, 4, 5, 6], [7], [3, 4], [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [12, 13], [5, 6, 7])
+CHANGES = 700
+
+
+def put(lab, turn, **extra):
+    pods = ["10.244.2.%d" % p for p in SETS[turn % len(SETS)]]
+    lab.put("web.json", obj.service("web", "10.96.0.10", node_port=30080, **extra), obj.slice_of("web", pods))
+
+
+class Load(threading.Thread):
+    """Runs a step again and again until told to stop; remembers what went wrong."""
+
+    def __init__(self, step):
+        super().__init__(daemon=True)
+        self.step, self.stopping, self.done, self.wrong = step, False, 0, []
+
+    def run(self):
+        while not self.stopping:
+            trouble = self.step()
+            self.done += 1
+            if trouble:
+                self.wrong.append(trouble)
+
+    def finish(self):
+        self.stopping = True
+        self.join()
+        return self.done, self.wrong
+
+
+def connect(lab, address, port):
+    answer = traffic.ask(lab.ext, address, port, timeout=5)
+    return None if isinstance(answer, tuple) else "new connection to %s:%d: %s" % (address, port, answer)
+
+
+def churn(lab, change):
+    """Let change(turn) run while connections come and stay. -> (number of new connections, commits)"""
+    lab.serve(traffic.TcpServer(lab.rem))
+    lab.put("node.json", obj.node())
+    change(0)
+    lab.run().ready()
+    standing = [traffic.Connection(lab.ext, "10.96.0.10", 80, timeout=5) for _ in range(16)]
+    before = nft.generation(lab.node)
+    loads = [Load(lambda: connect(lab, "10.96.0.10", 80)), Load(lambda: connect(lab, "192.0.2.1", 30080)),
+             Load(lambda: None if all(c.ping() for c in standing) else "an established connection broke")]
+    for load in loads:
+        load.start()
+    for turn in range(1, CHANGES + 1):
+        change(turn)
+        # About one transaction a change: give the agent the processor, not a rest.
+        time.sleep(0.002)
+    results = [load.finish() for load in loads]
+    for c in standing:
+        c.close()
+    for _, wrong in results:
+        check(not wrong, "%d errors, the first: %s", len(wrong), wrong[:1])
+    commits = nft.generation(lab.node) - before
+    print("     %d changes, %d commits, %d new connections, %d rounds on 16 standing ones" % (
+        CHANGES, commits, results[0][0] + results[1][0], results[2][0]))
+    check(commits >= 50, "only %d commits: nothing was tested", commits)
+    check(results[0][0] >= 50, "only %d new connections", results[0][0])
+    return results
+
+
+def last(lab, turn):
+    want = {"10.244.2.%d" % p for p in SETS[turn % len(SETS)]}
+    wait(lambda: nft.endpoints(lab.node, "10.96.0.10", 80) == want, "the last state is in the kernel")
+    for family in ("ip", "ip6"):
+        equal(nft.faults(nft.listing(lab.node, family)), [], "faults in %s" % family)
+
+
+def test_endpoints_and_classes(lab):
+    churn(lab, lambda turn: put(lab, turn))
+    last(lab, CHANGES)
+
+
+def test_affinity_and_policy_on_and_off(lab):
+    def change(turn):
+        sticky = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}}
+        put(lab, turn, **(sticky if turn // 3 % 2 else {}))
+
+    churn(lab, change)
+    last(lab, CHANGES)
+
+
+def test_none_and_back_only_refuses(lab):
+    """While there are no endpoints a connection is refused, never left hanging or untranslated."""
+    lab.serve(traffic.TcpServer(lab.rem))
+    lab.put("node.json", obj.node())
+    put(lab, 0)
+    lab.run().ready()
+    answers = []
+    load = Load(lambda: answers.append(traffic.ask(lab.ext, "10.96.0.10", 80, timeout=5)))
+    load.start()
+    for turn in range(1, CHANGES + 1):
+        pods = ["10.244.2.2", "10.244.2.3", "10.244.2.4"][:turn % 4]
+        lab.put("web.json", obj.service("web", "10.96.0.10", node_port=30080), obj.slice_of("web", pods))
+        time.sleep(0.002)
+    _, wrong = load.finish()
+    strange = [a for a in answers if not isinstance(a, tuple) and a != traffic.REFUSED]
+    check(not wrong and not strange, "%d of %d: %s", len(strange), len(answers), strange[:1])
+    check(traffic.REFUSED in answers and any(isinstance(a, tuple) for a in answers), "nothing was tested")
+
+
+if __name__ == "__main__":
+    harness.main(globals())

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""UDP clients that never stop sending are moved to where the Service is now."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import harness
+import nft
+import objects as obj
+import traffic
+from harness import check, equal, wait
+
+
+def put(lab, pods, **extra):
+    lab.put("dns.json", obj.service("dns", "10.96.0.53", 53, "UDP", node_port=30053, **extra),
+            obj.slice_of("dns", pods, protocol="UDP"))
+
+
+def start(lab, pods):
+    for pod in ("10.244.2.2", "10.244.2.3"):
+        lab.serve(traffic.UdpServer(lab.rem, pod))
+    lab.put("node.json", obj.node())
+    put(lab, pods)
+    agent = lab.run().ready()
+    return agent
+
+
+def client(lab, address="10.96.0.53", port=53):
+    return lab.serve(traffic.UdpClient(lab.ext, address, port))
+
+
+def test_moves_to_the_new_endpoint(lab):
+    start(lab, ["10.244.2.2"])
+    clients = [client(lab), client(lab, "192.0.2.1", 30053)]
+    for c in clients:
+        equal(c.ask(), "10.244.2.2", "first")
+    put(lab, ["10.244.2.3"])
+    for c in clients:
+        wait(lambda c=c: c.ask() == "10.244.2.3", "the same client's datagrams reach the new endpoint")
+
+
+def test_stays_while_its_endpoint_stays(lab):
+    start(lab, ["10.244.2.2", "10.244.2.3"])
+    c = client(lab)
+    mine = c.ask()
+    put(lab, ["10.244.2.2", "10.244.2.3", "10.244.2.4"])
+    wait(lambda: len(nft.endpoints(lab.node, "10.96.0.53", 53, "udp")) == 3, "the third endpoint")
+    for _ in range(20):
+        equal(c.ask(), mine, "the client's endpoint")
+
+
+def test_sent_before_there_were_endpoints(lab):
+    start(lab, [])
+    c = client(lab)
+    equal(c.ask(), traffic.REFUSED, "no endpoints")
+    put(lab, ["10.244.2.2"])
+    wait(lambda: c.ask() == "10.244.2.2", "the same client gets through")
+
+
+def test_sent_before_there_was_a_service(lab):
+    lab.serve(traffic.UdpServer(lab.rem, "10.244.2.2"))
+    lab.put("node.json", obj.node())
+    lab.run().ready()
+    # Without rules the datagram leaves by the default route and leaves an untranslated entry behind.
+    c = client(lab)
+    c.ask(0.05)
+    put(lab, ["10.244.2.2"])
+    wait(lambda: c.ask() == "10.244.2.2", "the same client gets through")
+
+
+def test_last_endpoint_goes(lab):
+    start(lab, ["10.244.2.2"])
+    c = client(lab)
+    equal(c.ask(), "10.244.2.2", "first")
+    put(lab, [])
+    wait(lambda: c.ask() == traffic.REFUSED, "refused, not sent on to the old endpoint")
+
+
+def test_replaced_while_nobody_ran(lab):
+    agent = start(lab, ["10.244.2.2"])
+    c = client(lab)
+    equal(c.ask(), "10.244.2.2", "first")
+    agent.stop()
+    put(lab, ["10.244.2.3"])
+    agent.start().ready()
+    wait(lambda: c.ask() == "10.244.2.3", "the same client reaches the new endpoint after the restart")
+
+
+def test_tcp_is_left_alone(lab):
+    start(lab, ["10.244.2.2"])
+    lab.serve(traffic.TcpServer(lab.rem))
+    lab.put("web.json", obj.service("web", "10.96.0.10"), obj.slice_of("web", ["10.244.2.2"]))
+    wait(lambda: isinstance(traffic.ask(lab.ext, "10.96.0.10", 80), tuple), "the Service")
+    c = traffic.Connection(lab.ext, "10.96.0.10", 80)
+    lab.put("web.json", obj.service("web", "10.96.0.10"), obj.slice_of("web", []))
+    wait(lambda: traffic.ask(lab.ext, "10.96.0.10", 80) == traffic.REFUSED, "new connections are refused")
+    check(c.ping(), "the established connection is dead")
+    c.close()
+
+
+if __name__ == "__main__":
+    harness.main(globals())

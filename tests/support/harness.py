@@ -1,0 +1,87 @@
+"""Runs the test functions of a module and counts them.
+
+A test is a function test_NAME(lab): it gets a fresh lab (see lab.py) that is taken down afterwards.
+It fails by raising, is skipped by raising Skip('reason'); wait() and check() raise for it.
+"""
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+
+import lab as labs
+
+
+class Skip(Exception):
+    pass
+
+
+class Failure(Exception):
+    pass
+
+
+def check(condition, text, *args):
+    if not condition:
+        raise Failure(text % args if args else text)
+
+
+def equal(got, want, what):
+    if got != want:
+        raise Failure("%s: expected %r, got %r" % (what, want, got))
+
+
+def wait(condition, what, seconds=5.0, every=0.005):
+    """Poll until condition() is true; returns its value. A deadline that passes is a failure."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure("%s: not within %g s" % (what, seconds))
+        time.sleep(every)
+
+
+def run_one(name, function, agent):
+    """-> 'ok', 'FAIL' or 'SKIP', with its line printed"""
+    began = time.monotonic()
+    lab, result, text = None, "ok", ""
+    try:
+        lab = labs.Lab(agent)
+        function(lab)
+    except Skip as e:
+        result, text = "SKIP", str(e)
+    except Failure as e:
+        result, text = "FAIL", str(e)
+    except Exception:  # a fault of the test or of the environment: show where
+        result, text = "FAIL", traceback.format_exc(limit=-4)
+    finally:
+        logs = lab.logs() if lab and result == "FAIL" else ""
+        if lab:
+            lab.close()
+    if result == "ok":
+        print("ok   %s (%.1f s)" % (name, time.monotonic() - began), flush=True)
+    else:
+        print("%s %s: %s%s" % (result, name, text, logs), flush=True)
+    return result
+
+
+def stop(*_):
+    sys.exit("interrupted")
+
+
+def main(module):
+    """Run every test_* of the module's globals(), or those named on the command line."""
+    ap = argparse.ArgumentParser(description=module.get("__doc__"))
+    ap.add_argument("--agent", default="build/proxylet")
+    ap.add_argument("names", nargs="*", help="parts of test names")
+    args = ap.parse_args()
+    signal.signal(signal.SIGTERM, stop)  # namespaces are taken down on the way out
+    tests = [(n[5:], f) for n, f in module.items() if n.startswith("test_") and callable(f)]
+    wanted = [(n, f) for n, f in tests if not args.names or any(part in n for part in args.names)]
+    if os.geteuid() != 0:
+        sys.exit("network namespaces need root")
+    results = [run_one(name, function, os.path.abspath(args.agent)) for name, function in wanted]
+    print("%d passed, %d failed, %d skipped" % tuple(results.count(r) for r in ("ok", "FAIL", "SKIP")))
+    sys.exit(1 if "FAIL" in results or not results else 0)

@@ -1,0 +1,251 @@
+"""A cluster's network in namespaces, and agents that run in it.
+
+    ext ---- node ---- pod1     10.244.1.2  fd00:10:244:1::2    pods of this node
+                  \\--- pod2     10.244.1.3  fd00:10:244:1::3
+                   \\-- rem      10.244.2.0/24  fd00:10:244:2::/64: every pod of other nodes
+
+ext has 192.0.2.100 and, as addresses of its own, 198.51.100.0/24; the node 192.0.2.1 (v6: 2001:db8::).
+Sockets are made by the test's process inside a namespace ('with ns:') and stay there.
+"""
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import objects as obj
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+NODE_IP, NODE_IP6 = "192.0.2.1", "2001:db8::1"
+EXT_IP, EXT_IP6 = "192.0.2.100", "2001:db8::100"
+PODS = {"pod1": ("10.244.1.2", "fd00:10:244:1::2"), "pod2": ("10.244.1.3", "fd00:10:244:1::3")}
+CLUSTER_CIDR = "10.244.0.0/16,fd00:10:244::/48"
+SERIAL = iter(range(1 << 30))
+
+
+def sh(*argv):
+    p = subprocess.run(argv, capture_output=True, text=True)
+    if p.returncode:
+        raise RuntimeError("%s: %s" % (" ".join(argv), p.stderr.strip()))
+    return p.stdout
+
+
+class Namespace:
+    """'with ns:' moves the calling thread into it. May be nested, also from several threads."""
+
+    def __init__(self, label):
+        self.name = "pxl-%d-%d-%s" % (os.getpid(), next(SERIAL), label)
+        self.before = threading.local()
+        sh("ip", "netns", "add", self.name)
+        with self:
+            sh("ip", "link", "set", "lo", "up")
+            for key in ("ipv4.ip_forward=1", "ipv6.conf.all.forwarding=1", "ipv4.conf.all.rp_filter=0", "ipv4.conf.default.rp_filter=0",
+                        "ipv6.conf.all.accept_dad=0", "ipv6.conf.default.accept_dad=0", "ipv4.icmp_ratelimit=0", "ipv6.icmp.ratelimit=0",
+                        "ipv4.conf.all.send_redirects=0", "ipv4.conf.default.send_redirects=0"):
+                path, value = key.split("=")
+                self.sysctl(path, value)
+
+    def sysctl(self, path, value):
+        try:
+            with open("/proc/sys/net/" + path.replace(".", "/"), "w") as f:
+                f.write(value)
+        except OSError:
+            pass  # a kernel without IPv6, say: the tests that need it will tell
+
+    def __enter__(self):
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self.before.stack = getattr(self.before, "stack", []) + [home]
+        self.switch(os.open("/run/netns/" + self.name, os.O_RDONLY), close=True)
+        return self
+
+    def __exit__(self, *_):
+        self.switch(self.before.stack.pop(), close=True)
+
+    @staticmethod
+    def switch(fd, close):
+        r = LIBC.setns(fd, 0x40000000)
+        if close:
+            os.close(fd)
+        if r:
+            raise OSError(ctypes.get_errno(), "setns")
+
+    def sh(self, *argv):
+        with self:
+            return sh(*argv)
+
+    def close(self):
+        subprocess.run(["ip", "netns", "del", self.name], stderr=subprocess.DEVNULL)
+
+
+def wire(a, a_dev, b, b_dev):
+    """A veth pair between two namespaces."""
+    a.sh("ip", "link", "add", a_dev, "type", "veth", "peer", "name", b_dev, "netns", b.name)
+    a.sh("ip", "link", "set", a_dev, "up")
+    b.sh("ip", "link", "set", b_dev, "up")
+
+
+def give_node_addresses(ns, dev):
+    ns.sh("ip", "addr", "add", NODE_IP + "/24", "dev", dev)
+    ns.sh("ip", "addr", "add", NODE_IP6 + "/64", "dev", dev, "nodad")
+
+
+class Agent:
+    """One 'proxylet run' in a namespace."""
+
+    def __init__(self, lab, ns, paths, before=(), **config):
+        self.lab, self.ns = lab, ns
+        self.config = os.path.join(lab.folder, "config-%d.yaml" % next(SERIAL))
+        with open(self.config, "w") as f:
+            json.dump(dict({
+                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",
+                "hostnameOverride": obj.NODE, "clusterCIDR": CLUSTER_CIDR,
+            }, **config), f)  # JSON is YAML
+        self.logname = self.config + ".log"
+        self.argv = list(before) + [lab.agent, "run", "--config", self.config]
+        for p in paths if isinstance(paths, (list, tuple)) else [paths]:
+            self.argv += ["--objects", p]
+        self.start()
+
+    def start(self):
+        with open(self.logname, "a") as log, self.ns:
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        with open(self.logname, errors="replace") as f:
+            return f.read()
+
+    def get(self, path="/healthz", port=10256, address="127.0.0.1"):
+        """-> (status, headers, body); status 0: nobody answers"""
+        with self.ns:
+            return obj.http_get(address, port, path)
+
+    def ready(self, seconds=15.0):
+        deadline = time.monotonic() + seconds
+        while self.get()[0] != 200:
+            if self.process.poll() is not None:
+                raise RuntimeError("the agent ended with %s:\n%s" % (self.process.returncode, self.log()[-1500:]))
+            if time.monotonic() > deadline:
+                raise RuntimeError("the agent is not ready after %g s:\n%s" % (seconds, self.log()[-1500:]))
+            time.sleep(0.005)
+        return self
+
+    def end(self, seconds=10.0):
+        """Wait for it to end by itself. -> exit status"""
+        return self.process.wait(seconds)
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.process.wait(10)
+
+
+class Lab:
+    def __init__(self, agent):
+        self.agent, self.agents, self.namespaces, self.servers = agent, [], [], []
+        self.folder = tempfile.mkdtemp(prefix="pxl-")
+        self.objects = os.path.join(self.folder, "objects")
+        os.mkdir(self.objects)
+        try:
+            self.build()
+        except BaseException:
+            self.close()
+            raise
+
+    def namespace(self, label):
+        ns = Namespace(label)
+        self.namespaces.append(ns)
+        return ns
+
+    def build(self):
+        self.node, self.ext, self.rem = (self.namespace(n) for n in ("node", "ext", "rem"))
+        wire(self.node, "eth0", self.ext, "eth0")
+        give_node_addresses(self.node, "eth0")
+        self.ext.sh("ip", "addr", "add", EXT_IP + "/24", "dev", "eth0")
+        self.ext.sh("ip", "addr", "add", EXT_IP6 + "/64", "dev", "eth0", "nodad")
+        self.ext.sh("ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
+        self.ext.sh("ip", "route", "add", "default", "via", NODE_IP)
+        self.ext.sh("ip", "-6", "route", "add", "default", "via", NODE_IP6)
+        self.node.sh("ip", "route", "add", "default", "via", EXT_IP)
+        self.node.sh("ip", "-6", "route", "add", "default", "via", EXT_IP6)
+        self.pods = {name: self.pod(name, *addresses) for name, addresses in PODS.items()}
+        wire(self.node, "rem", self.rem, "eth0")
+        self.attach(self.rem, "rem", "10.244.2.1", "fd00:10:244:2::1", "10.244.2.0/24", "fd00:10:244:2::/64")
+        self.rem.sh("ip", "route", "add", "local", "10.244.2.0/24", "dev", "lo")
+        self.rem.sh("ip", "-6", "route", "add", "local", "fd00:10:244:2::/64", "dev", "lo")
+
+    def pod(self, name, ip, ip6):
+        ns = self.namespace(name)
+        wire(self.node, name, ns, "eth0")
+        self.attach(ns, name, ip, ip6, ip + "/32", ip6 + "/128")
+        return ns
+
+    def attach(self, ns, dev, ip, ip6, cidr, cidr6):
+        """Give a pod namespace its address and both sides their routes; the node is 169.254.1.1 to it."""
+        mac = json.loads(self.node.sh("ip", "-j", "link", "show", dev))[0]["address"]
+        ns.sh("ip", "addr", "add", ip + "/32", "dev", "eth0")
+        ns.sh("ip", "addr", "add", ip6 + "/128", "dev", "eth0", "nodad")
+        ns.sh("ip", "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
+        ns.sh("ip", "route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "src", ip)
+        ns.sh("ip", "neigh", "add", "169.254.1.1", "lladdr", mac, "dev", "eth0")
+        ns.sh("ip", "-6", "neigh", "add", "fe80::1", "lladdr", mac, "dev", "eth0")
+        ns.sh("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "src", ip6)
+        peer = json.loads(ns.sh("ip", "-j", "link", "show", "eth0"))[0]["address"]
+        for family, target, net in (("-4", ip, cidr), ("-6", ip6, cidr6)):
+            self.node.sh("ip", family, "neigh", "add", target, "lladdr", peer, "dev", dev)
+            if net.split("/")[0] != target:
+                self.node.sh("ip", family, "route", "add", target, "dev", dev)
+                self.node.sh("ip", family, "route", "add", net, "via", target, "dev", dev)
+            else:
+                self.node.sh("ip", family, "route", "add", net, "dev", dev)
+
+    def bare_node(self):
+        """A second node with the same addresses and nothing behind them: to program something for comparison."""
+        ns = self.namespace("bare")
+        ns.sh("ip", "link", "add", "eth0", "type", "dummy")
+        ns.sh("ip", "link", "set", "eth0", "up")
+        give_node_addresses(ns, "eth0")
+        return ns
+
+    def put(self, name, *items, folder=None):
+        """Write objects as one file of the objects folder, replacing it in one step. -> path"""
+        path = os.path.join(folder or self.objects, name)
+        hidden = os.path.join(os.path.dirname(path), "." + os.path.basename(path) + ".new")
+        with open(hidden, "w") as f:
+            json.dump({"apiVersion": "v1", "kind": "List", "items": list(items)}, f)
+        os.rename(hidden, path)
+        return path
+
+    def run(self, ns=None, paths=None, before=(), **config):
+        agent = Agent(self, ns or self.node, paths or self.objects, before, **config)
+        self.agents.append(agent)
+        return agent
+
+    def command(self, *argv, ns=None, env=None):
+        """Another subcommand of the binary. -> CompletedProcess"""
+        with ns or self.node:
+            return subprocess.run([self.agent, *argv], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env=env)
+
+    def serve(self, server):
+        self.servers.append(server)
+        return server
+
+    def logs(self):
+        return "".join("\n--- log of agent %d\n%s" % (a.pid, a.log()[-2000:]) for a in self.agents)
+
+    def close(self):
+        for a in self.agents:
+            a.stop(signal.SIGKILL)
+        for s in self.servers:
+            s.close()
+        for ns in self.namespaces:
+            ns.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

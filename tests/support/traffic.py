@@ -1,0 +1,182 @@
+"""Servers that say who they are and whom they see, and clients that tell refusal from silence."""
+import errno
+import selectors
+import socket
+import threading
+
+REFUSED, SILENT, UNREACHABLE, RESET = "refused", "silent", "unreachable", "reset"
+
+
+def plain(address):
+    return address[7:] if address.startswith("::ffff:") else address
+
+
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+class TcpServer:
+    """Every address of a namespace, one port: greets with 'ME PEER\\n', then echoes."""
+
+    def __init__(self, ns, port=8080):
+        with ns:
+            self.listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.listener.bind(("::", port))
+            self.listener.listen(1024)
+        self.selector = selectors.DefaultSelector()
+        self.wake, self.woken = socket.socketpair()
+        self.selector.register(self.listener, selectors.EVENT_READ)
+        self.selector.register(self.woken, selectors.EVENT_READ)
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+        self.thread.start()
+
+    def loop(self):
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.woken:
+                    return
+                if key.fileobj is self.listener:
+                    self.greet()
+                else:
+                    self.echo(key.fileobj)
+
+    def greet(self):
+        try:
+            c, peer = self.listener.accept()
+            c.sendall(("%s %s\n" % (plain(c.getsockname()[0]), plain(peer[0]))).encode())
+        except OSError:
+            return
+        self.selector.register(c, selectors.EVENT_READ)
+
+    def echo(self, c):
+        try:
+            data = c.recv(65536)
+            if data:
+                c.sendall(data)
+                return
+        except OSError:
+            pass
+        self.selector.unregister(c)
+        c.close()
+
+    def close(self):
+        self.wake.send(b"x")
+        self.thread.join()
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.close()
+        self.selector.close()
+        self.wake.close()
+
+
+class UdpServer:
+    """One address: answers each datagram with 'ME PEER'."""
+
+    def __init__(self, ns, address, port=8080):
+        self.address = address
+        with ns:
+            self.sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+            self.sock.bind((address, port))
+        self.stopping = False
+        self.sock.settimeout(0.1)
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+        self.thread.start()
+
+    def loop(self):
+        while not self.stopping:
+            try:
+                _, peer = self.sock.recvfrom(2048)
+                self.sock.sendto(("%s %s" % (self.address, peer[0])).encode(), peer)
+            except OSError:
+                pass  # nothing came, or the client has gone
+
+    def close(self):
+        self.stopping = True
+        self.thread.join()
+        self.sock.close()
+
+
+def problem(e):
+    if isinstance(e, TimeoutError):
+        return SILENT
+    if e.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM):
+        return UNREACHABLE
+    return REFUSED if e.errno == errno.ECONNREFUSED else RESET
+
+
+class Connection:
+    """An open TCP connection. me, peer: what the server said about itself and us."""
+
+    def __init__(self, ns, address, port, source=None, timeout=2.0):
+        with ns:
+            self.sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+        try:
+            self.sock.settimeout(timeout)
+            if source:
+                self.sock.bind((source, 0))
+            self.sock.connect((address, port))
+            self.me, self.peer = self.line().split()
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def line(self):
+        data = b""
+        while not data.endswith(b"\n"):
+            more = self.sock.recv(4096)
+            if not more:
+                raise ConnectionResetError(errno.ECONNRESET, "closed")
+            data += more
+        return data.decode()
+
+    def ping(self, text="ping\n"):
+        """True when it is still alive, end to end."""
+        try:
+            self.sock.sendall(text.encode())
+            return self.line() == text
+        except OSError:
+            return False
+
+    def close(self):
+        self.sock.close()
+
+
+def ask(ns, address, port, source=None, timeout=2.0):
+    """One connection. -> (endpoint, source it saw), or REFUSED, SILENT, UNREACHABLE, RESET"""
+    try:
+        c = Connection(ns, address, port, source, timeout)
+    except OSError as e:
+        return problem(e)
+    c.close()
+    return c.me, c.peer
+
+
+def ask_often(ns, address, port, times, **more):
+    """-> set of what came back"""
+    return {ask(ns, address, port, **more) for _ in range(times)}
+
+
+def endpoints_of(answers):
+    return {a[0] if isinstance(a, tuple) else a for a in answers}
+
+
+class UdpClient:
+    """Keeps its source port, as clients that never stop do."""
+
+    def __init__(self, ns, address, port):
+        with ns:
+            self.sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        self.sock.connect((address, port))
+
+    def ask(self, timeout=0.2):
+        """-> endpoint that answered, or REFUSED, SILENT, ..."""
+        self.sock.settimeout(timeout)
+        try:
+            self.sock.send(b"?")
+            return self.sock.recv(2048).decode().split()[0]
+        except OSError as e:
+            return problem(e)
+
+    def close(self):
+        self.sock.close()
