@@ -1,0 +1,65 @@
+#include "proxy/base/instance.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "proxy/base/cleanup.h"
+#include "proxy/base/err.h"
+
+static const char name[] = "\0proxylet";
+
+static socklen_t fill(struct sockaddr_un *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->sun_family = AF_UNIX;
+	memcpy(a->sun_path, name, sizeof(name) - 1);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(name) - 1);
+}
+
+/*
+ * The holder never accepts: being connected is enough to learn who it is, and
+ * listen() is there for that. If so many have asked that its queue is full, or it
+ * lives in another pid namespace, it stays unknown: 0. That costs the message its
+ * number and nothing else, since bind() alone decides.
+ */
+static pid_t holder(const struct sockaddr_un *a, socklen_t len)
+{
+	KP_AUTO(kp_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ucred cred;
+	socklen_t n = sizeof(cred);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)a, len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0)
+		return 0;
+	return cred.pid;
+}
+
+static int refuse(pid_t pid, struct kp_err *err)
+{
+	if (pid > 0)
+		return kp_err_set(err, -EADDRINUSE, "another proxylet (pid %d) already programs this network namespace",
+				  (int)pid);
+	return kp_err_set(err, -EADDRINUSE, "another proxylet already programs this network namespace");
+}
+
+int kp_instance_take(int *ret_fd, struct kp_err *err)
+{
+	KP_AUTO(kp_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a;
+	socklen_t len = fill(&a);
+
+	if (fd < 0)
+		return kp_err_set(err, -errno, "open a UNIX socket: %s", strerror(errno));
+	if (bind(fd, (const struct sockaddr *)&a, len) < 0) {
+		if (errno == EADDRINUSE)
+			return refuse(holder(&a, len), err);
+		return kp_err_set(err, -errno, "take the place of the only proxylet here: %s", strerror(errno));
+	}
+	if (listen(fd, SOMAXCONN) < 0)
+		return kp_err_set(err, -errno, "listen on a UNIX socket: %s", strerror(errno));
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
