@@ -15,6 +15,8 @@ struct group {
 	struct kp_service *service;
 	const struct kp_slice **slices;	/* by name; owned by kp_model.slices */
 	size_t n_slices, cap_slices;
+	uint64_t *triggers;
+	size_t n_triggers, cap_triggers;
 	struct group *next_dirty;
 	bool dirty;
 	char key[];
@@ -29,6 +31,8 @@ struct kp_model {
 	size_t n_services;
 	struct group *dirty, **dirty_end;
 	bool node_dirty;
+	bool tracks_triggers;
+	uint64_t triggers_since;
 };
 
 static void free_group(void *v)
@@ -37,6 +41,7 @@ static void free_group(void *v)
 
 	kp_service_free(g->service);
 	free(g->slices);
+	free(g->triggers);
 	free(g);
 }
 
@@ -226,6 +231,28 @@ static void unlink_slice(struct group *g, const struct kp_slice *s)
 	memmove(g->slices + at, g->slices + at + 1, (g->n_slices - at) * sizeof(*g->slices));
 }
 
+static void remember_trigger(const struct kp_model *m, struct group *g, uint64_t ns)
+{
+	if (!m->tracks_triggers || !ns || ns < m->triggers_since)
+		return;
+	kp_grow(&g->triggers, g->n_triggers, &g->cap_triggers);
+	g->triggers[g->n_triggers++] = ns;
+}
+
+/* Out of the picture, and the group it was in, which has changed. NULL: there is none. */
+static struct group *drop_slice(struct kp_model *m, const char *key)
+{
+	KP_AUTO(kp_slice_freep) struct kp_slice *s = kp_map_takes(m->slices, key);
+	struct group *g;
+
+	if (!s)
+		return NULL;
+	g = group_of(m, s);
+	unlink_slice(g, s);
+	mark(m, g);
+	return g;
+}
+
 bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
 {
 	KP_AUTO(kp_slice_freep) struct kp_slice *s = taken;
@@ -237,9 +264,10 @@ bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
 		return kp_model_del_slice(m, key);
 	if (old && strcmp(old->service, s->service) == 0 && kp_slice_equal(old, s))
 		return false;
-	(void)kp_model_del_slice(m, key);	/* it may have belonged to another Service */
+	(void)drop_slice(m, key);	/* it may have belonged to another Service */
 	g = group_of(m, s);
 	link_slice(g, s);
+	remember_trigger(m, g, s->trigger_ns);
 	mark(m, g);
 	kp_map_puts(m->slices, key, kp_steal(&s));
 	return true;
@@ -247,15 +275,31 @@ bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
 
 bool kp_model_del_slice(struct kp_model *m, const char *key)
 {
-	KP_AUTO(kp_slice_freep) struct kp_slice *s = kp_map_takes(m->slices, key);
-	struct group *g;
+	struct group *g = drop_slice(m, key);
 
-	if (!s)
+	if (!g)
 		return false;
-	g = group_of(m, s);
-	unlink_slice(g, s);
-	mark(m, g);
+	g->n_triggers = 0;
 	return true;
+}
+
+void kp_model_track_triggers(struct kp_model *m, uint64_t since_ns)
+{
+	m->tracks_triggers = true;
+	m->triggers_since = since_ns;
+}
+
+size_t kp_model_take_triggers(struct kp_model *m, const char *key, uint64_t **ret)
+{
+	struct group *g = kp_map_gets(m->groups, key);
+	size_t n = g ? g->n_triggers : 0;
+
+	*ret = NULL;
+	if (!n)
+		return 0;
+	*ret = kp_steal(&g->triggers);
+	g->n_triggers = g->cap_triggers = 0;
+	return n;
 }
 
 size_t kp_model_slices(const struct kp_model *m, const char *key, const struct kp_slice *const **ret)

@@ -263,10 +263,13 @@ static void set_health(struct kp_planner *p, const char *key, const struct kp_se
 	if (s->type != KP_LOADBALANCER || !s->external_local || !s->health_check_node_port)
 		return;
 	plan->health_port = s->health_check_node_port;
-	for (int f = 0; f < KP_N_FAMILIES; f++)
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		KP_AUTO(kp_freep) struct kp_addr *ready = NULL;
+
 		if (plan->has_family[f])
-			plan->local_ready[f] = kp_endpoints_local_ready(slices, n, f, kp_model_node_name(p->model),
-									&p->candidates);
+			plan->local_ready[f] = (uint32_t)kp_endpoints_local_ready(
+				slices, n, f, kp_model_node_name(p->model), &p->candidates, &ready);
+	}
 }
 
 struct kp_plan *kp_planner_build(struct kp_planner *p, const char *key)

@@ -1,9 +1,8 @@
-#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/base/log.h"
-#include "proxy/base/mem.h"
 #include "proxy/model/model.h"
+#include "proxy/plan/addrs.h"
 #include "proxy/plan/build_impl.h"
 
 static const struct kp_cidr *node_cidr(const struct kp_node *n, enum kp_family family)
@@ -56,22 +55,15 @@ static void tell_no_detector(struct kp_planner *p, enum kp_family f, bool none)
 	p->told_no_detector[f] = none;
 }
 
-static int cmp_addr(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
-/* Sorted, distinct, without loopback: in place, returns the count. */
+/* Sorted, distinct, and without loopback: nothing that comes from outside is addressed to it. */
 static uint32_t tidy(struct kp_addr *a, size_t n)
 {
-	uint32_t kept = 0;
+	size_t kept = 0;
 
-	if (n)
-		qsort(a, n, sizeof(*a), cmp_addr);
 	for (size_t i = 0; i < n; i++)
-		if (!kp_addr_is_loopback(&a[i]) && (!kept || kp_addr_cmp(&a[kept - 1], &a[i]) != 0))
+		if (!kp_addr_is_loopback(&a[i]))
 			a[kept++] = a[i];
-	return kept;
+	return (uint32_t)kp_addrs_distinct(a, kept);
 }
 
 /* "primary": the first address of each family that the Node object names (CF-12). Returns the count. */

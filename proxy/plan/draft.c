@@ -5,6 +5,7 @@
 
 #include "proxy/base/mem.h"
 #include "proxy/model/objects.h"
+#include "proxy/plan/addrs.h"
 
 void kp_draft_reset(struct kp_draft *d)
 {
@@ -95,23 +96,6 @@ static void *place(char **at, const void *from, size_t size)
 
 #define PLACE(at, array, n)	place(at, array, (n) * sizeof(*(array)))
 
-static int cmp_addr(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
-static void sort_distinct(struct kp_addr *a, uint32_t *n)
-{
-	uint32_t kept = 0;
-
-	if (*n)
-		qsort(a, *n, sizeof(*a), cmp_addr);
-	for (uint32_t i = 0; i < *n; i++)
-		if (!kept || kp_addr_cmp(&a[kept - 1], &a[i]) != 0)
-			a[kept++] = a[i];
-	*n = kept;
-}
-
 struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key)
 {
 	struct kp_plan *p = kp_malloc(sizeof(*p) + d->n_ports * sizeof(*d->ports) +
@@ -145,7 +129,7 @@ struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key)
 		ranges += port->n_ranges;
 		port->serving = serving;
 		serving += port->n_serving;
-		sort_distinct(port->serving, &port->n_serving);
+		port->n_serving = (uint32_t)kp_addrs_distinct(port->serving, port->n_serving);
 	}
 	return p;
 }

@@ -7,6 +7,7 @@
 #include "proxy/base/cleanup.h"
 #include "proxy/base/mem.h"
 #include "proxy/model/objects.h"
+#include "proxy/plan/addrs.h"
 
 /* Decimal, without a terminator; returns the end. */
 static char *put_number(char *out, unsigned v)
@@ -139,28 +140,12 @@ size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum k
 	return n_keys;
 }
 
-static int cmp_addr(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
-static uint32_t count_distinct(struct kp_addr *a, size_t n)
-{
-	uint32_t distinct = 0;
-
-	if (n)
-		qsort(a, n, sizeof(*a), cmp_addr);
-	for (size_t i = 0; i < n; i++)
-		distinct += !i || kp_addr_cmp(&a[i - 1], &a[i]) != 0;
-	return distinct;
-}
-
-uint32_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				  const char *node_name, struct kp_candidates *scratch)
+size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
+				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret)
 {
 	KP_AUTO(kp_freep) struct kp_port_key *keys = NULL;
-	KP_AUTO(kp_freep) struct kp_addr *found = NULL;
 	size_t n_keys = kp_endpoints_ports(slices, n, family, &keys), n_found = 0, cap = 0;
+	struct kp_addr *found = NULL;
 
 	for (size_t k = 0; k < n_keys; k++) {
 		kp_endpoints_merge(slices, n, family, keys[k], node_name, scratch);
@@ -173,5 +158,6 @@ uint32_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n
 			found[n_found++] = c->addr;
 		}
 	}
-	return count_distinct(found, n_found);
+	*ret = found;
+	return kp_addrs_distinct(found, n_found);
 }

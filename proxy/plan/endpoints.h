@@ -49,10 +49,11 @@ size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum k
 			  struct kp_port_key **ret);
 
 /*
- * Distinct addresses of local ready endpoints, over all slice ports, whether the
- * Service has such a port or not (HC-35). scratch as in merge.
+ * Distinct addresses of local ready endpoints, sorted, over all slice ports, whether the
+ * Service has such a port or not (HC-35). scratch as in merge. Returns the count; caller
+ * frees the array.
  */
-uint32_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				  const char *node_name, struct kp_candidates *scratch);
+size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
+				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret);
 
 #endif
