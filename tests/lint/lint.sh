@@ -30,15 +30,6 @@ tidy() {
 		--checks="$tidy_checks" {} -- -std=gnu11 -D_GNU_SOURCE -DKP_VERSION='"lint"' -I. 2>/dev/null
 }
 
-check_c() {
-	# Two macros it has to be told; and its preprocessor stumbles over object-like macros that call
-	# function-like ones, where the compilers do not.
-	cppcheck --quiet -j "$(nproc)" --std=c11 --enable=warning,portability --suppress=memleak \
-		-D'mnl_attr_for_each_nested(attr, nest)=for (;;)' -D'mnl_attr_for_each(attr, nlh, offset)=for (;;)' \
-		--suppress=preprocessorErrorDirective --suppress=syntaxError \
-		--inline-suppr --error-exitcode=1 -I. proxy healthz nft
-}
-
 compiles() {
 	# shellcheck disable=SC2086
 	[ -z "$python" ] || python3 -B -c 'import sys
@@ -60,6 +51,6 @@ step "sizes" sh tests/lint/size.sh
 step shellcheck shellcheck -e SC2044,SC2013 $scripts
 step "python compiles" compiles
 step "manual page" manual
-step cppcheck check_c
+step cppcheck sh tests/lint/cppcheck.sh
 step clang-tidy tidy
 [ -z "$failed" ] || { echo "lint failed:$failed"; exit 1; }

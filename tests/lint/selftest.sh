@@ -41,7 +41,7 @@ static int f(struct s *s)
 	return g("sprintf(x)") + kp_malloc(1) + '"' + '(';
 }
 END
-for check in includes banned size; do clean $check; done
+for check in includes banned size cppcheck; do clean $check; done
 
 plant includes "nft/x.c" nft/x.c '#include "proxy/model/model.h"'
 plant includes "proxy/base/x.c" proxy/base/x.c '#include "proxy/plan/plan.h"'
@@ -53,6 +53,7 @@ plant banned "malloc()" nft/x.c '	/* why */ p = malloc(3);'
 plant banned "exit()" healthz/x.c '	die("\"x"); exit(1);'
 plant banned "system()" proxy/x.c '	system(s);'
 plant banned "atoi()" proxy/x.c '	return -atoi(s);'
+plant cppcheck "nullPointer" proxy/model/x.c 'int f(void) { int *p = 0; return *p; }'
 # shellcheck disable=SC2046
 plant size "more than 800" proxy/model/x.c $(seq 801)
 # shellcheck disable=SC2046
