@@ -43,16 +43,15 @@ int kp_doc_deliver(struct kp_doc_out *out, struct kp_doc_item *item, json_t *val
  */
 static int retry_as_yaml(struct kp_doc_out *out, const char *text, size_t len, int r)
 {
-	struct kp_err as_json;
+	struct kp_err as_yaml = { 0 };
+	struct kp_doc_out yaml = *out;
 
 	if (r != -EINVAL || out->n_seen)
 		return r;
-	if (!out->err)
-		return kp_doc_yaml_walk(out, text, len, 1);
-	as_json = *out->err;
-	r = kp_doc_yaml_walk(out, text, len, 1);
-	if (r == -EINVAL && !out->n_seen)
-		*out->err = as_json;
+	yaml.err = &as_yaml;
+	r = kp_doc_yaml_walk(&yaml, text, len, 1);
+	if (out->err && (r != -EINVAL || yaml.n_seen))
+		*out->err = as_yaml;
 	return r;
 }
 

@@ -317,6 +317,8 @@ static int feed_gap(struct kp_doc_json *j, const uint8_t **pp, const uint8_t *en
 			begin_shell(j, **pp == '{');
 			kp_buf_add(&j->shell, (*pp)++, 1);
 			return 0;
+		case '}': case ']': case ',': case ':':
+			return kp_err_set(j->out->err, -EINVAL, "line %u: unexpected '%c'", j->line, **pp);
 		default:
 			return 1;
 		}

@@ -1,0 +1,46 @@
+#include "proxy/config/nearest.h"
+
+#include <string.h>
+
+#define LONGEST 63
+
+static unsigned min3(unsigned a, unsigned b, unsigned c)
+{
+	a = a < b ? a : b;
+	return a < c ? a : c;
+}
+
+/* Edit distance, row by row. */
+static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	unsigned row[LONGEST + 1];
+
+	for (unsigned i = 0; i <= b_len; i++)
+		row[i] = i;
+	for (unsigned i = 0; i < a_len; i++) {
+		unsigned diagonal = row[0];
+
+		row[0] = i + 1;
+		for (size_t j = 0; j < b_len; j++) {
+			unsigned change = diagonal + (a[i] != b[j]);
+
+			diagonal = row[j + 1];
+			row[j + 1] = min3(row[j] + 1, row[j + 1] + 1, change);
+		}
+	}
+	return row[b_len];
+}
+
+void kp_nearest_offer(struct kp_nearest *n, const char *word, const char *known)
+{
+	size_t word_len = strlen(word), known_len = strlen(known);
+	unsigned d, limit = 1 + (unsigned)(word_len < known_len ? word_len : known_len) / 3;
+
+	if (word_len > LONGEST || known_len > LONGEST)
+		return;
+	d = distance(word, word_len, known, known_len);
+	if (d > limit || (n->best && d >= n->distance))
+		return;
+	n->best = known;
+	n->distance = d;
+}

@@ -1,0 +1,33 @@
+#ifndef KP_CONFIG_RUN_FLAGS_H
+#define KP_CONFIG_RUN_FLAGS_H
+
+#include "proxy/config/config.h"
+#include "proxy/config/flags.h"
+
+/* The command line of "proxylet run", which is also kube-proxy's. NULL: not given. */
+struct kp_run_flags {
+	bool help;
+	const char *config;
+	struct kp_flag_list objects;
+	const char *hostname_override;
+	const char *healthz_bind_address, *proxy_mode, *cluster_cidr;
+	struct kp_flag_list nodeport_addresses;	/* each a list with commas */
+	int64_t verbosity;			/* -1: not given */
+	const char *logging_format;
+};
+
+extern const struct kp_flag kp_run_flag_table[];
+
+/* Initialises f; release it in any case. */
+int kp_run_flags_parse(struct kp_run_flags *f, int argc, char *const *argv, struct kp_err *err);
+void kp_run_flags_release(struct kp_run_flags *f);
+
+/*
+ * The configuration these flags stand for, validated. As kube-proxy: next to --config,
+ * flags that have a place in the file are ignored with a warning in the report, except
+ * --hostname-override and those of logging. Result as kp_config_load_file.
+ */
+int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct kp_config_report *rep,
+		  struct kp_err *err);
+
+#endif
