@@ -1,0 +1,402 @@
+#include "nft/held.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nft/rule.h"
+#include "proxy/base/buf.h"
+#include "proxy/base/cleanup.h"
+#include "proxy/base/err.h"
+#include "proxy/base/hash.h"
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+
+#define DUMP_TRIES 20
+#define DUMP_SEQ 0x80000000u	/* never that of a message in a transaction */
+
+struct dump {
+	struct dp_held *held;
+	enum kp_family f;
+	const char *table;
+	enum dp_set set;	/* of an element dump */
+	dp_entry_fn *fn;	/* of dp_held_entries() */
+	void *arg;
+};
+
+struct dp_held *dp_held_new(void)
+{
+	struct dp_held *h = kp_calloc(1, sizeof(*h));
+
+	h->chains = kp_map_new(free);
+	h->sets = kp_map_new(free);
+	h->elems = kp_map_new(free);
+	return h;
+}
+
+struct dp_held *dp_held_free(struct dp_held *h)
+{
+	if (!h)
+		return NULL;
+	kp_map_free(h->chains);
+	kp_map_free(h->sets);
+	kp_map_free(h->elems);
+	free(h);
+	return NULL;
+}
+
+/* Attributes by type; what a newer kernel adds beyond max is ignored. */
+struct attrs {
+	const struct nlattr *tb[32];
+};
+
+static int collect(const struct nlattr *a, void *arg)
+{
+	struct attrs *t = arg;
+
+	if (mnl_attr_get_type(a) < KP_N(t->tb))
+		t->tb[mnl_attr_get_type(a)] = a;
+	return MNL_CB_OK;
+}
+
+static struct attrs top(const struct nlmsghdr *nlh)
+{
+	struct attrs t = { { 0 } };
+
+	mnl_attr_parse(nlh, sizeof(struct nfgenmsg), collect, &t);
+	return t;
+}
+
+static struct attrs nested(const struct nlattr *a)
+{
+	struct attrs t = { { 0 } };
+
+	if (a)
+		mnl_attr_parse_nested(a, collect, &t);
+	return t;
+}
+
+static const char *text(const struct nlattr *a)
+{
+	return a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) == 0 ? mnl_attr_get_str(a) : "";
+}
+
+static uint32_t be32(const struct nlattr *a)
+{
+	return a && mnl_attr_get_payload_len(a) >= 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
+}
+
+/* One TLV of userdata; NULL: not there. */
+static const uint8_t *udata(const struct nlattr *a, uint8_t type, size_t *ret_len)
+{
+	const uint8_t *p = a ? mnl_attr_get_payload(a) : NULL;
+	size_t left = a ? mnl_attr_get_payload_len(a) : 0;
+
+	while (left >= 2 && left >= (size_t)p[1] + 2) {
+		if (p[0] == type) {
+			*ret_len = p[1];
+			return p + 2;
+		}
+		left -= (size_t)p[1] + 2;
+		p += p[1] + 2;
+	}
+	return NULL;
+}
+
+static int on_table(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+	struct dump *d = arg;
+	const uint8_t *comment;
+	size_t len = 0;
+
+	if (strcmp(text(a.tb[NFTA_TABLE_NAME]), d->table) != 0)
+		return MNL_CB_OK;
+	comment = udata(a.tb[NFTA_TABLE_USERDATA], DP_UDATA_COMMENT, &len);
+	d->held->table = true;
+	d->held->format_ok = comment && len == sizeof(DP_FORMAT) && memcmp(comment, DP_FORMAT, len) == 0;
+	return MNL_CB_OK;
+}
+
+static int on_chain(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+	struct dump *d = arg;
+	struct dp_held_chain *c;
+
+	if (strcmp(text(a.tb[NFTA_CHAIN_TABLE]), d->table) != 0)
+		return MNL_CB_OK;
+	c = kp_calloc(1, sizeof(*c));
+	c->base = a.tb[NFTA_CHAIN_HOOK] != NULL;
+	c->fingerprint = KP_HASH_INIT;
+	kp_map_puts(d->held->chains, text(a.tb[NFTA_CHAIN_NAME]), c);
+	return MNL_CB_OK;
+}
+
+static int on_rule(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+	struct dump *d = arg;
+	struct dp_held_chain *c;
+	const uint8_t *mark;
+	uint64_t print = 0;
+	size_t len = 0;
+
+	if (strcmp(text(a.tb[NFTA_RULE_TABLE]), d->table) != 0)
+		return MNL_CB_OK;
+	c = kp_map_gets(d->held->chains, text(a.tb[NFTA_RULE_CHAIN]));
+	mark = udata(a.tb[NFTA_RULE_USERDATA], DP_UDATA_FINGERPRINT, &len);
+	if (mark && len == sizeof(print))
+		memcpy(&print, mark, sizeof(print));
+	if (c)
+		c->fingerprint = dp_chain_fingerprint_add(c->fingerprint, print);
+	return MNL_CB_OK;
+}
+
+static bool as_defined(const struct attrs *a, enum dp_set set, enum kp_family f)
+{
+	uint32_t flags = be32(a->tb[NFTA_SET_FLAGS]);
+
+	return flags == dp_set_flags(set) && be32(a->tb[NFTA_SET_KEY_TYPE]) == dp_set_key_type(set, f) &&
+	       be32(a->tb[NFTA_SET_KEY_LEN]) == dp_set_key_len(set, f) &&
+	       (dp_set_defs[set].data == DP_DATA_NONE || be32(a->tb[NFTA_SET_DATA_TYPE]) == dp_set_data_type(set, f));
+}
+
+static enum dp_set set_by_name(const char *name)
+{
+	int set = 0;
+
+	while (set < DP_N_SETS && strcmp(dp_set_defs[set].name, name) != 0)
+		set++;
+	return (enum dp_set)set;	/* DP_AFF for all others */
+}
+
+static int on_set(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh), desc = nested(a.tb[NFTA_SET_DESC]);
+	struct dump *d = arg;
+	struct dp_held_set *s;
+
+	if (strcmp(text(a.tb[NFTA_SET_TABLE]), d->table) != 0 || (be32(a.tb[NFTA_SET_FLAGS]) & NFT_SET_ANONYMOUS))
+		return MNL_CB_OK;
+	s = kp_calloc(1, sizeof(*s));
+	s->as_defined = as_defined(&a, set_by_name(text(a.tb[NFTA_SET_NAME])), d->f);
+	s->size = be32(desc.tb[NFTA_SET_DESC_SIZE]);
+	kp_map_puts(d->held->sets, text(a.tb[NFTA_SET_NAME]), s);
+	return MNL_CB_OK;
+}
+
+/* Data and userdata of an element, as netlink.c's dp_elem_value() makes them. */
+static void value_of(const struct attrs *e, struct kp_buf *out)
+{
+	struct attrs data = nested(e->tb[NFTA_SET_ELEM_DATA]), verdict = nested(data.tb[NFTA_DATA_VERDICT]);
+	const struct nlattr *raw = data.tb[NFTA_DATA_VALUE], *user = e->tb[NFTA_SET_ELEM_USERDATA];
+
+	if (raw)
+		kp_buf_add(out, mnl_attr_get_payload(raw), mnl_attr_get_payload_len(raw));
+	if (data.tb[NFTA_DATA_VERDICT]) {
+		kp_buf_puts(out, text(verdict.tb[NFTA_VERDICT_CHAIN]));
+		kp_buf_add(out, "", 1);
+	}
+	if (user)
+		kp_buf_add(out, mnl_attr_get_payload(user), mnl_attr_get_payload_len(user));
+}
+
+static void hold_elem(struct dump *d, const struct nlattr *attr)
+{
+	struct attrs e = nested(attr), key = nested(e.tb[NFTA_SET_ELEM_KEY]);
+	const struct nlattr *raw = key.tb[NFTA_DATA_VALUE];
+	size_t want = dp_set_key_len(d->set, d->f);
+	uint8_t id[1 + DP_KEY_MAX] = { (uint8_t)d->set };
+	struct kp_buf value = { 0 };
+	struct dp_held_elem *h;
+
+	if (!raw || mnl_attr_get_payload_len(raw) != want)
+		return;
+	memcpy(id + 1, mnl_attr_get_payload(raw), want);
+	value_of(&e, &value);
+	h = kp_malloc(sizeof(*h) + value.len);
+	h->seen = false;
+	h->len = (uint16_t)value.len;
+	if (value.len)
+		memcpy(h->value, value.data, value.len);
+	kp_map_put(d->held->elems, id, 1 + want, h);
+	kp_buf_release(&value);
+}
+
+static int on_elems(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+	const struct nlattr *attr;
+
+	if (a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
+		mnl_attr_for_each_nested(attr, a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
+			hold_elem(arg, attr);
+	return MNL_CB_OK;
+}
+
+static int run_dump(struct mnl_socket *nl, const struct nlmsghdr *req, mnl_cb_t cb, struct dump *d)
+{
+	char buf[65536] __attribute__((aligned(NLMSG_ALIGNTO)));
+	ssize_t got;
+	int r;
+
+	if (mnl_socket_sendto(nl, req, req->nlmsg_len) < 0)
+		return -errno;
+	do {
+		got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		if (got < 0)
+			return -errno;
+		r = mnl_cb_run(buf, (size_t)got, req->nlmsg_seq, 0, cb, d);
+	} while (r > MNL_CB_STOP);
+	return r < 0 ? -errno : 0;	/* EINTR: the ruleset changed while it was dumped */
+}
+
+/* After an interrupted dump the rest of its answers may still be queued. */
+static void drain(struct mnl_socket *nl)
+{
+	char buf[65536];
+
+	while (recv(mnl_socket_get_fd(nl), buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* set: name for NFTA_SET_ELEM_LIST_SET; NULL: not an element dump. */
+static int dump(struct mnl_socket *nl, uint16_t type, struct dump *d, uint16_t table_attr, const char *set, mnl_cb_t cb)
+{
+	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
+
+	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_seq = DUMP_SEQ;
+	g->nfgen_family = d->f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	g->version = NFNETLINK_V0;
+	if (table_attr)
+		mnl_attr_put_strz(nlh, table_attr, d->table);
+	if (set)
+		mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+	return run_dump(nl, nlh, cb, d);
+}
+
+static int dump_all(struct mnl_socket *nl, struct dump *d)
+{
+	int r = dump(nl, NFT_MSG_GETTABLE, d, 0, NULL, on_table);
+
+	if (r < 0 || !d->held->table)
+		return r;
+	r = dump(nl, NFT_MSG_GETCHAIN, d, 0, NULL, on_chain);
+	if (r == 0)
+		r = dump(nl, NFT_MSG_GETRULE, d, NFTA_RULE_TABLE, NULL, on_rule);
+	if (r == 0)
+		r = dump(nl, NFT_MSG_GETSET, d, NFTA_SET_TABLE, NULL, on_set);
+	for (int set = 0; set < DP_N_SETS && r == 0; set++) {
+		const struct dp_held_set *s = kp_map_gets(d->held->sets, dp_set_defs[set].name);
+
+		d->set = (enum dp_set)set;
+		if (s && s->as_defined)
+			r = dump(nl, NFT_MSG_GETSETELEM, d, NFTA_SET_ELEM_LIST_TABLE, dp_set_defs[set].name, on_elems);
+	}
+	return r;
+}
+
+static int on_entries(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+	const struct nlattr *attr;
+	struct dump *d = arg;
+
+	if (!a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
+		return MNL_CB_OK;
+	mnl_attr_for_each_nested(attr, a.tb[NFTA_SET_ELEM_LIST_ELEMENTS]) {
+		struct attrs e = nested(attr), key = nested(e.tb[NFTA_SET_ELEM_KEY]), data = nested(e.tb[NFTA_SET_ELEM_DATA]);
+		const struct nlattr *k = key.tb[NFTA_DATA_VALUE], *v = data.tb[NFTA_DATA_VALUE];
+
+		if (k && v && mnl_attr_get_payload_len(k) == kp_addr_len((uint8_t)d->f))
+			d->fn(d->arg, mnl_attr_get_payload(k), mnl_attr_get_payload(v), mnl_attr_get_payload_len(v));
+	}
+	return MNL_CB_OK;
+}
+
+int dp_held_entries(struct mnl_socket *nl, enum kp_family f, const char *table, const char *map, dp_entry_fn *fn, void *arg)
+{
+	struct dump d = { .f = f, .table = table, .fn = fn, .arg = arg };
+
+	drain(nl);
+	return dump(nl, NFT_MSG_GETSETELEM, &d, NFTA_SET_ELEM_LIST_TABLE, map, on_entries);
+}
+
+int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret)
+{
+	struct dump d = { .held = dp_held_new(), .f = f, .table = table };
+	int r = dump(nl, NFT_MSG_GETTABLE, &d, 0, NULL, on_table);
+
+	*ret = d.held->table;
+	dp_held_free(d.held);
+	return r;
+}
+
+static int on_gen(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+
+	*(uint32_t *)arg = be32(a.tb[NFTA_GEN_ID]);
+	return MNL_CB_OK;
+}
+
+int dp_genid(struct mnl_socket *nl, uint32_t *ret)
+{
+	char buf[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
+	ssize_t got;
+
+	nlh->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	nlh->nlmsg_seq = DUMP_SEQ;
+	g->version = NFNETLINK_V0;
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+	if (got < 0)
+		return -errno;
+	return mnl_cb_run(buf, (size_t)got, DUMP_SEQ, 0, on_gen, ret) < 0 ? -errno : 0;
+}
+
+/* One consistent picture: the generation must be the same before and after. */
+static int read_once(struct mnl_socket *nl, struct dump *d)
+{
+	uint32_t after;
+	int r;
+
+	drain(nl);
+	r = dp_genid(nl, &d->held->genid);
+	if (r == 0)
+		r = dump_all(nl, d);
+	if (r == 0)
+		r = dp_genid(nl, &after);
+	return r < 0 ? r : after == d->held->genid ? 0 : -EINTR;
+}
+
+int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, struct dp_held **ret, struct kp_err *err)
+{
+	int r = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && r == -EINTR; i++) {
+		struct dump d = { .held = dp_held_new(), .f = f, .table = table };
+
+		r = read_once(nl, &d);
+		if (r == 0) {
+			*ret = d.held;
+			return 0;
+		}
+		dp_held_free(d.held);
+	}
+	return kp_err_set(err, r, "read table %s: %s", table, strerror(-r));
+}

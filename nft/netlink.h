@@ -1,0 +1,30 @@
+#ifndef DP_NETLINK_H
+#define DP_NETLINK_H
+
+#include "nft/held.h"
+#include "nft/txn.h"
+#include "nft/writer.h"
+
+/*
+ * A writer that fills a transaction. With held (what the kernel has, borrowed) it leaves
+ * out every element that is there already and replaces those that differ; prune() then
+ * deletes the elements that nobody asked for.
+ */
+struct dp_writer *dp_netlink_new(struct dp_txn *txn, enum kp_family f, struct dp_held *held);
+/*
+ * Before 6.2 the kernel releases the reference from a deleted element to its chain only
+ * after the commit, and deleting the chain in the same transaction fails with EBUSY.
+ * Chains and sets that go are then emptied but left; a later full write removes them.
+ */
+void dp_netlink_keep_gone(struct dp_writer *w);
+struct dp_writer *dp_netlink_free(struct dp_writer *w);
+void dp_netlink_prune(struct dp_writer *w);
+
+void dp_netlink_add_table(struct dp_txn *t);
+void dp_netlink_del_table(struct dp_txn *t, const char *name);
+void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len);	/* of a private map */
+
+/* What is compared: data, or chain name and NUL, then the userdata. */
+void dp_elem_value(const struct dp_elem *e, enum kp_family f, struct kp_buf *out);
+
+#endif

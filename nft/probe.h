@@ -1,0 +1,16 @@
+#ifndef DP_PROBE_H
+#define DP_PROBE_H
+
+#include <stdbool.h>
+
+#include "proxy/base/addr.h"
+
+struct kp_err;
+
+/*
+ * Can this kernel hold our ruleset? Feature by feature in a scratch table that the same
+ * transaction deletes: nothing stays, and what is missing comes out by name.
+ */
+int dp_nft_probe(const bool families[KP_N_FAMILIES], struct kp_err *err);
+
+#endif

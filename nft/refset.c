@@ -1,0 +1,68 @@
+#include "nft/refset.h"
+
+#include <stdlib.h>
+
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+
+struct ref {
+	int count;
+	bool held, touched;
+};
+
+struct dp_refset {
+	struct kp_map *refs;	/* struct kp_addr -> struct ref */
+	struct kp_addr *touched;
+	size_t n, cap;
+};
+
+struct dp_refset *dp_refset_new(void)
+{
+	struct dp_refset *s = kp_calloc(1, sizeof(*s));
+
+	s->refs = kp_map_new(free);
+	return s;
+}
+
+struct dp_refset *dp_refset_free(struct dp_refset *s)
+{
+	if (!s)
+		return NULL;
+	kp_map_free(s->refs);
+	free(s->touched);
+	free(s);
+	return NULL;
+}
+
+void dp_refset_add(struct dp_refset *s, const struct kp_addr *a, int by)
+{
+	struct ref *r = kp_map_get(s->refs, a, sizeof(*a));
+
+	if (!r) {
+		r = kp_calloc(1, sizeof(*r));
+		kp_map_put(s->refs, a, sizeof(*a), r);
+	}
+	r->count += by;
+	if (!r->touched) {
+		r->touched = true;
+		kp_grow(&s->touched, s->n, &s->cap);
+		s->touched[s->n++] = *a;
+	}
+}
+
+void dp_refset_flush(struct dp_refset *s, void (*fn)(void *arg, const struct kp_addr *a, bool add), void *arg)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct kp_addr *a = &s->touched[i];
+		struct ref *r = kp_map_get(s->refs, a, sizeof(*a));
+		bool want = r->count > 0;
+
+		r->touched = false;
+		if (want != r->held)
+			fn(arg, a, want);
+		r->held = want;
+		if (!want)
+			kp_map_del(s->refs, a, sizeof(*a));
+	}
+	s->n = 0;
+}

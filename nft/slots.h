@@ -1,0 +1,41 @@
+#ifndef DP_SLOTS_H
+#define DP_SLOTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/plan/plan.h"
+
+/*
+ * Numbers the endpoints of one set. Invariants (spec nft-design 2.4): slots are dense,
+ * 0..n-1; m is a power of two, n <= m. An endpoint keeps its slot as long as it stays,
+ * but for those that fill a hole from the end: k changes move at most 2k slots.
+ */
+struct dp_slot {
+	struct kp_addr addr;
+	uint16_t port;
+};
+
+struct dp_slots {
+	struct dp_slot *v;
+	uint32_t n, m;
+};
+
+void dp_slots_release(struct dp_slots *s);
+static inline int dp_slot_equal(const struct dp_slot *a, const struct dp_slot *b)
+{
+	return a->port == b->port && kp_addr_cmp(&a->addr, &b->addr) == 0;
+}
+
+/* Smallest power of two not below n, at least 1. */
+uint32_t dp_slots_size(uint32_t n);
+/*
+ * Size after a change: grows when n > m, shrinks only when 8n <= 3m. Sooner would let one
+ * flapping endpoint change verdicts, later would overload slot 0 (2.2).
+ */
+uint32_t dp_slots_resize(uint32_t m, uint32_t n);
+
+/* The new numbering for want, from the old one (may be empty). ret is overwritten. */
+void dp_slots_assign(const struct dp_slots *old, const struct kp_backend *want, uint32_t n, struct dp_slots *ret);
+
+#endif

@@ -1,0 +1,403 @@
+#include "nft/table.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "nft/family.h"
+#include "nft/netlink.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+
+#define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
+#define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
+#define RECEIVE_BUFFER	(4 << 20)
+
+struct dp_table {
+	enum kp_family f;
+	char *name;
+	struct mnl_socket *nl;
+	struct dp_family *fam;
+	struct kp_map *good;	/* key -> plan that the kernel acknowledged */
+	struct kp_map *refused;	/* key -> struct dp_refusal */
+	bool known;		/* fam is what the kernel holds */
+	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
+	bool looked_for_next;	/* a crash while replacing leaves a second table */
+};
+
+static void refusal_free(void *p)
+{
+	struct dp_refusal *r = p;
+
+	free(r->key);
+	free(r->why);
+	free(r);
+}
+
+static void plan_free(void *p)
+{
+	kp_plan_unref(p);
+}
+
+int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	int one = 1, room = RECEIVE_BUFFER, r;
+
+	if (!nl)
+		return kp_err_set(err, -errno, "open netlink socket: %s", strerror(errno));
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		r = -errno;
+		mnl_socket_close(nl);
+		return kp_err_set(err, r, "bind netlink socket: %s", strerror(-r));
+	}
+	(void)mnl_socket_setsockopt(nl, NETLINK_EXT_ACK, &one, sizeof(one));	/* older kernels: errors without a place */
+	(void)mnl_socket_setsockopt(nl, NETLINK_CAP_ACK, &one, sizeof(one));
+	if (setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+		(void)setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	*ret = nl;
+	return 0;
+}
+
+/* See dp_netlink_keep_gone(). */
+static bool must_keep_gone(void)
+{
+	struct utsname u;
+	unsigned major, minor;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		return false;
+	return major < 6 || (major == 6 && minor < 2);
+}
+
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, struct kp_err *err)
+{
+	struct dp_table *t = kp_calloc(1, sizeof(*t));
+	int r = dp_socket_open(&t->nl, err);
+
+	if (r < 0) {
+		free(t);
+		return r;
+	}
+	t->f = f;
+	t->name = kp_strdup(name);
+	t->keep_gone = must_keep_gone();
+	t->fam = dp_family_new(f);
+	t->good = kp_map_new(plan_free);
+	t->refused = kp_map_new(refusal_free);
+	*ret = t;
+	return 0;
+}
+
+struct dp_table *dp_table_free(struct dp_table *t)
+{
+	if (!t)
+		return NULL;
+	dp_family_free(t->fam);
+	kp_map_free(t->good);
+	kp_map_free(t->refused);
+	mnl_socket_close(t->nl);
+	free(t->name);
+	free(t);
+	return NULL;
+}
+
+bool dp_table_is_known(const struct dp_table *t)
+{
+	return t->known;
+}
+
+const struct dp_family *dp_table_family(const struct dp_table *t)
+{
+	return t->fam;
+}
+
+struct mnl_socket *dp_table_socket(const struct dp_table *t)
+{
+	return t->nl;
+}
+
+const char *dp_table_name(const struct dp_table *t)
+{
+	return t->name;
+}
+
+const struct kp_map *dp_table_refused(const struct dp_table *t)
+{
+	return t->refused;
+}
+
+static void note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret)
+{
+	uint32_t added, deleted;
+
+	dp_txn_counts(txn, &added, &deleted);
+	ret->code = rep->code;
+	snprintf(ret->message, sizeof(ret->message), "%s", rep->message);
+	if (rep->code || dp_txn_empty(txn))
+		return;
+	ret->wrote = true;
+	ret->elements_added += added;
+	ret->elements_deleted += deleted;
+}
+
+static void set_good(struct dp_table *t, const char *key, struct kp_plan *plan)
+{
+	if (plan)
+		kp_map_puts(t->good, key, kp_plan_ref(plan));
+	else
+		kp_map_dels(t->good, key);
+}
+
+static void refuse(struct dp_table *t, const char *key, const struct dp_txn_report *rep)
+{
+	struct dp_refusal *r = kp_calloc(1, sizeof(*r));
+
+	if (kp_map_gets(t->refused, key))	/* its last good rules are refused as well: nothing of it remains */
+		kp_map_dels(t->good, key);
+	r->key = kp_strdup(key);
+	r->code = rep->code;
+	r->why = kp_strdup(rep->message);
+	kp_map_puts(t->refused, key, r);
+	kp_error("nft", "%s: the kernel refuses Service \"%s\": %s; its last good rules stay, the others go on",
+		 kp_family_names[t->f], key, rep->message);
+}
+
+/* One full write into an empty or dumped table. keys: sorted, tag - 1 is the index. */
+static void write_all(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, const char **keys, size_t n,
+		      const struct dp_held *held)
+{
+	uint32_t expect[DP_N_SETS] = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		dp_family_expect(kp_map_gets(want->plans, keys[i]), t->f, expect);
+	dp_family_reset(t->fam);
+	dp_family_begin(t->fam, held, expect);
+	dp_family_node(t->fam, w, want->node);
+	for (size_t i = 0; i < n; i++) {
+		bool refused = kp_map_gets(t->refused, keys[i]) != NULL;
+		struct kp_plan *plan = kp_map_gets(refused ? t->good : want->plans, keys[i]);
+
+		w->tag = (uint32_t)i + 1;
+		if (plan)
+			dp_family_service(t->fam, w, keys[i], plan);
+	}
+	dp_family_finish(t->fam, w);
+	dp_family_prune(t->fam, w);
+}
+
+static bool is_usable(const struct dp_held *held)
+{
+	if (!held->format_ok)
+		return false;
+	for (struct kp_map_it it = { 0 }; kp_map_next(held->sets, &it);)
+		if (!((const struct dp_held_set *)it.value)->as_defined)
+			return false;
+	return true;
+}
+
+/* A second complete table under another name, or the first one. One transaction. */
+static int load_fresh(struct dp_table *t, const char *name, const struct dp_wanted *want, const char **keys, size_t n,
+		      struct dp_family_result *ret, struct dp_txn_report *rep)
+{
+	struct dp_txn *txn = dp_txn_new(t->f, name);
+	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
+
+	dp_netlink_add_table(txn);
+	write_all(t, w, want, keys, n, NULL);
+	dp_txn_commit(txn, t->nl, NULL, rep);
+	note_result(txn, rep, ret);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+	return rep->code;
+}
+
+static int delete_table(struct dp_table *t, const char *name, struct dp_txn_report *rep)
+{
+	struct dp_txn *txn = dp_txn_new(t->f, name);
+
+	dp_netlink_del_table(txn, name);
+	dp_txn_commit(txn, t->nl, NULL, rep);
+	dp_txn_free(txn);
+	return rep->code;
+}
+
+/*
+ * Never delete and create in one transaction: a packet inside the old rules would find
+ * empty maps and no table behind (6.2). There is a complete table at every moment:
+ * load the second, delete the first, load the first, delete the second.
+ */
+static int replace(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
+		   struct dp_family_result *ret, struct dp_txn_report *rep)
+{
+	char next[DP_KEY_MAX];
+	int r;
+
+	snprintf(next, sizeof(next), "%s-next", t->name);
+	kp_info("nft", "%s: replacing table %s", kp_family_names[t->f], t->name);
+	r = load_fresh(t, next, want, keys, n, ret, rep);
+	if (r == 0)
+		r = delete_table(t, t->name, rep);
+	if (r == 0)
+		r = load_fresh(t, t->name, want, keys, n, ret, rep);
+	return r < 0 ? r : delete_table(t, next, rep);
+}
+
+/* Over what is there: elements and chains that are as wanted cost nothing. */
+static int reconcile(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n, struct dp_held *held,
+		     struct dp_family_result *ret, struct dp_txn_report *rep)
+{
+	struct dp_txn *txn = dp_txn_new(t->f, t->name);
+	struct dp_writer *w = dp_netlink_new(txn, t->f, held);
+
+	if (t->keep_gone)
+		dp_netlink_keep_gone(w);
+	write_all(t, w, want, keys, n, held);
+	dp_netlink_prune(w);
+	dp_txn_commit(txn, t->nl, &held->genid, rep);
+	note_result(txn, rep, ret);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+	return rep->code;
+}
+
+static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
+		      struct dp_family_result *ret, struct dp_txn_report *rep)
+{
+	struct dp_held *held = NULL;
+	struct kp_err err = { 0 };
+	int r = dp_held_read(t->nl, t->f, t->name, &held, &err);
+
+	if (r < 0) {
+		rep->code = r;
+		snprintf(rep->message, sizeof(rep->message), "%.200s", err.msg);
+		ret->code = r;
+		snprintf(ret->message, sizeof(ret->message), "%.200s", err.msg);
+		return r;
+	}
+	if (!held->table)
+		r = load_fresh(t, t->name, want, keys, n, ret, rep);
+	else if (!is_usable(held))
+		r = replace(t, want, keys, n, ret, rep);
+	else
+		r = reconcile(t, want, keys, n, held, ret, rep);
+	dp_held_free(held);
+	if (r == 0 && dp_family_is_tight(t->fam))
+		r = replace(t, want, keys, n, ret, rep);
+	return r;
+}
+
+/* A crash while replacing leaves the second table; it goes once the first is complete. */
+static void remove_next(struct dp_table *t)
+{
+	struct dp_txn_report rep = { 0 };
+	char next[DP_KEY_MAX];
+	bool there = false;
+
+	if (t->looked_for_next)
+		return;
+	snprintf(next, sizeof(next), "%s-next", t->name);
+	if (dp_table_exists(t->nl, t->f, next, &there) == 0 && there)
+		delete_table(t, next, &rep);
+	dp_txn_report_release(&rep);
+	t->looked_for_next = true;
+}
+
+static void remember_good(struct dp_table *t, const struct dp_wanted *want)
+{
+	kp_map_free(t->good);
+	t->good = kp_map_new(plan_free);
+	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
+		set_good(t, it.key, dp_family_plan(t->fam, it.key));
+}
+
+static void full_rounds(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret)
+{
+	const char **keys = kp_map_sorted_keys(want->plans);
+	size_t n = kp_map_len(want->plans);
+	int races = 0;
+
+	for (int round = 0; round < REFUSAL_ROUNDS; round++) {
+		struct dp_txn_report rep = { 0 };
+
+		t->known = write_once(t, want, keys, n, ret, &rep) == 0;
+		for (size_t i = 0; rep.code != -ERESTART && i < rep.n_tags; i++)
+			refuse(t, keys[rep.tags[i] - 1], &rep);
+		if (rep.code == -ERESTART && ++races < RACE_TRIES)
+			round--;
+		else if (!rep.n_tags)
+			round = REFUSAL_ROUNDS;
+		dp_txn_report_release(&rep);
+		if (t->known)
+			break;
+	}
+	if (t->known)
+		remember_good(t, want);
+	free(keys);
+}
+
+int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret)
+{
+	uint64_t began = kp_now_ns();
+
+	ret->tried = true;
+	kp_map_free(t->refused);
+	t->refused = kp_map_new(refusal_free);
+	full_rounds(t, want, ret);
+	if (t->known)
+		remove_next(t);
+	ret->took_ns = kp_now_ns() - began;
+	return ret->code;
+}
+
+static int write_changes(struct dp_table *t, const struct dp_batch *batch, struct dp_family_result *ret)
+{
+	struct dp_txn *txn = dp_txn_new(t->f, t->name);
+	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
+	struct dp_txn_report rep;
+
+	if (t->keep_gone)
+		dp_netlink_keep_gone(w);
+	if (batch->node)
+		dp_family_node(t->fam, w, batch->node);
+	for (size_t i = 0; i < batch->n_changes; i++) {
+		w->tag = (uint32_t)i + 1;
+		dp_family_service(t->fam, w, batch->changes[i].key, batch->changes[i].plan);
+	}
+	dp_family_finish(t->fam, w);
+	dp_txn_commit(txn, t->nl, NULL, &rep);
+	note_result(txn, &rep, ret);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+	dp_txn_report_release(&rep);
+	return ret->code;
+}
+
+int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struct dp_batch *batch,
+		   struct dp_family_result *ret)
+{
+	uint64_t began = kp_now_ns();
+
+	if (!t->known)
+		return dp_table_full(t, want, ret);
+	ret->tried = true;
+	if (write_changes(t, batch, ret) < 0) {
+		kp_debug("nft", "%s: %s; comparing with the kernel", kp_family_names[t->f], ret->message);
+		t->known = false;
+		return dp_table_full(t, want, ret);
+	}
+	for (size_t i = 0; i < batch->n_changes; i++) {
+		set_good(t, batch->changes[i].key, batch->changes[i].plan);
+		kp_map_dels(t->refused, batch->changes[i].key);
+	}
+	if (dp_family_is_tight(t->fam))
+		return dp_table_full(t, want, ret);
+	ret->took_ns = kp_now_ns() - began;
+	return 0;
+}

@@ -1,0 +1,43 @@
+#ifndef DP_TABLE_H
+#define DP_TABLE_H
+
+#include "proxy/plan/dataplane.h"
+
+struct dp_family;
+struct kp_map;
+struct mnl_socket;
+
+/*
+ * Keeps one table in the kernel equal to what is wanted: small changes as they come,
+ * and everything over a dump at the start, after a failure, or when it must be replaced.
+ * A Service that the kernel refuses is left out with its last good rules, the others go on.
+ */
+struct dp_table;
+
+/* Everything that is wanted; both tables share it. */
+struct dp_wanted {
+	struct kp_plan_node *node;
+	struct kp_map *plans;	/* key -> struct kp_plan, counted references */
+};
+
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, struct kp_err *err);
+struct dp_table *dp_table_free(struct dp_table *t);
+
+/* Write the changes (already part of wanted), or everything if the state of the kernel is not known. */
+int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struct dp_batch *batch,
+		   struct dp_family_result *ret);
+/* Everything, compared with a dump; also tries the refused again. */
+int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret);
+
+bool dp_table_is_known(const struct dp_table *t);	/* the last transaction succeeded */
+const struct dp_family *dp_table_family(const struct dp_table *t);
+struct mnl_socket *dp_table_socket(const struct dp_table *t);
+const char *dp_table_name(const struct dp_table *t);
+
+/* Services refused now: key -> struct dp_refusal. */
+const struct kp_map *dp_table_refused(const struct dp_table *t);
+
+/* A netlink socket for nf_tables with room for many answers. */
+int dp_socket_open(struct mnl_socket **ret, struct kp_err *err);
+
+#endif

@@ -1,0 +1,403 @@
+#include "nft/txn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "nft/attr.h"
+#include "proxy/base/buf.h"
+#include "proxy/base/mem.h"
+
+#define ELEMS_PER_MSG	4000
+#define BYTES_PER_MSG	60000	/* a nested attribute has a 16-bit length */
+#define HEAD_LEN	(NLMSG_HDRLEN + sizeof(struct nfgenmsg))
+
+/* Elements of one set in one direction, until they are packed. */
+struct stage {
+	struct kp_buf attrs;
+	struct { uint32_t end, tag; } *elems;	/* end: offset in attrs */
+	size_t n, cap;
+};
+
+struct message {
+	uint32_t tag;
+	char *what;		/* NULL: a message of elements */
+	uint8_t set;
+	bool add;
+	uint32_t first, n;	/* elements in the stage */
+	uint32_t head;		/* bytes before the first element */
+};
+
+struct dp_txn {
+	enum kp_family f;
+	char *table;
+	struct kp_buf sections[DP_N_SECTIONS];
+	struct stage stages[2][DP_N_SETS];	/* [add][set] */
+	struct message *messages;	/* by sequence number - 1 */
+	size_t n, cap;
+	uint32_t set_ids;
+	struct { enum dp_section sec; size_t at; } open;	/* between begin and end */
+	struct { struct stage *stage; size_t at; uint32_t tag; } open_elem;
+};
+
+struct dp_txn *dp_txn_new(enum kp_family f, const char *table)
+{
+	struct dp_txn *t = kp_calloc(1, sizeof(*t));
+
+	t->f = f;
+	t->table = kp_strdup(table);
+	return t;
+}
+
+struct dp_txn *dp_txn_free(struct dp_txn *t)
+{
+	if (!t)
+		return NULL;
+	for (int s = 0; s < DP_N_SECTIONS; s++)
+		kp_buf_release(&t->sections[s]);
+	for (int add = 0; add < 2; add++)
+		for (int set = 0; set < DP_N_SETS; set++) {
+			kp_buf_release(&t->stages[add][set].attrs);
+			free(t->stages[add][set].elems);
+		}
+	for (size_t i = 0; i < t->n; i++)
+		free(t->messages[i].what);
+	free(t->messages);
+	free(t->table);
+	free(t);
+	return NULL;
+}
+
+const char *dp_txn_table(const struct dp_txn *t)
+{
+	return t->table;
+}
+
+static uint32_t add_message(struct dp_txn *t, struct message m)
+{
+	kp_grow(&t->messages, t->n, &t->cap);
+	t->messages[t->n++] = m;
+	return (uint32_t)t->n;
+}
+
+static void put_header(struct kp_buf *b, uint16_t type, uint16_t flags, uint32_t seq, uint8_t family, uint16_t res_id)
+{
+	struct nlmsghdr h = { .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | flags, .nlmsg_seq = seq };
+	struct nfgenmsg g = { .nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(res_id) };
+
+	kp_buf_add(b, &h, sizeof(h));
+	kp_buf_add(b, &g, sizeof(g));
+}
+
+static void close_message(struct kp_buf *b, size_t at)
+{
+	uint32_t len = (uint32_t)(b->len - at);
+
+	memcpy(b->data + at, &len, sizeof(len));
+}
+
+static uint8_t nfproto(enum kp_family f)
+{
+	return f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+struct kp_buf *dp_txn_begin(struct dp_txn *t, enum dp_section sec, uint16_t type, uint16_t flags,
+			    uint32_t tag, const char *what)
+{
+	struct kp_buf *b = &t->sections[sec];
+	uint32_t seq = add_message(t, (struct message){ .tag = tag, .what = kp_strdup(what) });
+
+	t->open.sec = sec;
+	t->open.at = b->len;
+	put_header(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, seq, nfproto(t->f), 0);
+	return b;
+}
+
+void dp_txn_end(struct dp_txn *t)
+{
+	close_message(&t->sections[t->open.sec], t->open.at);
+}
+
+struct kp_buf *dp_txn_elem_begin(struct dp_txn *t, bool add, enum dp_set set, uint32_t tag)
+{
+	struct stage *s = &t->stages[add][set];
+
+	t->open_elem.stage = s;
+	t->open_elem.tag = tag;
+	t->open_elem.at = dp_attr_open(&s->attrs, NFTA_LIST_ELEM);
+	return &s->attrs;
+}
+
+void dp_txn_elem_end(struct dp_txn *t)
+{
+	struct stage *s = t->open_elem.stage;
+
+	dp_attr_close(&s->attrs, t->open_elem.at);
+	kp_grow(&s->elems, s->n, &s->cap);
+	s->elems[s->n].end = (uint32_t)s->attrs.len;
+	s->elems[s->n++].tag = t->open_elem.tag;
+}
+
+uint32_t dp_txn_next_set_id(struct dp_txn *t)
+{
+	return ++t->set_ids;
+}
+
+void dp_txn_counts(const struct dp_txn *t, uint32_t *ret_added, uint32_t *ret_deleted)
+{
+	uint32_t n[2] = { 0 };
+
+	for (int add = 0; add < 2; add++)
+		for (int set = 0; set < DP_N_SETS; set++)
+			n[add] += (uint32_t)t->stages[add][set].n;
+	*ret_deleted = n[0];
+	*ret_added = n[1];
+}
+
+bool dp_txn_empty(const struct dp_txn *t)
+{
+	uint32_t added, deleted;
+
+	dp_txn_counts(t, &added, &deleted);
+	return !t->n && !added && !deleted;
+}
+
+bool dp_txn_changes_verdicts(const struct dp_txn *t)
+{
+	if (t->n)
+		return true;
+	for (int set = 0; set < DP_N_SETS; set++)
+		if (dp_set_defs[set].data == DP_DATA_VERDICT && (t->stages[0][set].n || t->stages[1][set].n))
+			return true;
+	return false;
+}
+
+/* Elements first..: as many as fit into one message. Returns the next one. */
+static size_t pack_one(struct dp_txn *t, bool add, enum dp_set set, size_t first)
+{
+	struct stage *s = &t->stages[add][set];
+	struct kp_buf *b = &t->sections[add ? DP_SEC_ADD_ELEM : DP_SEC_DEL_ELEM];
+	size_t from = first ? s->elems[first - 1].end : 0, n = first, at = b->len, list;
+	struct message m = { .set = (uint8_t)set, .add = add, .first = (uint32_t)first };
+
+	while (n < s->n && n - first < ELEMS_PER_MSG && s->elems[n].end - from <= BYTES_PER_MSG)
+		n++;
+	m.n = (uint32_t)(n - first);
+	put_header(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | (add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM)),
+		   add ? NLM_F_CREATE : 0, (uint32_t)t->n + 1, nfproto(t->f), 0);
+	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, t->table);
+	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, dp_set_defs[set].name);
+	list = dp_attr_open(b, NFTA_SET_ELEM_LIST_ELEMENTS);
+	m.head = (uint32_t)(b->len - at);
+	kp_buf_add(b, s->attrs.data + from, s->elems[n - 1].end - from);
+	dp_attr_close(b, list);
+	close_message(b, at);
+	add_message(t, m);
+	return n;
+}
+
+static void pack(struct dp_txn *t)
+{
+	for (int add = 0; add < 2; add++)
+		for (int set = 0; set < DP_N_SETS; set++)
+			for (size_t i = 0; i < t->stages[add][set].n;)
+				i = pack_one(t, add, (enum dp_set)set, i);
+}
+
+void dp_txn_report_release(struct dp_txn_report *r)
+{
+	free(r->tags);
+	*r = (struct dp_txn_report){ 0 };
+}
+
+static void add_tag(struct dp_txn_report *r, uint32_t tag)
+{
+	if (!tag)
+		return;
+	for (size_t i = 0; i < r->n_tags; i++)
+		if (r->tags[i] == tag)
+			return;
+	kp_grow(&r->tags, r->n_tags, &r->cap_tags);
+	r->tags[r->n_tags++] = tag;
+}
+
+/* The key of a staged element, from its attributes. */
+static const uint8_t *elem_key(const struct stage *s, size_t i)
+{
+	size_t at = i ? s->elems[i - 1].end : 0;
+
+	return (const uint8_t *)s->attrs.data + at + 3 * NLA_HDRLEN;	/* LIST_ELEM { KEY { VALUE } } comes first */
+}
+
+static void describe_elem(const struct dp_txn *t, const struct message *m, size_t i, char *out, size_t room)
+{
+	struct kp_buf key = { 0 };
+
+	dp_key_print(m->set, t->f, elem_key(&t->stages[m->add][m->set], i), &key);
+	snprintf(out, room, "%s element %s %s %s", m->add ? "add" : "delete", key.data,
+		 m->add ? "to" : "from", dp_set_defs[m->set].name);
+	kp_buf_release(&key);
+}
+
+/* Which element an attribute offset within the message points at; n if it points at none. */
+static size_t elem_at(const struct stage *s, const struct message *m, uint32_t offset)
+{
+	uint32_t from = m->first ? s->elems[m->first - 1].end : 0;
+
+	if (offset < m->head)
+		return m->n;
+	for (size_t i = 0; i < m->n; i++)
+		if (offset - m->head < s->elems[m->first + i].end - from)
+			return i;
+	return m->n;
+}
+
+static void note_error(struct dp_txn *t, const struct nlmsghdr *nlh, struct dp_txn_report *r)
+{
+	const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *a;
+	struct message *m = e->msg.nlmsg_seq && e->msg.nlmsg_seq <= t->n ? &t->messages[e->msg.nlmsg_seq - 1] : NULL;
+	uint32_t offset = 0, tag = m ? m->tag : 0;
+	char what[200] = "transaction";
+
+	if (nlh->nlmsg_flags & NLM_F_ACK_TLVS)
+		mnl_attr_for_each(a, nlh, sizeof(*e))
+			if (mnl_attr_get_type(a) == NLMSGERR_ATTR_OFFS)
+				offset = mnl_attr_get_u32(a);
+	if (m && m->what) {
+		snprintf(what, sizeof(what), "%s", m->what);
+	} else if (m) {
+		const struct stage *s = &t->stages[m->add][m->set];
+		size_t i = elem_at(s, m, offset);
+
+		snprintf(what, sizeof(what), "%s elements of %s", m->add ? "add" : "delete", dp_set_defs[m->set].name);
+		if (i < m->n) {
+			tag = s->elems[m->first + i].tag;
+			describe_elem(t, m, m->first + i, what, sizeof(what));
+		}
+	}
+	add_tag(r, tag);
+	if (!r->code) {		/* the first refusal is the cause, the rest often follow from it */
+		r->code = e->error;
+		snprintf(r->message, sizeof(r->message), "%s: %s", what, strerror(-e->error));
+	}
+}
+
+/* The kernel has answered when sendmsg() returns. Success: the last message's ACK and no error. */
+static void read_answers(struct dp_txn *t, struct mnl_socket *nl, uint32_t last, struct dp_txn_report *r)
+{
+	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
+	bool acked = false;
+
+	for (;;) {
+		ssize_t got = recv(mnl_socket_get_fd(nl), buf, sizeof(buf), MSG_DONTWAIT);
+		struct nlmsghdr *nlh = (struct nlmsghdr *)buf;
+		int left = (int)got;
+
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got == -1 && errno != EAGAIN && !r->code) {
+			r->code = -errno;
+			snprintf(r->message, sizeof(r->message), "read answers: %s", strerror(errno));
+		}
+		if (got <= 0)
+			break;
+		for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+			const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
+
+			if (nlh->nlmsg_type != NLMSG_ERROR || mnl_nlmsg_get_payload_len(nlh) < sizeof(*e))
+				continue;
+			if (e->error)
+				note_error(t, nlh, r);
+			else if (e->msg.nlmsg_seq == last)
+				acked = true;
+		}
+	}
+	if (!acked && !r->code) {
+		r->code = -EIO;
+		snprintf(r->message, sizeof(r->message), "the kernel did not acknowledge the transaction");
+	}
+}
+
+/* The last message in the order of sending asks for the ACK. Returns its sequence number. */
+static uint32_t ask_for_ack(struct dp_txn *t)
+{
+	for (int s = DP_N_SECTIONS - 1; s >= 0; s--) {
+		struct kp_buf *b = &t->sections[s];
+		struct nlmsghdr h;
+		size_t at = 0;
+
+		if (!b->len)
+			continue;
+		for (;; at += NLMSG_ALIGN(h.nlmsg_len)) {
+			memcpy(&h, b->data + at, sizeof(h));
+			if (at + NLMSG_ALIGN(h.nlmsg_len) >= b->len)
+				break;
+		}
+		h.nlmsg_flags |= NLM_F_ACK;
+		memcpy(b->data + at, &h, sizeof(h));
+		return h.nlmsg_seq;
+	}
+	return 0;
+}
+
+static int send_all(struct dp_txn *t, struct mnl_socket *nl, struct kp_buf *begin, struct kp_buf *end)
+{
+	struct iovec iov[DP_N_SECTIONS + 2] = { { begin->data, begin->len } };
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	struct msghdr msg = { .msg_name = &kernel, .msg_namelen = sizeof(kernel), .msg_iov = iov };
+	size_t n = 1, total = 0;
+	int room, fd = mnl_socket_get_fd(nl);
+
+	for (int s = 0; s < DP_N_SECTIONS; s++)
+		if (t->sections[s].len)
+			iov[n++] = (struct iovec){ t->sections[s].data, t->sections[s].len };
+	iov[n++] = (struct iovec){ end->data, end->len };
+	for (size_t i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	msg.msg_iovlen = n;
+	room = (int)(total + 65536);
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));	/* up to wmem_max; else EMSGSIZE says so */
+	while (sendmsg(fd, &msg, 0) == -1)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int dp_txn_commit(struct dp_txn *t, struct mnl_socket *nl, const uint32_t *genid, struct dp_txn_report *ret)
+{
+	struct kp_buf begin = { 0 }, end = { 0 };
+	uint32_t last;
+	int r;
+
+	*ret = (struct dp_txn_report){ 0 };
+	if (dp_txn_empty(t))
+		return 0;
+	pack(t);
+	last = ask_for_ack(t);
+	put_header(&begin, NFNL_MSG_BATCH_BEGIN, 0, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	if (genid)
+		dp_attr_be32(&begin, NFNL_BATCH_GENID, *genid);
+	close_message(&begin, 0);
+	put_header(&end, NFNL_MSG_BATCH_END, 0, (uint32_t)t->n + 1, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	close_message(&end, 0);
+	r = send_all(t, nl, &begin, &end);
+	if (r < 0) {
+		ret->code = r;
+		snprintf(ret->message, sizeof(ret->message), "send transaction of %zu messages: %s", t->n, strerror(-r));
+	} else {
+		read_answers(t, nl, last, ret);
+	}
+	kp_buf_release(&begin);
+	kp_buf_release(&end);
+	return ret->code;
+}

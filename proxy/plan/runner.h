@@ -1,0 +1,37 @@
+#ifndef KP_PLAN_RUNNER_H
+#define KP_PLAN_RUNNER_H
+
+#include <stdint.h>
+
+#include "proxy/plan/dataplane.h"
+
+/*
+ * The dataplane thread: the only one that talks to the kernel about rules, so that a slow
+ * or stuck commit blocks nobody else. Changes handed in while it works are merged, the
+ * latest plan of a Service wins, and go out together in the next commit. Results come
+ * back by value; an eventfd says that there is one. submit and take: main thread.
+ */
+struct kp_runner;
+
+/* Opens the backend in the caller's thread, then starts. */
+int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const struct dp_options *opt, struct kp_err *err);
+
+/* Hands over the contents of batch, which is empty afterwards. Returns its generation: 1, 2, ... */
+uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch);
+
+struct kp_runner_result {
+	uint64_t generation;	/* everything submitted up to here was part of it */
+	struct dp_result result;
+};
+int kp_runner_fd(const struct kp_runner *r);	/* readable: take */
+/* The oldest result not taken yet; false: none. Release ret->result. */
+bool kp_runner_take(struct kp_runner *r, struct kp_runner_result *ret);
+
+/* Finishes the commit under way, not what is still waiting. Joins; returns NULL. The rules stay. */
+struct kp_runner *kp_runner_stop(struct kp_runner *r);
+
+/* Building a batch. plan: a reference is taken. */
+void dp_batch_add(struct dp_batch *b, const char *key, struct kp_plan *plan, size_t *cap);
+void dp_batch_release(struct dp_batch *b);
+
+#endif
