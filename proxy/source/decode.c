@@ -29,6 +29,14 @@ const struct kp_word kp_proto_words[] = {
 const struct kp_word kp_family_words[] = { { "IPv4", KP_IPV4 }, { "IPv6", KP_IPV6 }, { NULL, 0 } };
 const struct kp_word kp_policy_words[] = { { "Cluster", false }, { "Local", true }, { NULL, 0 } };
 
+const char *kp_kind_name(enum kp_kind kind)
+{
+	for (const struct kind *k = kinds; k < kinds + KP_N(kinds); k++)
+		if (k->kind == kind)
+			return k->name;
+	return "object";
+}
+
 void kp_object_release(struct kp_object *o)
 {
 	switch (o->kind) {
@@ -179,7 +187,8 @@ static void read_value(struct kp_dec *d, const struct kind *k, json_t *object)
 	if (d->failed)
 		return;
 	snprintf(o->key, sizeof(o->key), "%s%s%s", ns, k->namespaced ? "/" : "", name);
-	o->kind = k->kind;
+	memcpy(d->err->key, o->key, sizeof(o->key));
+	o->kind = d->err->kind = k->kind;
 	switch (k->kind) {
 	case KP_KIND_SERVICE:
 		o->service = kp_dec_service(d, object, ns, name);
@@ -204,7 +213,7 @@ int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_obje
 	const struct kind *k = NULL;
 
 	*ret = (struct kp_object){ .kind = KP_KIND_OTHER };
-	*err = (struct kp_decode_error){ .object = "object" };
+	*err = (struct kp_decode_error){ .object = "object", .kind = KP_KIND_OTHER };
 	if (json_is_object(object))
 		k = find_kind(&d, object, list_kind);
 	else if (json_is_null(object))

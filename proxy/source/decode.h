@@ -20,23 +20,29 @@ struct kp_object {
 		struct kp_slice *slice;		/* NULL: a slice that is ignored (IN-10, IN-11), see note */
 		struct kp_node *node;
 		struct kp_service_cidr *cidr;
+		void *value;			/* whichever it is */
 	};
 	char note[256];		/* what was ignored and why, for the debug log; "" for nothing */
 };
 void kp_object_release(struct kp_object *o);
+const char *kp_kind_name(enum kp_kind kind);	/* "Service", ...; "object" for others */
 
 /* What is wrong with an object: "default/web", "spec.ports[1].port", "70000: must be between 1 and 65535". */
 struct kp_decode_error {
 	char object[540];	/* "Service default/web" as far as known */
 	char field[256];
 	char why[256];
+	/* Which object it would have been; KP_KIND_OTHER and "" unless its names are sound. */
+	enum kp_kind kind;
+	char key[520];
 };
 
 /*
  * strict: also refuse what the API server would refuse (names, ranges, families,
- * list sizes). Not strict: as kube-proxy reads objects, skipping what it skips.
- * list_kind: kind of the list the object was in, or NULL.
- * 0, or -EINVAL with *err filled and *ret empty.
+ * list sizes), and fill in its defaults (namespace "default", port name "", ...).
+ * Not strict: as kube-proxy reads objects, skipping what it skips. A wrong JSON type
+ * in a field that is read is refused in both. list_kind: kind of the list the object
+ * was in, or NULL. 0, or -EINVAL with *err filled and *ret empty.
  */
 int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_object *ret, struct kp_decode_error *err);
 
