@@ -42,11 +42,17 @@ static int by_name(const void *a, const void *b)
 	return c ? c : strcmp(x->name, y->name);
 }
 
+void hz_services_sort(struct hz_services *s)
+{
+	if (s->n)
+		qsort(s->items, s->n, sizeof(*s->items), by_name);
+}
+
 const struct hz_service *hz_services_find(const struct hz_services *services, const char *ns, const char *name)
 {
 	struct hz_service key = { .ns = (char *)ns, .name = (char *)name };
 
-	return services ? bsearch(&key, services->items, services->n, sizeof(key), by_name) : NULL;
+	return services && services->n ? bsearch(&key, services->items, services->n, sizeof(key), by_name) : NULL;
 }
 
 void hz_state_free(struct hz_state *s)

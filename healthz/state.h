@@ -34,6 +34,11 @@ struct hz_services {
 	size_t n;
 };
 struct hz_services *hz_services_new(size_t n);	/* zeroed items, one reference */
+/*
+ * Brings the items in order; once they are filled in and before anybody else sees them. (The
+ * order of "ns/name" as one string is another: '-' sorts before '/'.)
+ */
+void hz_services_sort(struct hz_services *s);
 struct hz_services *hz_services_ref(struct hz_services *s);
 struct hz_services *hz_services_unref(struct hz_services *s);	/* NULL is fine; returns NULL */
 /* NULL: not there. services may be NULL. */

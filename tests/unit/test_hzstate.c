@@ -85,15 +85,18 @@ START_TEST(find)
 {
 	struct hz_services *v = hz_services_new(3), *second = hz_services_ref(v);
 
-	set_service(&v->items[0], "a", "y", 1, 0);
+	set_service(&v->items[0], "a-b", "x", 3, 0);	/* before "a/y" as a string, after it as a pair */
 	set_service(&v->items[1], "a", "z", 2, 0);
-	set_service(&v->items[2], "b", "a", 3, 0);
+	set_service(&v->items[2], "a", "y", 1, 0);
+	hz_services_sort(v);
+	for (uint16_t i = 0; i < 3; i++)
+		ck_assert_uint_eq(v->items[i].port, i + 1);
 	ck_assert_ptr_eq(hz_services_find(v, "a", "z"), &v->items[1]);
-	ck_assert_ptr_eq(hz_services_find(v, "b", "a"), &v->items[2]);
+	ck_assert_ptr_eq(hz_services_find(v, "a-b", "x"), &v->items[2]);
 	ck_assert_ptr_null(hz_services_find(v, "b", "z"));
 	ck_assert_ptr_null(hz_services_find(NULL, "b", "z"));
 	hz_services_unref(v);
-	ck_assert_str_eq(second->items[2].ns, "b");	/* still there */
+	ck_assert_str_eq(second->items[2].ns, "a-b");	/* still there */
 	hz_services_unref(second);
 }
 END_TEST
