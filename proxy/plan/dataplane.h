@@ -19,7 +19,6 @@ struct dp_change {
  * process is complete: what it does not name is removed from the kernel.
  */
 struct dp_batch {
-	bool complete;
 	struct kp_plan_node *node;	/* NULL: as before; never NULL in the first batch */
 	struct dp_change *changes;
 	size_t n_changes;

@@ -28,7 +28,6 @@ struct kp_runner {
 	pthread_mutex_t lock;	/* guards what follows */
 	struct kp_map *pending;	/* key -> struct pending */
 	struct kp_plan_node *node;
-	bool complete;
 	uint64_t generation;	/* of the last submit */
 	struct kp_runner_result *results;
 	size_t n_results, cap_results;
@@ -84,14 +83,13 @@ static bool take_pending(struct kp_runner *r, struct dp_batch *b, uint64_t *ret_
 	pthread_mutex_lock(&r->lock);
 	pending = r->pending;
 	r->pending = kp_map_new(pending_free);
-	*b = (struct dp_batch){ .node = kp_steal(&r->node), .complete = r->complete };
-	r->complete = false;
+	*b = (struct dp_batch){ .node = kp_steal(&r->node) };
 	*ret_generation = r->generation;
 	pthread_mutex_unlock(&r->lock);
 	for (struct kp_map_it it = { 0 }; kp_map_next(pending, &it);)
 		dp_batch_add(b, it.key, ((const struct pending *)it.value)->plan, &cap);
 	kp_map_free(pending);
-	return b->node || b->n_changes || b->complete;
+	return b->node || b->n_changes;
 }
 
 static void post(struct kp_runner *r, const struct dp_result *res, uint64_t generation)
@@ -204,7 +202,6 @@ uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 		kp_plan_node_unref(r->node);
 		r->node = kp_steal(&batch->node);
 	}
-	r->complete |= batch->complete;
 	generation = ++r->generation;
 	pthread_mutex_unlock(&r->lock);
 	dp_batch_release(batch);

@@ -1,0 +1,122 @@
+#include "nft/cleanup.h"
+
+#include <arpa/inet.h>		/* before the kernel's own definitions of the same */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <string.h>
+
+#include "nft/netlink.h"
+#include "nft/nftables.h"
+#include "nft/table.h"
+#include "proxy/base/err.h"
+
+static int on_entry(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *a;
+	uint64_t *flows = arg;
+
+	mnl_attr_for_each(a, nlh, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(a) == CTA_STATUS && (ntohl(mnl_attr_get_u32(a)) & IPS_DST_NAT))
+			(*flows)++;
+	return MNL_CB_OK;
+}
+
+/* Whose translation it is cannot be told, so all count. No conntrack in this kernel: none. */
+static int count_flows(struct mnl_socket *nl, uint8_t family, uint64_t *ret)
+{
+	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
+	ssize_t got;
+	int r;
+
+	nlh->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_seq = 1;
+	g->nfgen_family = family;
+	*ret = 0;
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	do {
+		got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		if (got < 0)
+			return -errno;
+		r = mnl_cb_run(buf, (size_t)got, 1, 0, on_entry, ret);
+	} while (r > MNL_CB_STOP);
+	return r < 0 && errno != EINVAL && errno != EOPNOTSUPP ? -errno : 0;
+}
+
+int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err)
+{
+	struct dp_cleanup c = { 0 };
+	struct mnl_socket *nl = NULL;
+	int r = dp_socket_open(&nl, err);
+
+	if (r < 0)
+		return r;
+	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++) {
+		r = dp_table_exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
+		if (r == 0)
+			r = dp_table_exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
+		if (r == 0)
+			r = count_flows(nl, f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6, &c.flows[f]);
+	}
+	mnl_socket_close(nl);
+	if (r < 0)
+		return kp_err_set(err, r, "look for our rules: %s", strerror(-r));
+	*ret = c;
+	return 0;
+}
+
+/* An empty NAT base chain, and a rule that nothing leads to but that keeps conntrack loaded. */
+static void write_residual(struct dp_txn *txn, struct dp_writer *w)
+{
+	static const struct dp_hook hook = { .number = NF_INET_PRE_ROUTING, .priority = -100 };
+	struct dp_rule rule = { .stmts = { { .kind = DP_DNATTED }, { .kind = DP_DROP } }, .n = 2 };
+	struct dp_chain base = { .name = "nat-prerouting", .hook = &hook };
+	struct dp_chain holder = { .name = "keeps-conntrack", .rules = &rule, .n_rules = 1 };
+
+	dp_netlink_add_table(txn);
+	w->ops->chain(w, &base, false);
+	w->ops->chain(w, &holder, false);
+}
+
+static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum kp_family f, bool keep, struct kp_err *err)
+{
+	struct dp_txn *txn = dp_txn_new(f, DP_RESIDUAL);
+	struct dp_writer *w = dp_netlink_new(txn, f, NULL);
+	bool stay = keep && c->flows[f] && (c->rules[f] || c->residual[f]);
+	struct dp_txn_report rep;
+	int r;
+
+	if (stay && !c->residual[f])
+		write_residual(txn, w);
+	if (c->rules[f])
+		dp_netlink_del_table(txn, DP_TABLE);
+	if (!stay && c->residual[f])
+		dp_netlink_del_table(txn, DP_RESIDUAL);
+	r = dp_txn_commit(txn, nl, NULL, &rep);
+	if (r < 0)
+		kp_err_set(err, r, "%s: %s", kp_family_names[f], rep.message);
+	dp_txn_report_release(&rep);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+	return r;
+}
+
+int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err)
+{
+	struct mnl_socket *nl = NULL;
+	int r = dp_socket_open(&nl, err);
+
+	if (r < 0)
+		return r;
+	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
+		r = clean_family(nl, c, (enum kp_family)f, keep, err);
+	mnl_socket_close(nl);
+	return r;
+}

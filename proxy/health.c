@@ -1,0 +1,242 @@
+#include "proxy/health.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "healthz/state.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+
+/* A Service with a health port, as wanted and as acknowledged by the kernel. */
+struct port {
+	struct kp_plan *wanted, *held;	/* NULL: none */
+	uint64_t generation;		/* that carries wanted */
+};
+
+/* A hand-over that is not acknowledged by every family yet. */
+struct flight {
+	uint64_t generation, at_ns;
+};
+
+struct kp_health {
+	struct { bool enabled; uint64_t acked, updated_wall_ns; } family[KP_N_FAMILIES];
+	uint64_t stale_ns, submitted;
+	struct flight *flights;		/* oldest first */
+	size_t n_flights, cap_flights;
+	bool eligible;
+	struct kp_map *ports;		/* key -> struct port */
+	bool unsettled;			/* some port's wanted plan is not held */
+	struct hz_services *services;	/* what the ports amount to; NULL: make it anew */
+	struct kp_plan_node *node;
+};
+
+static void port_free(void *p)
+{
+	struct port *x = p;
+
+	kp_plan_unref(x->wanted);
+	kp_plan_unref(x->held);
+	free(x);
+}
+
+struct kp_health *kp_health_new(const bool families[KP_N_FAMILIES], uint64_t stale_ns)
+{
+	struct kp_health *h = kp_calloc(1, sizeof(*h));
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		h->family[f].enabled = families[f];
+	h->stale_ns = stale_ns;
+	h->ports = kp_map_new(port_free);
+	return h;
+}
+
+struct kp_health *kp_health_free(struct kp_health *h)
+{
+	if (!h)
+		return NULL;
+	free(h->flights);
+	kp_map_free(h->ports);
+	hz_services_unref(h->services);
+	kp_plan_node_unref(h->node);
+	free(h);
+	return NULL;
+}
+
+static void forget_services(struct kp_health *h)
+{
+	h->services = hz_services_unref(h->services);
+}
+
+void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
+{
+	struct port *p = kp_map_gets(h->ports, key);
+	bool serves = plan && plan->health_port;
+
+	if (!p && !serves)
+		return;
+	forget_services(h);
+	if (!serves) {
+		kp_map_dels(h->ports, key);
+		return;
+	}
+	if (!p) {
+		p = kp_calloc(1, sizeof(*p));
+		kp_map_puts(h->ports, key, p);
+	}
+	kp_plan_unref(p->wanted);
+	p->wanted = kp_plan_ref(plan);
+	p->generation = h->submitted + 1;
+	h->unsettled = true;
+}
+
+void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)
+{
+	h->submitted = generation;
+	kp_grow(&h->flights, h->n_flights, &h->cap_flights);
+	h->flights[h->n_flights++] = (struct flight){ generation, now_ns };
+}
+
+/* Acknowledged by all families. */
+static uint64_t acked_by_all(const struct kp_health *h)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (h->family[f].enabled && h->family[f].acked < least)
+			least = h->family[f].acked;
+	return least;
+}
+
+static bool is_refused(const struct dp_result *res, const char *key)
+{
+	for (size_t i = 0; i < res->n_refused; i++)
+		if (strcmp(res->refused[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+static void settle_ports(struct kp_health *h, const struct dp_result *res)
+{
+	uint64_t acked = acked_by_all(h);
+	bool any = h->unsettled;
+
+	h->unsettled = false;
+	for (struct kp_map_it it = { 0 }; any && kp_map_next(h->ports, &it);) {
+		struct port *p = it.value;
+
+		if (p->held == p->wanted)
+			continue;
+		if (p->generation > acked || is_refused(res, it.key)) {
+			h->unsettled = true;
+			continue;
+		}
+		kp_plan_unref(p->held);
+		p->held = kp_plan_ref(p->wanted);
+		forget_services(h);
+	}
+}
+
+void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res)
+{
+	size_t done = 0;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		if (!res->family[f].tried || res->family[f].code < 0)
+			continue;
+		h->family[f].acked = generation;
+		h->family[f].updated_wall_ns = kp_wall_ns();
+	}
+	settle_ports(h, res);
+	while (done < h->n_flights && h->flights[done].generation <= acked_by_all(h))
+		done++;
+	h->n_flights -= done;
+	memmove(h->flights, h->flights + done, h->n_flights * sizeof(*h->flights));
+}
+
+void kp_health_node(struct kp_health *h, bool eligible)
+{
+	h->eligible = eligible;
+}
+
+void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node)
+{
+	kp_plan_node_unref(h->node);
+	h->node = kp_plan_node_ref((struct kp_plan_node *)node);
+}
+
+bool kp_health_started(const struct kp_health *h)
+{
+	return acked_by_all(h) > 0;
+}
+
+/* When the oldest change that this family has not acknowledged was handed over. */
+static uint64_t oldest_pending(const struct kp_health *h, int f)
+{
+	for (size_t i = 0; i < h->n_flights; i++)
+		if (h->flights[i].generation > h->family[f].acked)
+			return h->flights[i].at_ns;
+	return 0;
+}
+
+static void fill_service(struct hz_service *s, const char *key, const struct port *p)
+{
+	const char *slash = strchr(key, '/');
+
+	s->ns = kp_strndup(key, (size_t)(slash - key));
+	s->name = kp_strdup(slash + 1);
+	s->port = p->wanted->health_port;
+	s->created = p->wanted->created;
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		uint32_t wanted = p->wanted->local_ready[f], held = p->held ? p->held->local_ready[f] : 0;
+
+		s->has_family[f] = p->wanted->has_family[f];
+		s->local_ready[f] = wanted < held ? wanted : held;
+	}
+}
+
+static struct hz_services *services(struct kp_health *h)
+{
+	const char **keys;
+
+	if (h->services)
+		return h->services;
+	h->services = hz_services_new(kp_map_len(h->ports));
+	keys = kp_map_sorted_keys(h->ports);
+	for (size_t i = 0; i < kp_map_len(h->ports); i++)
+		fill_service(&h->services->items[i], keys[i], kp_map_gets(h->ports, keys[i]));
+	free(keys);
+	return h->services;
+}
+
+static void fill_addresses(const struct kp_plan_node *n, struct hz_state *s)
+{
+	size_t cap = 0;
+
+	for (int f = 0; n && f < KP_N_FAMILIES; f++) {
+		s->any_address[f] = n->enabled[f] && n->nodeport_all[f];
+		for (uint32_t i = 0; !n->nodeport_all[f] && i < n->n_nodeport_ips[f]; i++) {
+			kp_grow(&s->addresses, s->n_addresses, &cap);
+			s->addresses[s->n_addresses++] = n->nodeport_ips[f][i];
+		}
+	}
+}
+
+struct hz_state *kp_health_state(struct kp_health *h)
+{
+	struct hz_state *s = kp_calloc(1, sizeof(*s));
+
+	s->started = kp_health_started(h);
+	s->node_eligible = h->eligible;
+	s->stale_ns = h->stale_ns;
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		s->family[f].enabled = h->family[f].enabled;
+		s->family[f].updated_wall_ns = h->family[f].updated_wall_ns;
+		s->family[f].oldest_pending_ns = oldest_pending(h, f);
+	}
+	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
+	if (s->started)
+		s->services = hz_services_ref(services(h));
+	fill_addresses(h->node, s);
+	return s;
+}

@@ -1,0 +1,37 @@
+#ifndef KP_HEALTH_H
+#define KP_HEALTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proxy/plan/dataplane.h"
+
+struct hz_state;
+
+/*
+ * What the agent knows about its own truth: what was handed to the dataplane and when,
+ * what came back acknowledged, and how many local endpoints each health port may claim.
+ * Main thread; makes the frozen states that the health thread answers from.
+ *
+ * Fail early, pass late (health-and-probes O1, O2): a health port claims the smaller
+ * of what is wanted and what the kernel has acknowledged.
+ */
+struct kp_health;
+
+struct kp_health *kp_health_new(const bool families[KP_N_FAMILIES], uint64_t stale_ns);
+struct kp_health *kp_health_free(struct kp_health *h);
+
+/* A Service's new plan, NULL: gone. Before the batch that holds it is handed over. */
+void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan);
+/* Everything wanted so far went out as this generation. */
+void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns);
+/* The dataplane's word on everything up to generation. */
+void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res);
+void kp_health_node(struct kp_health *h, bool eligible);
+void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	/* where health ports listen */
+
+bool kp_health_started(const struct kp_health *h);
+/* A frozen copy for hz_server_publish(). */
+struct hz_state *kp_health_state(struct kp_health *h);
+
+#endif

@@ -1,0 +1,22 @@
+#ifndef KP_SETUP_H
+#define KP_SETUP_H
+
+#include "proxy/config/config.h"
+#include "proxy/plan/build.h"
+
+struct kp_err;
+
+/* From the configuration to what the parts of the agent want to know. */
+
+/* The node's name: override or the host's, trimmed and in lower case (IN-30). Caller frees. */
+int kp_setup_node_name(const char *override, char **ret, struct kp_err *err);
+
+/* Options of the planner; the CIDRs it borrows live as long as *ret. IPv6 is left out where the host has none. */
+struct kp_setup_plan {
+	struct kp_plan_options opt;
+	struct kp_cidr *nodeport_cidrs;
+};
+void kp_setup_plan(const struct kp_config *c, struct kp_setup_plan *ret);
+void kp_setup_plan_release(struct kp_setup_plan *s);
+
+#endif
