@@ -172,7 +172,7 @@ static void add_ranges(struct build *b)
 
 static void add_endpoint(struct kp_draft *d, const struct kp_candidate *c, bool udp)
 {
-	struct kp_backend backend = { .addr = c->addr, .local = c->local || !c->from->node, .port = c->port };
+	struct kp_backend backend = { .addr = c->addr, .local = c->local, .port = c->port };
 
 	if (c->in_cluster)
 		kp_draft_cluster(d, backend);

@@ -18,7 +18,7 @@
 
 struct kp_backend {
 	struct kp_addr addr;
-	bool local;		/* on this node, or of unknown node: hairpin is possible */
+	bool local;		/* on this node: hairpin is possible (0.4, 6) */
 	uint16_t port;
 };
 
