@@ -11,6 +11,7 @@ import nft
 import objects as obj
 import traffic
 from harness import Skip, check, equal, wait
+from lab import AgentError
 
 
 def one_service(lab):
@@ -55,7 +56,7 @@ def test_nothing_is_writable(lab):
     agent = lab.run(before=["unshare", "-m", "sh", "-c", read_only, "sh"])
     try:
         agent.ready()
-    except RuntimeError:
+    except AgentError:
         if agent.process.poll() == 77:
             raise Skip("no read-only mounts here: %s" % agent.log().strip())
         raise

@@ -52,7 +52,7 @@ def run_one(name, function, agent):
         function(lab)
     except Skip as e:
         result, text = "SKIP", str(e)
-    except Failure as e:
+    except (Failure, labs.AgentError) as e:
         result, text = "FAIL", str(e)
     except Exception:  # a fault of the test or of the environment: show where
         result, text = "FAIL", traceback.format_exc(limit=-4)

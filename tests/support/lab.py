@@ -34,6 +34,10 @@ def sh(*argv):
     return p.stdout
 
 
+class AgentError(Exception):
+    """The agent ended or never got ready; the log is shown with the failure."""
+
+
 class Namespace:
     """'with ns:' moves the calling thread into it. May be nested, also from several threads."""
 
@@ -132,9 +136,9 @@ class Agent:
         deadline = time.monotonic() + seconds
         while self.get()[0] != 200:
             if self.process.poll() is not None:
-                raise RuntimeError("the agent ended with %s:\n%s" % (self.process.returncode, self.log()[-1500:]))
+                raise AgentError("the agent ended with %s" % self.process.returncode)
             if time.monotonic() > deadline:
-                raise RuntimeError("the agent is not ready after %g s:\n%s" % (seconds, self.log()[-1500:]))
+                raise AgentError("the agent is not ready after %g s" % seconds)
             time.sleep(0.005)
         return self
 
