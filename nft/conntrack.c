@@ -125,9 +125,9 @@ static int prepare_io(struct dp_ct *ct, struct kp_err *err)
 	if (r < 0)
 		return kp_err_set(err, r, "open a netlink socket: %s", strerror(-r));
 	if (!ct->recv_buf)
-		ct->recv_buf = kp_malloc(RECV_SIZE);
+		ct->recv_buf = kp_calloc(1, RECV_SIZE);	/* zeroed: libmnl leaves padding as it is */
 	if (!ct->batch)
-		ct->batch = kp_malloc(BATCH_SIZE);
+		ct->batch = kp_calloc(1, BATCH_SIZE);
 	return 0;
 }
 

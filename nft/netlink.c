@@ -223,11 +223,11 @@ static void put_rule(struct netlink *n, const char *chain, const struct dp_rule 
 	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, dp_txn_table(n->txn));
 	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, chain);
 	nftnl_rule_set_data(rule, NFTNL_RULE_USERDATA, user.data, (uint32_t)user.len);
-	n->room->nlmsg_len = 0;
+	n->room->nlmsg_len = NLMSG_HDRLEN;
 	nftnl_rule_nlmsg_build_payload(n->room, rule);
 	snprintf(what, sizeof(what), "add rule to chain %s", chain);
 	b = dp_txn_begin(n->txn, DP_SEC_RULE, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, n->w.tag, what);
-	kp_buf_add(b, n->room, n->room->nlmsg_len);
+	kp_buf_add(b, (char *)n->room + NLMSG_HDRLEN, n->room->nlmsg_len - NLMSG_HDRLEN);
 	dp_txn_end(n->txn);
 	nftnl_rule_free(rule);
 	kp_buf_release(&user);
