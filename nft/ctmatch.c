@@ -152,7 +152,7 @@ void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const
 void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct kp_addr *ips, size_t n)
 {
 	free(s->node[family].ips);
-	s->node[family].given = ips;
+	s->node[family].given = true;
 	s->node[family].ips = n ? kp_memdup(ips, n * sizeof(*ips)) : NULL;
 	s->node[family].n = n;
 }

@@ -56,7 +56,7 @@ void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const
 
 /*
  * The addresses node ports are reachable at, sorted: entries to other destinations
- * are then none of a node port's, whatever their port. ips NULL: any destination (CT-4).
+ * are then none of a node port's, whatever their port. Never told: any destination (CT-4).
  */
 void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct kp_addr *ips, size_t n);
 

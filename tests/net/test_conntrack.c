@@ -77,7 +77,7 @@ static void put_tuple(struct nlmsghdr *nlh, uint16_t type, uint8_t proto, struct
 /* IPCTNL_MSG_CT_NEW, _GET or _DELETE of one entry: 0 or -errno. */
 static int request(unsigned type, const struct flow *f)
 {
-	_Alignas(struct nlmsghdr) char buf[8192];
+	_Alignas(struct nlmsghdr) char buf[8192] = { 0 };
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
 	struct kp_addr src = addr(f->src), dst = addr(f->dst);
