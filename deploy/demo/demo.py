@@ -73,7 +73,7 @@ class UdpClient:
 
     def __init__(self, ns, address, port):
         self.sock = ns.socket(labs.family_of(address), socket.SOCK_DGRAM)
-        self.sock.settimeout(0.2)
+        self.sock.settimeout(0.02)  # an answer under way when the flow is cut is lost
         self.sock.connect((address, port))
 
     def ask(self):
