@@ -4,7 +4,6 @@
 
 #include "proxy/base/mem.h"
 
-#define MAX_SERVICE_CIDRS 2
 
 /* Appends the addresses of one type; what does not parse is left out (IN-32). */
 static void read_addresses(struct kp_dec *d, const struct kp_at *list_at, json_t *list, const char *type, struct kp_node *n)
@@ -91,11 +90,8 @@ struct kp_service_cidr *kp_dec_service_cidr(struct kp_dec *d, json_t *object, co
 
 	c->name = kp_strdup(name);
 	c->cidrs = kp_dec_cidrs(d, up, kp_dec_object(d, NULL, object, "spec"), "cidrs", &c->n_cidrs);
+	/* The API server allows one of each family; more is unusual, but means what it says. */
 	if (!c->n_cidrs)
-		kp_dec_refuse_or_note(d, at, "required: one or two address ranges");
-	else if (c->n_cidrs > MAX_SERVICE_CIDRS)
-		kp_dec_refuse_or_note(d, at, "%zu: must be no more than %d", c->n_cidrs, MAX_SERVICE_CIDRS);
-	else if (c->n_cidrs == 2 && c->cidrs[0].addr.family == c->cidrs[1].addr.family)
-		kp_dec_refuse_or_note(d, at, "must be of different families");
+		kp_dec_refuse_or_note(d, at, "required: at least one address range");
 	return c;
 }
