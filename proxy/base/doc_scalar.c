@@ -1,11 +1,12 @@
 #include "proxy/base/doc_impl.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proxy/base/cleanup.h"
+
+#define EXACT 9007199254740992.0	/* up to here every integer is a double */
 
 /* The words of YAML 1.1 that Kubernetes' reader knows; y and n are strings there. */
 static const struct {
@@ -83,7 +84,7 @@ static json_t *number(const char *s)
 		return json_integer(i);
 	d = strtod(s, NULL);
 	/* Go prints 1e3 as 1000 on the way through JSON, so it becomes an integer. */
-	if (d == floor(d) && fabs(d) < 9007199254740992.0)
+	if (d > -EXACT && d < EXACT && d == (double)(json_int_t)d)
 		return json_integer((json_int_t)d);
 	return json_real(d);
 }

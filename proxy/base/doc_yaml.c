@@ -113,7 +113,7 @@ static json_t *build_scalar(struct reader *y)
 
 	if (memchr(s, 0, len))
 		return fail(y, y->ev.start_mark, "a NUL byte in a string"), NULL;
-	if (tag && strcmp((const char *)tag, "!") != 0 && !is_tag(tag, "str")) {
+	if (tag && !is_tag(tag, "str")) {
 		for (size_t i = 0; i < KP_N(resolved); i++)
 			plain |= is_tag(tag, resolved[i]);
 		if (!plain)
@@ -364,7 +364,7 @@ static void item_text(struct reader *y, const struct span *at, struct kp_buf *re
 
 	while (end > at->begin && strchr(" \t\r\n", y->text[end - 1]))
 		end--;
-	memset(kp_buf_reserve(ret, at->column), ' ', at->column);
+	memset(kp_buf_reserve(ret, at->column + 1), ' ', at->column);
 	ret->len = at->column;
 	kp_buf_add(ret, y->text + at->begin, end - at->begin);
 }
