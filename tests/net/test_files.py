@@ -122,7 +122,7 @@ def test_flushed_by_someone_else(lab):
 
 
 def test_others_tables_are_left_alone(lab):
-    rules = "table inet theirs { chain c { type filter hook forward priority 0; policy accept; ip saddr 203.0.113.7 drop; } }"
+    rules = "table inet theirs {\n chain c {\n type filter hook forward priority 0; policy accept;\n ip saddr 203.0.113.7 drop\n }\n}\n"
     equal(nft.run(lab.node, "-f", "-", text=rules).returncode, 0, "nft -f")
     theirs = nft.run(lab.node, "list", "table", "inet", "theirs").stdout
     agent = start(lab)

@@ -88,8 +88,9 @@ class Namespace:
 def wire(a, a_dev, b, b_dev):
     """A veth pair between two namespaces."""
     a.sh("ip", "link", "add", a_dev, "type", "veth", "peer", "name", b_dev, "netns", b.name)
-    a.sh("ip", "link", "set", a_dev, "up")
-    b.sh("ip", "link", "set", b_dev, "up")
+    for ns, dev in ((a, a_dev), (b, b_dev)):
+        ns.sh("ip", "link", "set", dev, "addrgenmode", "none")  # no link-local addresses: they are random
+        ns.sh("ip", "link", "set", dev, "up")
 
 
 def give_node_addresses(ns, dev):
@@ -214,8 +215,7 @@ class Lab:
     def bare_node(self):
         """A second node with the same addresses and nothing behind them: to program something for comparison."""
         ns = self.namespace("bare")
-        ns.sh("ip", "link", "add", "eth0", "type", "dummy")
-        ns.sh("ip", "link", "set", "eth0", "up")
+        wire(ns, "eth0", ns, "nobody")
         give_node_addresses(ns, "eth0")
         return ns
 
