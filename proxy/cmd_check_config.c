@@ -41,7 +41,10 @@ static void print_text(const char *file, const struct kp_config_report *rep)
 		const struct kp_config_problem *p = &rep->items[i];
 		KP_AUTO(kp_freep) char *what = kp_config_problem_str(p);
 
-		printf("%s:%u: %s: %s\n", file, p->line, kp_problem_names[p->level], what);
+		printf("%s:", file);
+		if (p->line)
+			printf("%u:", p->line);
+		printf(" %s: %s\n", kp_problem_names[p->level], what);
 	}
 	if (!rep->n_errors)
 		printf("%s: ok\n", file);

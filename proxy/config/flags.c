@@ -94,7 +94,8 @@ static int set_string(const struct kp_flag *f, const char *value, const char **t
 	for (size_t i = 0; f->choices && f->choices[i]; i++) {
 		if (strcmp(f->choices[i], value) == 0)
 			break;
-		n += (size_t)snprintf(want + n, sizeof(want) - n, "%s%s", i ? ", " : "", f->choices[i]);
+		n += (size_t)snprintf(want + n, sizeof(want) - n, "%s%s", i ? ", " : "",
+				      *f->choices[i] ? f->choices[i] : "\"\"");
 		if (!f->choices[i + 1])
 			return refuse(f, value, want, err);
 	}

@@ -15,7 +15,7 @@
 #define NOT_YET(flag)	{ flag, .kind = KP_FLAG_NOT_YET }
 
 static const char *const formats[] = { "text", "json", NULL };
-static const char *const modes[] = { "", "nftables", "iptables", "ipvs", NULL };
+static const char *const modes[] = { "nftables", "iptables", "ipvs", "", NULL };
 
 const struct kp_flag kp_run_flag_table[] = {
 	{ "config", .kind = KP_FLAG_STRING, AT(config), .arg = "FILE", .help = "KubeProxyConfiguration, YAML or JSON" },
