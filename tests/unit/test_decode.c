@@ -40,8 +40,8 @@ static const char *const bases[] = {
 	[NODE] = "{'apiVersion':'v1','kind':'Node','metadata':{'name':'n1','labels':{'topology.kubernetes.io/zone':'a'}},"
 		"'spec':{'podCIDRs':['10.1.0.0/24']},'status':{'addresses':[{'type':'ExternalIP','address':'192.0.2.9'},"
 		"{'type':'Hostname','address':'n1'},{'type':'InternalIP','address':'10.9.0.1'}]}}",
-	[CIDR] = "{'apiVersion':'networking.k8s.io/v1','kind':'ServiceCIDR','metadata':{'name':'kubernetes'},"
-		"'spec':{'cidrs':['10.0.0.0/16','2001:db8::/108']}}",
+	[CIDR] = "{'apiVersion':'networking.k8s.io/v1','kind':'ServiceCIDR','metadata':{"
+		"'name':'kubernetes'},'spec':{'cidrs':['10.0.0.0/16','2001:db8::/108']}}",
 };
 
 /* Sets (value is JSON) or deletes (NULL) what is at path: "spec.ports[0].port"; '~' is a '.' in a name. */
