@@ -159,8 +159,9 @@ lint: deps-lint
 bench: all
 	$(Q)$(SUDO) $(PY) tests/bench/bench.py --agent $(BUILD)/proxylet $(BENCH)
 
-# Write what "render" prints today as the expected text; read the difference before you commit it.
-golden-accept: all
+# Write today's plans and rules as the expected ones; read the difference before you commit it.
+golden-accept: all $(BUILD)/tests/unit/test_plan_golden
+	$(Q)GOLDEN_ACCEPT=1 $(BUILD)/tests/unit/test_plan_golden
 	$(Q)$(PY) tests/golden/golden.py --agent=$(BUILD)/proxylet --accept
 
 # --- the rest ---------------------------------------------------------------
@@ -184,7 +185,7 @@ help:
 	@echo "check-valgrind units under valgrind"
 	@echo "lint           include rule, banned calls, sizes, cppcheck, clang-tidy, scripts, man page"
 	@echo "bench          cold start and latency, against nft -f in the same run"
-	@echo "golden-accept  accept what render prints as the expected text"
+	@echo "golden-accept  accept the plans and rules of today as the expected ones"
 	@echo "install clean"
 
 .PHONY: all tests deps deps-demo deps-check deps-lint demo check check-unit check-net check-cases \

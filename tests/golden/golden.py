@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""objects.yaml -> the text of 'proxylet render', compared with rules.nft beside it; --accept writes it.
+"""objects.yaml -> the text of 'proxylet render', compared with rules.nft where that lies beside it.
 
-A folder may hold a config.yaml, too. Read the difference before you commit an accepted text.
+A folder may hold a config.yaml, too. --accept writes rules.nft anew (an empty file is enough to begin with);
+read the difference before you commit it. The plan.txt of all folders is compared by tests/unit/test_plan_golden.c.
 """
 import argparse
 import difflib
@@ -22,8 +23,6 @@ def render(agent, folder):
 
 
 def read(path):
-    if not os.path.exists(path):
-        return ""
     with open(path) as f:
         return f.read()
 
@@ -36,9 +35,10 @@ def main():
     passed = failed = 0
     for name in sorted(os.listdir(HERE)):
         folder = os.path.join(HERE, name)
-        if not os.path.exists(os.path.join(folder, "objects.yaml")):
+        path = os.path.join(folder, "rules.nft")
+        if not os.path.exists(path):
             continue
-        path, got = os.path.join(folder, "rules.nft"), render(args.agent, folder)
+        got = render(args.agent, folder)
         want = read(path)
         difference = list(difflib.unified_diff(want.splitlines(), got.splitlines(), name + "/rules.nft", "render", lineterm="", n=1))
         if args.accept:
