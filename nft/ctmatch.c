@@ -6,7 +6,6 @@
 
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
-#include "proxy/plan/plan.h"
 
 struct dp_ct_set {
 	struct kp_map *items;	/* struct key -> struct item */
@@ -28,7 +27,7 @@ struct item {
 	struct dp_ct_frontend fe;
 	uint64_t due_ns;
 	bool repeated;		/* this is the repetition */
-	struct kp_addr serving[];
+	struct kp_backend serving[];
 };
 
 struct dp_ct_set *dp_ct_set_new(void)
@@ -162,14 +161,14 @@ static int cmp_addr(const void *a, const void *b)
 	return kp_addr_cmp(a, b);
 }
 
-static bool contains(const struct kp_addr *sorted, size_t n, const struct kp_addr *a)
+static int cmp_backend(const void *a, const void *b)
 {
-	return n && bsearch(a, sorted, n, sizeof(*sorted), cmp_addr);
+	return kp_backend_cmp(a, b);
 }
 
 /*
- * A front end that exists: stale is what does not lead to a serving endpoint,
- * by address alone (CT-5). That includes an entry without translation, made while
+ * A front end that exists: stale is what does not lead to a serving endpoint, its
+ * port included (the recorded cases, against CT-5). That includes an entry without translation, made while
  * there was no endpoint: it would keep the flow black-holed (CT-6).
  *
  * A front end that is gone: stale is what is still translated. An entry without
@@ -180,9 +179,11 @@ static bool contains(const struct kp_addr *sorted, size_t n, const struct kp_add
  */
 static bool stale_at(const struct dp_ct_frontend *fe, const struct dp_ct_entry *e)
 {
+	const struct kp_backend to = { .addr = e->reply_src, .port = e->reply_sport };
+
 	if (fe->removed)
 		return e->reply_sport != e->orig_dport || kp_addr_cmp(&e->reply_src, &e->orig_dst) != 0;
-	return !contains(fe->serving, fe->n_serving, &e->reply_src);
+	return !fe->n_serving || !bsearch(&to, fe->serving, fe->n_serving, sizeof(to), cmp_backend);
 }
 
 static const struct dp_ct_frontend *find(const struct dp_ct_set *s, const struct dp_ct_entry *e, bool node_port)
@@ -193,9 +194,17 @@ static const struct dp_ct_frontend *find(const struct dp_ct_set *s, const struct
 	return it ? &it->fe : NULL;
 }
 
+static bool may_be_node(const struct dp_ct_set *s, const struct kp_addr *a)
+{
+	const struct kp_addr *ips = s->node[a->family].ips;
+
+	if (!s->node[a->family].given)
+		return true;
+	return ips && bsearch(a, ips, s->node[a->family].n, sizeof(*ips), cmp_addr);
+}
+
 bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e)
 {
-	uint8_t family = e->orig_dst.family;
 	const struct dp_ct_frontend *fe;
 
 	if (e->proto != IPPROTO_UDP)
@@ -204,9 +213,7 @@ bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e)
 	if (fe)		/* an exact address comes before node ports in the rules as well */
 		return stale_at(fe, e);
 	fe = find(s, e, true);
-	if (!fe || (s->node[family].given && !contains(s->node[family].ips, s->node[family].n, &e->orig_dst)))
-		return false;
-	return stale_at(fe, e);
+	return fe && may_be_node(s, &e->orig_dst) && stale_at(fe, e);
 }
 
 uint64_t dp_ct_set_due_ns(const struct dp_ct_set *s)

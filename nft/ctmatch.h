@@ -7,8 +7,7 @@
 
 #include "proxy/base/addr.h"
 #include "proxy/base/cleanup.h"
-
-struct kp_plan;
+#include "proxy/plan/plan.h"
 
 /*
  * Which conntrack entries are stale: the decision alone, no kernel (the walk is in
@@ -23,7 +22,7 @@ struct dp_ct_frontend {
 	bool node_port;
 	struct kp_addr ip;		/* node_port: zero but for the family */
 	uint16_t port;
-	const struct kp_addr *serving;	/* sorted and distinct; copied by put. None: every entry is stale (CT-7) */
+	const struct kp_backend *serving;	/* in order of kp_backend_cmp; copied by put. None: every entry is stale (CT-7) */
 	uint32_t n_serving;
 	bool removed;			/* no longer a front end of ours; serving does not count */
 };

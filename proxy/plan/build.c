@@ -179,7 +179,7 @@ static void add_endpoint(struct kp_draft *d, const struct kp_candidate *c, bool 
 	if (c->in_local)
 		kp_draft_local(d, backend);
 	if (udp && (c->flags & KP_EP_SERVING))
-		kp_draft_serving(d, c->addr);
+		kp_draft_serving(d, (struct kp_backend){ .addr = c->addr, .port = c->port });
 }
 
 /* Returns has_any. */

@@ -5,7 +5,6 @@
 
 #include "proxy/base/mem.h"
 #include "proxy/model/objects.h"
-#include "proxy/plan/addrs.h"
 
 void kp_draft_reset(struct kp_draft *d)
 {
@@ -76,11 +75,16 @@ void kp_draft_range(struct kp_draft *d, struct kp_cidr c)
 	current(d)->n_ranges++;
 }
 
-void kp_draft_serving(struct kp_draft *d, struct kp_addr a)
+void kp_draft_serving(struct kp_draft *d, struct kp_backend b)
 {
 	kp_grow(&d->serving, d->n_serving, &d->cap_serving);
-	d->serving[d->n_serving++] = a;
+	d->serving[d->n_serving++] = b;
 	current(d)->n_serving++;
+}
+
+static int cmp_backend(const void *a, const void *b)
+{
+	return kp_backend_cmp(a, b);
 }
 
 /* Copy to *at and step over it; returns where the copy is. */
@@ -108,8 +112,8 @@ struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key)
 	struct kp_frontend *frontends = PLACE(&at, d->frontends, d->n_frontends);
 	struct kp_backend *cluster = PLACE(&at, d->cluster, d->n_cluster);
 	struct kp_backend *local = PLACE(&at, d->local, d->n_local);
+	struct kp_backend *serving = PLACE(&at, d->serving, d->n_serving);
 	struct kp_cidr *ranges = PLACE(&at, d->ranges, d->n_ranges);
-	struct kp_addr *serving = PLACE(&at, d->serving, d->n_serving);
 	char *text = place(&at, d->text.data, d->text.len);
 
 	*p = (struct kp_plan){ .refs = 1, .ports = ports, .n_ports = (uint32_t)d->n_ports };
@@ -129,7 +133,8 @@ struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key)
 		ranges += port->n_ranges;
 		port->serving = serving;
 		serving += port->n_serving;
-		port->n_serving = (uint32_t)kp_addrs_distinct(port->serving, port->n_serving);
+		if (port->n_serving)
+			qsort(port->serving, port->n_serving, sizeof(*port->serving), cmp_backend);
 	}
 	return p;
 }

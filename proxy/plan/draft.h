@@ -17,9 +17,8 @@
 struct kp_draft {
 	struct kp_plan_port *ports;
 	struct kp_frontend *frontends;
-	struct kp_backend *cluster, *local;
+	struct kp_backend *cluster, *local, *serving;
 	struct kp_cidr *ranges;
-	struct kp_addr *serving;
 	struct kp_buf text;	/* name, label and id of each port, each with its NUL */
 	size_t n_ports, n_frontends, n_cluster, n_local, n_ranges, n_serving;
 	size_t cap_ports, cap_frontends, cap_cluster, cap_local, cap_ranges, cap_serving;
@@ -35,7 +34,7 @@ void kp_draft_frontend(struct kp_draft *d, struct kp_frontend f);
 void kp_draft_cluster(struct kp_draft *d, struct kp_backend b);
 void kp_draft_local(struct kp_draft *d, struct kp_backend b);
 void kp_draft_range(struct kp_draft *d, struct kp_cidr c);
-void kp_draft_serving(struct kp_draft *d, struct kp_addr a);	/* any order, repeats allowed */
+void kp_draft_serving(struct kp_draft *d, struct kp_backend b);	/* any order */
 
 /* One reference; everything but key and ports is zero. */
 struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key);

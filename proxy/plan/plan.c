@@ -16,6 +16,13 @@ static bool put(int *refs)
 	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
+int kp_backend_cmp(const struct kp_backend *a, const struct kp_backend *b)
+{
+	int r = kp_addr_cmp(&a->addr, &b->addr);
+
+	return r ? r : (a->port > b->port) - (a->port < b->port);
+}
+
 struct kp_plan *kp_plan_ref(struct kp_plan *p)
 {
 	get(&p->refs);

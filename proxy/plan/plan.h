@@ -46,7 +46,7 @@ struct kp_plan_port {
 	struct kp_frontend *frontends;	/* clusterIP first; no key twice */
 	struct kp_backend *cluster, *local;
 	struct kp_cidr *ranges;	/* source ranges guarding the VIPs; empty: open (SP-11, NF-80 applied) */
-	struct kp_addr *serving;	/* UDP only: distinct addresses of serving endpoints (CT-3), sorted */
+	struct kp_backend *serving;	/* UDP only: serving endpoints (CT-3), local unset, sorted by kp_backend_cmp */
 	uint32_t n_frontends, n_cluster, n_local, n_ranges, n_serving;
 };
 
@@ -61,6 +61,9 @@ struct kp_plan {
 	uint32_t local_ready[KP_N_FAMILIES];	/* distinct addresses of local ready endpoints (HC-35) */
 	int64_t created;	/* for two Services announcing one health port: the older wins */
 };
+
+/* By address and port alone. */
+int kp_backend_cmp(const struct kp_backend *a, const struct kp_backend *b);
 
 struct kp_plan *kp_plan_ref(struct kp_plan *p);
 struct kp_plan *kp_plan_unref(struct kp_plan *p);	/* NULL is fine; returns NULL */

@@ -65,7 +65,7 @@ static void print_port(struct kp_buf *out, const struct kp_plan_port *p)
 	print_cidrs(out, "range", p->ranges, p->n_ranges);
 	print_backends(out, "cluster", p->cluster, p->n_cluster);
 	print_backends(out, "local", p->local, p->n_local);
-	print_addrs(out, "serving", p->serving, p->n_serving);
+	print_backends(out, "serving", p->serving, p->n_serving);
 }
 
 void kp_plan_print(const struct kp_plan *p, struct kp_buf *out)

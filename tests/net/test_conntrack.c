@@ -115,18 +115,18 @@ static bool there(const struct flow *f)
 	return r == 0;
 }
 
-/* ip "": node port. serving: one address, "" for none, NULL: front end removed. */
+/* ip "": node port. serving: one address (port 5353), "" for none, NULL: front end removed. */
 static void put(const char *ip, uint8_t family, uint16_t port, const char *serving)
 {
 	struct dp_ct_frontend fe = { .node_port = !*ip, .port = port, .removed = !serving };
-	struct kp_addr one;
+	struct kp_backend one = { .port = 5353 };
 
 	if (*ip)
 		fe.ip = addr(ip);
 	else
 		fe.ip.family = family;
 	if (serving && *serving) {
-		one = addr(serving);
+		one.addr = addr(serving);
 		fe.serving = &one;
 		fe.n_serving = 1;
 	}
@@ -149,6 +149,7 @@ static const struct {
 	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", "10.1.0.1", 1001, 53, 5353, 0 }, true },	/* serving */
 	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", "10.1.0.2", 1002, 53, 5353, 0 }, false },	/* vanished */
 	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", NULL, 1003, 53, 0, 0 }, false },		/* black hole */
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", "10.1.0.1", 1015, 53, 5354, 0 }, false },	/* its old port */
 	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", "10.1.0.2", 1004, 53, 5353, 7 }, false },	/* in a zone */
 	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.10", "10.1.0.2", 1005, 53, 5353, 0 }, true },
 	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", "10.1.0.2", 1006, 54, 5353, 0 }, true },	/* other port */
@@ -194,7 +195,7 @@ START_TEST(few_frontends)
 	put("fd00::10", 0, 53, "fd01::1");
 	st = run(1);
 	check_table(st.deleted);
-	ck_assert_uint_eq(st.examined, 4 + 3 + 3);	/* zones are not told apart */
+	ck_assert_uint_eq(st.examined, 5 + 3 + 3);	/* zones are not told apart */
 }
 END_TEST
 
@@ -217,7 +218,7 @@ START_TEST(many_frontends)
 	put("fd00::10", 0, 53, "fd01::1");
 	st = run(1);
 	check_table(st.deleted);
-	ck_assert_uint_eq(st.examined, 9 + 3);
+	ck_assert_uint_eq(st.examined, 10 + 3);
 }
 END_TEST
 
@@ -353,10 +354,10 @@ static bool receives(int fd)
 }
 
 static const struct {
-	const char *family, *vip, *net, *client, *pod[2];
+	const char *family, *vip, *net, *client, *pod[2], *at[2];	/* at: the same for nft */
 } real[] = {
-	{ "ip", "10.96.0.10", "10.96.0.0/16", "10.1.9.1", { "10.1.0.1", "10.1.0.2" } },
-	{ "ip6", "fd00::10", "fd00::/64", "fd01::9", { "fd01::1", "fd01::2" } },
+	{ "ip", "10.96.0.10", "10.96.0.0/16", "10.1.9.1", { "10.1.0.1", "10.1.0.2" }, { "10.1.0.1", "10.1.0.2" } },
+	{ "ip6", "fd00::10", "fd00::/64", "fd01::9", { "fd01::1", "fd01::2" }, { "[fd01::1]", "[fd01::2]" } },
 };
 
 static void point_vip_at(size_t fam, const char *pod)
@@ -365,7 +366,7 @@ static void point_vip_at(size_t fam, const char *pod)
 
 	snprintf(text, sizeof(text),
 		 "echo 'table %s t {}; flush table %s t; table %s t { chain c { type nat hook output priority -100; "
-		 "%s daddr %s udp dport 53 dnat to %s; }; }' | nft -f -",
+		 "%s daddr %s udp dport 53 dnat to %s:5353; }; }' | nft -f -",
 		 real[fam].family, real[fam].family, real[fam].family, real[fam].family, real[fam].vip, pod);
 	sh(text);
 }
@@ -382,12 +383,12 @@ START_TEST(real_flow)
 	sh(text);
 	client = udp_socket(real[_i].client, 4000);
 	for (int i = 0; i < 2; i++)
-		pod[i] = udp_socket(real[_i].pod[i], 53);
+		pod[i] = udp_socket(real[_i].pod[i], 5353);
 
-	point_vip_at((size_t)_i, real[_i].pod[0]);
+	point_vip_at((size_t)_i, real[_i].at[0]);
 	send_to(client, real[_i].vip, 53);
 	ck_assert_msg(receives(pod[0]), "first packet");
-	point_vip_at((size_t)_i, real[_i].pod[1]);
+	point_vip_at((size_t)_i, real[_i].at[1]);
 	send_to(client, real[_i].vip, 53);
 	ck_assert_msg(receives(pod[0]), "the flow is pinned by conntrack");
 

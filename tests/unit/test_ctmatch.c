@@ -18,40 +18,40 @@ static struct kp_addr addr(const char *s)
 	return a;
 }
 
-static int cmp_addr(const void *a, const void *b)
+static int cmp_backend(const void *a, const void *b)
 {
-	return kp_addr_cmp(a, b);
+	return kp_backend_cmp(a, b);
 }
 
-/* "10.0.0.1 10.0.0.2" to sorted addresses. */
-static uint32_t addrs(const char *list, struct kp_addr *out)
+/* "10.0.0.1 10.0.0.2" to sorted endpoints on port 5353. */
+static uint32_t backends(const char *list, struct kp_backend *out)
 {
 	char copy[256], *save, *p;
 	uint32_t n = 0;
 
 	snprintf(copy, sizeof(copy), "%s", list);
 	for (p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
-		out[n++] = addr(p);
-	qsort(out, n, sizeof(*out), cmp_addr);
+		out[n++] = (struct kp_backend){ .addr = addr(p), .port = 5353 };
+	qsort(out, n, sizeof(*out), cmp_backend);
 	return n;
 }
 
 /* ip "" is a node port; family then from the serving addresses or IPv4. removed: serving is NULL. */
 static void put(struct dp_ct_set *s, const char *ip, uint16_t port, const char *serving)
 {
-	struct kp_addr list[8];
+	struct kp_backend list[8];
 	struct dp_ct_frontend fe = {
 		.node_port = !*ip,
 		.port = port,
 		.serving = list,
-		.n_serving = serving ? addrs(serving, list) : 0,
+		.n_serving = serving ? backends(serving, list) : 0,
 		.removed = !serving,
 	};
 
 	if (*ip)
 		fe.ip = addr(ip);
 	else if (fe.n_serving)
-		fe.ip.family = list[0].family;
+		fe.ip.family = list[0].addr.family;
 	dp_ct_set_put(s, &fe);
 }
 
@@ -83,7 +83,7 @@ static const struct {
 	{ "leads to a serving endpoint",	IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.2", 5353, false, false },
 	{ "first of the sorted list",		IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 5353, false, false },
 	{ "last of the sorted list",		IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.3", 5353, false, false },
-	{ "only the address counts",		IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.2", 9999, false, false },
+	{ "its former port",			IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.2", 9999, true, true },
 	{ "leads to a vanished endpoint",	IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.4", 5353, true, true },
 	{ "black hole",				IPPROTO_UDP, "10.96.0.10", 53, "10.96.0.10", 53, true, true },
 	{ "TCP is never touched",		IPPROTO_TCP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
@@ -138,9 +138,9 @@ START_TEST(newest_state_counts)
 	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
 
 	put(s, "10.96.0.10", 53, NULL);
-	ck_assert(is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 53));
+	ck_assert(is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 5353));
 	put(s, "10.96.0.10", 53, "10.1.0.1");
-	ck_assert(!is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 53));
+	ck_assert(!is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 5353));
 	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0), 1);
 }
 END_TEST
@@ -188,22 +188,22 @@ struct small_plan {
 	struct kp_plan plan;
 	struct kp_plan_port ports[2];
 	struct kp_frontend fe[4];
-	struct kp_addr serving[4];
+	struct kp_backend serving[4];
 };
 
 static const struct kp_plan *make(struct small_plan *p, const char *ips, uint16_t node_port, const char *serving)
 {
-	struct kp_addr list[4];
-	uint32_t n = addrs(ips, list);
+	struct kp_backend list[4];	/* of which the addresses are front ends */
+	uint32_t n = backends(ips, list);
 
 	memset(p, 0, sizeof(*p));
 	for (uint32_t i = 0; i < n; i++)
-		p->fe[i] = (struct kp_frontend){ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 53, .ip = list[i] };
+		p->fe[i] = (struct kp_frontend){ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 53, .ip = list[i].addr };
 	if (node_port)
 		p->fe[n++] = (struct kp_frontend){ .kind = KP_FE_NODE_PORT, .claimed = true, .port = node_port };
 	p->ports[0] = (struct kp_plan_port){
 		.proto = IPPROTO_UDP, .frontends = p->fe, .n_frontends = n,
-		.serving = p->serving, .n_serving = addrs(serving, p->serving),
+		.serving = p->serving, .n_serving = backends(serving, p->serving),
 	};
 	p->ports[1] = p->ports[0];
 	p->ports[1].proto = IPPROTO_TCP;
