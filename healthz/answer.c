@@ -233,7 +233,8 @@ static void service_reply(const struct hz_asked *q, const struct hz_req *req, st
 	add_json(t, q->port->name);
 	add(t, "\n\t},\n\t\"localEndpoints\": %u,\n\t\"serviceProxyHealthy\": %s", r->weight, truth(proxy_ok));
 	if (wants_verbose(req))
-		add(t, ",\n\t\"reason\": \"%s\",\n\t\"family\": \"%s\",\n\t\"pendingSeconds\": %.3f,\n\t\"state\": \"%s\"",
+		add(t, ",\n\t\"reason\": \"%s\",\n\t\"family\": \"%s\",\n\t\"pendingSeconds\": %.3f,\n"
+		    "\t\"state\": \"%s\"",
 		    service_reason(q, r), kp_family_names[q->family], pending_seconds(q), state_name(q->state));
 	add(t, "\n}");
 }

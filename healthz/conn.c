@@ -100,7 +100,8 @@ static void reset_conn(struct conn *c)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
-	(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));	/* else it is a FIN; nothing to do about it */
+	/* If this fails it is a FIN, and there is nothing to do about it. */
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	end_with(c, OUTCOME_PROXY_ERROR);
 }
 

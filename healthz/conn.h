@@ -15,7 +15,7 @@ struct hz_req;
 struct hz_conns;
 
 struct hz_limits {	/* 0: the default */
-	unsigned header_timeout_ms;	/* 5 s: from accept, or the first byte of a later request, to the end of its head */
+	unsigned header_timeout_ms;	/* 5 s: accept, or first byte of a later request, to end of head */
 	unsigned idle_timeout_ms;	/* 130 s: between requests */
 	unsigned write_timeout_ms;	/* 5 s */
 	unsigned max_connections;	/* 1024 */

@@ -266,7 +266,8 @@ static void open_or_log(struct listener *l)
 		kp_warn("health", "%s, for %s%s%s; retrying every %d s", err.msg,
 			l->port->ns, slash, l->port->name, RETRY_S);
 	if (r == 0 && was_missing)
-		kp_info("health", "listening on port %u for %s%s%s", l->port->number, l->port->ns, slash, l->port->name);
+		kp_info("health", "listening on port %u for %s%s%s", l->port->number,
+			l->port->ns, slash, l->port->name);
 }
 
 /* All of them. */
@@ -328,7 +329,8 @@ static int cmp_names(const struct hz_port *p, const struct hz_service *svc)
  * Walk the old listeners and the new owners, both sorted: those that match move over to next,
  * the others close. Before anything opens, since a port may pass from one Service to another.
  */
-static void keep_matching(struct hz_listeners *ls, const struct hz_service **owners, size_t n, struct listener **next)
+static void keep_matching(struct hz_listeners *ls, const struct hz_service **owners, size_t n,
+			  struct listener **next)
 {
 	size_t o = 0;
 
@@ -378,8 +380,10 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
 	ls->services = next;
 	ls->n_services = n;
 	for (size_t i = 0; i < n; i++) {
+		const struct hz_service *svc = owners[i];
+
 		if (!next[i])
-			next[i] = new_listener(ls, hz_port_new_service(owners[i]->ns, owners[i]->name, owners[i]->port));
+			next[i] = new_listener(ls, hz_port_new_service(svc->ns, svc->name, svc->port));
 		set_addrs(next[i], ls->addrs, ls->n_addrs);
 		open_or_log(next[i]);
 	}

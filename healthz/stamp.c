@@ -1,7 +1,6 @@
 #include "healthz/stamp.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define NS_PER_S 1000000000u
 #define S_PER_DAY 86400u
@@ -45,12 +44,11 @@ static struct moment split(uint64_t wall_ns)
 
 const char *hz_stamp_rfc3339(uint64_t wall_ns, char *out)
 {
-	struct moment m = split(wall_ns);
+	const struct moment zero = { .year = 1, .month = 1, .day = 1 };
+	struct moment m = wall_ns ? split(wall_ns) : zero;
 	char fraction[16] = "";
 	size_t n = 0;
 
-	if (wall_ns == 0)
-		return strcpy(out, "0001-01-01T00:00:00Z");
 	if (m.ns) {
 		n = (size_t)snprintf(fraction, sizeof(fraction), ".%09u", m.ns);
 		while (fraction[n - 1] == '0')

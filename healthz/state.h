@@ -58,7 +58,7 @@ struct hz_state {
 void hz_state_free(struct hz_state *s);	/* NULL is fine */
 
 /* Pure decisions, at a moment of the monotonic clock. */
-uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age of oldest_pending; 0: none */
+uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age; 0: none */
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns);
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */

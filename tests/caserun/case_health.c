@@ -1,6 +1,7 @@
 #include "tests/caserun/caserun.h"
 
-#include <stdint.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +66,9 @@ static uint64_t wall(const struct sim *s)
 static const char *get(const struct sim *s, const struct hz_port *port, enum kp_family family, const char *path,
 		       struct hz_answer *ret)
 {
-	struct hz_asked asked = { .state = &s->state, .port = port, .family = family, .now_ns = mono(s), .wall_ns = wall(s) };
+	struct hz_asked asked = {
+		.state = &s->state, .port = port, .family = family, .now_ns = mono(s), .wall_ns = wall(s),
+	};
 	KP_AUTO(kp_freep) char *request = kp_asprintf("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
 	struct hz_req req;
 
@@ -82,7 +85,8 @@ static void check_headers(struct sim *s, const struct hz_answer *a, json_t *want
 	json_t *values;
 
 	json_object_foreach(want, name, values) {
-		KP_AUTO(kp_freep) char *line = kp_asprintf("\r\n%s: %s\r\n", name, json_string_value(json_array_get(values, 0)));
+		const char *value = json_string_value(json_array_get(values, 0));
+		KP_AUTO(kp_freep) char *line = kp_asprintf("\r\n%s: %s\r\n", name, value);
 
 		case_check(s->run, strstr(a->bytes, line) != NULL, "op %zu: no header \"%s\"", s->op, name);
 	}
@@ -142,14 +146,16 @@ static void resolve_times(json_t *value)
 	char stamp[HZ_RFC3339_LEN];
 	const char *key, *when;
 	json_t *member;
+	uint64_t seconds;
 	void *next;
 
 	json_object_foreach_safe(value, next, key, member) {
 		when = json_string_value(member);
 		if (when && strcmp(when, "ZERO") == 0)
 			json_object_set_new(value, key, json_string(hz_stamp_rfc3339(0, stamp)));
-		else if (when && strncmp(when, "T+", 2) == 0)
-			json_object_set_new(value, key, json_string(hz_stamp_rfc3339(WALL_START + strtoull(when + 2, NULL, 10) * S_NS, stamp)));
+		else if (when && sscanf(when, "T+%" SCNu64 "s", &seconds) == 1)
+			json_object_set_new(value, key,
+					    json_string(hz_stamp_rfc3339(WALL_START + seconds * S_NS, stamp)));
 		else
 			resolve_times(member);
 	}
@@ -239,14 +245,18 @@ static json_t *listening(const struct sim *s)
 {
 	KP_AUTO(kp_freep) const struct hz_service **owners = NULL;
 	KP_AUTO(kp_freep) struct kp_addr *addrs = NULL;
-	size_t n_losers, n = hz_wanted_owners(s->state.services, &owners, &n_losers), n_addrs = hz_wanted_addrs(&s->state, &addrs);
+	size_t n_losers, n = hz_wanted_owners(s->state.services, &owners, &n_losers);
+	size_t n_addrs = hz_wanted_addrs(&s->state, &addrs);
 	json_t *out = json_array();
 	char ip[KP_ADDR_STRLEN];
 
 	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < n_addrs; k++)
-			json_array_append_new(out, json_sprintf(addrs[k].family == KP_IPV4 ? "%s:%d" : "[%s]:%d",
-								kp_addr_str(&addrs[k], ip), (int)owners[i]->port));
+		for (size_t k = 0; k < n_addrs; k++) {
+			bool v4 = addrs[k].family == KP_IPV4;
+
+			json_array_append_new(out, json_sprintf("%s%s%s:%d", v4 ? "" : "[", kp_addr_str(&addrs[k], ip),
+								v4 ? "" : "]", (int)owners[i]->port));
+		}
 	return out;
 }
 
@@ -259,7 +269,8 @@ static void check_held(struct sim *s, json_t *op)
 		struct hz_service *svc = &s->state.services->items[i];
 		KP_AUTO(kp_freep) char *key = key_of(svc);
 
-		json_object_set_new(have, key, json_pack("{s:i, s:i}", "port", (int)svc->port, "endpoints", (int)*ready_of(svc)));
+		json_object_set_new(have, key, json_pack("{s:i, s:i}", "port", (int)svc->port,
+							 "endpoints", (int)*ready_of(svc)));
 	}
 	check_same(s->run, "services", have, json_object_get(op, "expectServices"));
 	check_same_set(s->run, "listening", listens, json_object_get(op, "expectListen"));
@@ -315,7 +326,9 @@ static void op_get_service(struct sim *s, json_t *op)
 	KP_AUTO(kp_freep) char *key = kp_strdup(text(op, "service"));
 	char *name = key, *ns = strsep(&name, "/");
 	const struct hz_service *svc = hz_services_find(s->state.services, ns, name);
-	const struct hz_port port = { .refs = 1, .is_service = true, .ns = ns, .name = name, .number = svc ? svc->port : 0 };
+	const struct hz_port port = {
+		.refs = 1, .is_service = true, .ns = ns, .name = name, .number = svc ? svc->port : 0,
+	};
 	struct hz_answer a;
 	const char *got = get(s, &port, sim_family(s), text(op, "path"), &a);
 	int status = (int)json_integer_value(json_object_get(op, "expectStatus"));
@@ -337,7 +350,8 @@ static size_t node_addrs(json_t *interfaces, struct kp_addr **ret)
 	kp_addr_parse("::1", &have[1]);
 	json_object_foreach(interfaces, name, list)
 		json_array_foreach(list, i, value) {
-			KP_AUTO(kp_freep) char *ip = kp_strndup(json_string_value(value), strcspn(json_string_value(value), "/"));
+			const char *with_len = json_string_value(value);
+			KP_AUTO(kp_freep) char *ip = kp_strndup(with_len, strcspn(with_len, "/"));
 
 			kp_grow(&have, n, &cap);
 			if (!kp_addr_parse(ip, &have[n++]))

@@ -34,6 +34,7 @@ struct lab_in6_ifreq {
 	struct in6_addr addr;
 	uint32_t prefixlen;
 	int ifindex;
+	char room[16];	/* checkers take every SIOCSIFADDR for a struct ifreq */
 };
 
 static inline void lab_add_v6(int fd, const char *addr)
