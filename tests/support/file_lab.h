@@ -21,15 +21,16 @@
 
 /*
  * A folder of its own, a file source on a real event loop, and a sink that writes down
- * what it was told: "+web=10.0.0.1 -old | " (| is a flush, * is synced). Only Services,
- * of namespace default, with their clusterIP. What is logged is kept in a file.
+ * what it was told: "+web=10.0.0.1 -old | " (| is a flush, * is synced). Services with
+ * their clusterIP, slices with their first endpoint, all of namespace default. What is
+ * logged is kept in a file.
  */
 struct lab {
 	char dir[64];
 	struct event_base *base;
 	struct kp_file_source *src;
 	struct kp_buf journal;
-	struct kp_map *state;		/* name -> clusterIP, as the sink knows it */
+	struct kp_map *state;		/* name -> address, as the sink knows it */
 	unsigned n_synced;
 	uint64_t last_ns;		/* when the sink was told something */
 	int log_fd, old_stderr;
@@ -49,12 +50,12 @@ static inline void lab_upsert(void *arg, struct kp_object *o)
 	char ip[KP_ADDR_STRLEN] = "-";
 
 	l->last_ns = kp_now_ns();
-	if (o->kind == KP_KIND_SERVICE) {
-		if (o->service->has_ip[KP_IPV4])
-			kp_addr_str(&o->service->cluster_ip[KP_IPV4], ip);
-		kp_buf_printf(&l->journal, "+%s=%s ", lab_short(o->key), ip);
-		kp_map_puts(l->state, lab_short(o->key), kp_strdup(ip));
-	}
+	if (o->kind == KP_KIND_SERVICE && o->service->has_ip[KP_IPV4])
+		kp_addr_str(&o->service->cluster_ip[KP_IPV4], ip);
+	if (o->kind == KP_KIND_SLICE && o->slice->n_endpoints)
+		kp_addr_str(&o->slice->endpoints[0].addr, ip);
+	kp_buf_printf(&l->journal, "+%s=%s ", lab_short(o->key), ip);
+	kp_map_puts(l->state, lab_short(o->key), kp_strdup(ip));
 	kp_object_release(o);
 }
 
@@ -62,9 +63,8 @@ static inline void lab_remove(void *arg, enum kp_kind kind, const char *key)
 {
 	struct lab *l = arg;
 
+	(void)kind;
 	l->last_ns = kp_now_ns();
-	if (kind != KP_KIND_SERVICE)
-		return;
 	kp_buf_printf(&l->journal, "-%s ", lab_short(key));
 	ck_assert_msg(kp_map_dels(l->state, lab_short(key)), "%s was removed but not there", key);
 }
@@ -158,6 +158,19 @@ static inline const char *svc(const char *name, const char *ip)
 	snprintf(texts[++turn % 8], sizeof(texts[0]),
 		 "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: %s\nspec:\n  clusterIP: %s\n"
 		 "  ports:\n  - port: 80\n", name, ip);
+	return texts[turn % 8];
+}
+
+/* The same for an EndpointSlice of one endpoint. */
+static inline const char *slice(const char *name, const char *ip)
+{
+	static char texts[8][512];
+	static unsigned turn;
+
+	snprintf(texts[++turn % 8], sizeof(texts[0]),
+		 "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: %s\n"
+		 "  labels: {kubernetes.io/service-name: web}\naddressType: IPv4\nports: [{port: 80}]\n"
+		 "endpoints:\n- addresses: [%s]\n", name, ip);
 	return texts[turn % 8];
 }
 
