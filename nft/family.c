@@ -130,7 +130,7 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 			expect[np ? DP_NPEPS : DP_EPS] += p->n_cluster + p->n_local;
 			expect[DP_CLUSTER_IPS] += p->frontends[j].kind == KP_FE_CLUSTER_IP;
 		}
-		expect[DP_HAIRPIN] += p->family == f ? p->n_local : 0;
+		expect[DP_HAIRPIN] += p->family == f ? p->n_cluster : 0;	/* at most */
 	}
 }
 
