@@ -294,7 +294,8 @@ static void count_node(struct dp_family *fam, const struct kp_plan_node *n, int 
 	for (uint32_t i = 0; n && i < n->n_node_ips[fam->f]; i++)
 		dp_refset_add(fam->node_ips, &n->node_ips[fam->f][i], by);
 	for (uint32_t i = 0; n && !n->nodeport_all[fam->f] && i < n->n_nodeport_ips[fam->f]; i++)
-		dp_refset_add(fam->nodeport_ips, &n->nodeport_ips[fam->f][i], by);
+		if (!kp_addr_is_loopback(&n->nodeport_ips[fam->f][i]))
+			dp_refset_add(fam->nodeport_ips, &n->nodeport_ips[fam->f][i], by);
 }
 
 void dp_family_node(struct dp_family *fam, struct dp_writer *w, struct kp_plan_node *node)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "healthz/server.h"
 #include "healthz/state.h"
@@ -212,6 +213,29 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 	event_base_loopbreak(a->base);
 }
 
+/* Two sockets for each health port, and the probers' connections: as many as we may have. */
+static void raise_descriptors(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	l.rlim_cur = l.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+		kp_debug("agent", "cannot raise the limit of open files: %s", strerror(errno));
+}
+
+/* As kube-proxy: without the right to it, the kernel's choice stands. */
+static void set_oom_score(int64_t score)
+{
+	FILE *f = fopen("/proc/self/oom_score_adj", "we");
+
+	if (!f || fprintf(f, "%d", (int)score) < 0 || fflush(f) != 0)
+		kp_debug("agent", "cannot set oomScoreAdj to %d: %s", (int)score, strerror(errno));
+	if (f)
+		(void)fclose(f);	/* what mattered was the flush */
+}
+
 static int start_loop(struct agent *a, struct kp_err *err)
 {
 	static const int signos[] = { SIGTERM, SIGINT };
@@ -278,6 +302,8 @@ static int start(struct agent *a, const char *const *paths, size_t n, struct kp_
 		r = start_loop(a, err);
 	if (r < 0)
 		return r;
+	raise_descriptors();
+	set_oom_score(a->cfg->oom_score_adj);
 	kp_setup_plan(a->cfg, &a->setup);
 	a->model = kp_model_new(a->node_name);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);

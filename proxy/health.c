@@ -197,15 +197,14 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 
 static struct hz_services *services(struct kp_health *h)
 {
-	const char **keys;
+	size_t n = 0;
 
 	if (h->services)
 		return h->services;
 	h->services = hz_services_new(kp_map_len(h->ports));
-	keys = kp_map_sorted_keys(h->ports);
-	for (size_t i = 0; i < kp_map_len(h->ports); i++)
-		fill_service(&h->services->items[i], keys[i], kp_map_gets(h->ports, keys[i]));
-	free(keys);
+	for (struct kp_map_it it = { 0 }; kp_map_next(h->ports, &it);)
+		fill_service(&h->services->items[n++], it.key, it.value);
+	hz_services_sort(h->services);
 	return h->services;
 }
 

@@ -97,7 +97,7 @@ static void set_addresses(const struct kp_planner *p, struct kp_plan_node *out, 
 	out->nodeport_all[f] = kp_nodeport_match_all(cidrs, n_cidrs, f);
 	if (!out->nodeport_all[f]) {
 		found = kp_nodeport_select(cidrs, n_cidrs, f, addrs, n, &out->nodeport_ips[f]);
-		out->n_nodeport_ips[f] = tidy(out->nodeport_ips[f], found);
+		out->n_nodeport_ips[f] = (uint32_t)kp_addrs_distinct(out->nodeport_ips[f], found);
 	}
 	found = kp_nodeport_select(NULL, 0, f, addrs, n, &out->node_ips[f]);
 	out->n_node_ips[f] = tidy(out->node_ips[f], found);
