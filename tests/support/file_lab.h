@@ -31,7 +31,7 @@ struct lab {
 	struct kp_file_source *src;
 	struct kp_buf journal;
 	struct kp_map *state;		/* name -> address, as the sink knows it */
-	unsigned n_synced;
+	unsigned n_synced, n_passes;
 	uint64_t last_ns;		/* when the sink was told something */
 	int log_fd, old_stderr;
 };
@@ -230,15 +230,14 @@ static inline void lab_await(struct lab *l, const char *want)
  */
 static inline void lab_pass(struct lab *l)
 {
-	static unsigned turn;
 	struct kp_buf want;
 	char ip[32];
 
 	if (kp_map_gets(l->state, "zz-pass"))
 		kp_map_dels(l->state, "zz-pass");
 	want = lab_state(l);
-	turn++;
-	snprintf(ip, sizeof(ip), "10.99.%u.%u", turn / 250 % 250, turn % 250);
+	l->n_passes++;
+	snprintf(ip, sizeof(ip), "10.99.%u.%u", l->n_passes / 250, l->n_passes % 250);
 	kp_buf_printf(&want, "zz-pass=%s ", ip);
 	lab_replace(l, "zz-pass.yaml", svc("zz-pass", ip));
 	lab_await(l, want.data);
