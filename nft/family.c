@@ -1,43 +1,14 @@
-#include "nft/family.h"
+#include "nft/family_impl.h"
 
 #include <stdlib.h>
 
 #include "nft/held.h"
-#include "nft/layout.h"
-#include "nft/refset.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
-/* A chain or set in the kernel. round: the last full write that wanted it. */
-struct known {
-	uint64_t fingerprint;	/* chains */
-	uint32_t size;		/* sets */
-	uint64_t round;
-};
-
-struct service {
-	struct kp_plan *plan;
-	struct dp_numbered *ports;	/* as plan->ports; those of the other family stay empty */
-};
-
-struct dp_family {
-	enum kp_family f;
-	struct kp_plan_node *node;
-	struct kp_map *services;	/* key -> struct service */
-	struct kp_map *chains, *sets;	/* name -> struct known */
-	struct dp_refset *cluster_ips, *hairpin, *node_ips, *nodeport_ips;
-	uint32_t count[DP_N_SETS], expect[DP_N_SETS];
-	uint64_t round;
-};
-
-static struct dp_program program(const struct dp_family *fam)
-{
-	return (struct dp_program){ fam->f, fam->node };
-}
-
 static void service_free(void *p)
 {
-	struct service *s = p;
+	struct dp_service *s = p;
 
 	for (uint32_t i = 0; i < s->plan->n_ports; i++) {
 		dp_slots_release(&s->ports[i].cluster);
@@ -98,9 +69,9 @@ void dp_family_reset(struct dp_family *fam)
 	init(fam);
 }
 
-static struct known *put_known(struct kp_map *m, const char *name)
+static struct dp_known *put_known(struct kp_map *m, const char *name)
 {
-	struct known *k = kp_calloc(1, sizeof(*k));
+	struct dp_known *k = kp_calloc(1, sizeof(*k));
 
 	kp_map_puts(m, name, k);
 	return k;
@@ -134,7 +105,7 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 	}
 }
 
-static void elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e)
+void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e)
 {
 	w->ops->elem(w, add, e);
 	fam->count[e->set] += add ? 1u : -1u;
@@ -153,7 +124,7 @@ static uint32_t size_of(const struct dp_family *fam, enum dp_set set)
 static void need_set(struct dp_family *fam, struct dp_writer *w, enum dp_set set, const char *name)
 {
 	const char *by = name ? name : dp_set_defs[set].name;
-	struct known *k = kp_map_gets(fam->sets, by);
+	struct dp_known *k = kp_map_gets(fam->sets, by);
 
 	if (!k) {
 		k = put_known(fam->sets, by);
@@ -163,13 +134,11 @@ static void need_set(struct dp_family *fam, struct dp_writer *w, enum dp_set set
 	k->round = fam->round;
 }
 
-static void need_class(struct dp_family *fam, struct dp_writer *w, const struct dp_class *c);
-
 /* Write the chain if it is not there in this form, and what it leads to. */
 static void need_chain(struct dp_family *fam, struct dp_writer *w, const struct dp_chain *c)
 {
 	uint64_t print = dp_chain_fingerprint(c, fam->f);
-	struct known *k = kp_map_gets(fam->chains, c->name);
+	struct dp_known *k = kp_map_gets(fam->chains, c->name);
 	bool exists = k != NULL;
 	struct dp_class to;
 
@@ -183,16 +152,16 @@ static void need_chain(struct dp_family *fam, struct dp_writer *w, const struct 
 		const struct dp_stmt *last = &c->rules[i].stmts[c->rules[i].n - 1];
 
 		if ((last->kind == DP_JUMP || last->kind == DP_GOTO) && dp_class_parse(last->name, &to))
-			need_class(fam, w, &to);
+			dp_family_need_class(fam, w, &to);
 	}
 }
 
-static void need_class(struct dp_family *fam, struct dp_writer *w, const struct dp_class *c)
+void dp_family_need_class(struct dp_family *fam, struct dp_writer *w, const struct dp_class *c)
 {
-	struct dp_program p = program(fam);
+	struct dp_program p = dp_family_program(fam);
 	char name[DP_CHAIN_NAME];
 	struct dp_chain_buf b;
-	const struct known *k;
+	const struct dp_known *k;
 
 	dp_class_name(c, name);
 	k = kp_map_gets(fam->chains, name);
@@ -203,9 +172,9 @@ static void need_class(struct dp_family *fam, struct dp_writer *w, const struct 
 	dp_chain_buf_release(&b);
 }
 
-static void need_private(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p, uint32_t mask)
+void dp_family_need_private(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p, uint32_t mask)
 {
-	struct dp_program prog = program(fam);
+	struct dp_program prog = dp_family_program(fam);
 	char name[DP_CHAIN_NAME];
 
 	for (int local = 0; local < 2; local++) {
@@ -225,7 +194,7 @@ static void need_private(struct dp_family *fam, struct dp_writer *w, const struc
 	}
 }
 
-static void drop_private(struct dp_family *fam, struct dp_writer *w, const struct kp_plan_port *port, uint32_t mask)
+void dp_family_drop_private(struct dp_family *fam, struct dp_writer *w, const struct kp_plan_port *port, uint32_t mask)
 {
 	char name[DP_CHAIN_NAME];
 
@@ -249,7 +218,7 @@ static void drop_private(struct dp_family *fam, struct dp_writer *w, const struc
 static void write_program(struct dp_family *fam, struct dp_writer *w)
 {
 	static const enum dp_class_kind tries[] = { DP_TRY, DP_NP_TRY, DP_LOC_TRY, DP_NP_LOC_TRY };
-	struct dp_program p = program(fam);
+	struct dp_program p = dp_family_program(fam);
 	struct dp_chain_buf b;
 
 	for (int set = 0; set < DP_N_SETS; set++)
@@ -260,7 +229,7 @@ static void write_program(struct dp_family *fam, struct dp_writer *w)
 	}
 	for (size_t i = 0; i < KP_N(tries); i++)
 		for (uint32_t m = 1; m <= DP_TRY_PRELOAD; m *= 2)
-			need_class(fam, w, &(struct dp_class){ .kind = (uint8_t)tries[i], .m = m });
+			dp_family_need_class(fam, w, &(struct dp_class){ .kind = (uint8_t)tries[i], .m = m });
 }
 
 /* Chains that this round did not touch: classes are kept and brought up to date, others go if asked. */
@@ -273,12 +242,12 @@ static void visit_untouched(struct dp_family *fam, struct dp_writer *w, bool dro
 	for (size_t i = 0; i < n; i++)
 		names[i] = kp_strdup(names[i]);		/* the map changes under us */
 	for (size_t i = 0; i < n; i++) {
-		const struct known *k = kp_map_gets(fam->chains, names[i]);
+		const struct dp_known *k = kp_map_gets(fam->chains, names[i]);
 
 		if (k->round == fam->round)
 			continue;
 		if (dp_class_parse(names[i], &c)) {
-			need_class(fam, w, &c);
+			dp_family_need_class(fam, w, &c);
 		} else if (drop_others) {
 			w->ops->del_chain(w, names[i]);
 			kp_map_dels(fam->chains, names[i]);
@@ -313,284 +282,12 @@ void dp_family_node(struct dp_family *fam, struct dp_writer *w, struct kp_plan_n
 	kp_plan_node_unref(old);
 	visit_untouched(fam, w, false);
 	for (struct kp_map_it it = { 0 }; kp_map_next(fam->services, &it);) {
-		const struct service *s = it.value;
+		const struct dp_service *s = it.value;
 
 		for (uint32_t i = 0; i < s->plan->n_ports; i++)
 			if (s->plan->ports[i].family == fam->f)
-				need_private(fam, w, &s->ports[i], dp_layout_privates(&s->ports[i]));
+				dp_family_need_private(fam, w, &s->ports[i], dp_layout_privates(&s->ports[i]));
 	}
-}
-
-static void write_verdict(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p,
-			  const struct kp_frontend *fe, const struct dp_layout *l, bool add)
-{
-	struct dp_elem e = dp_layout_key(p->port, fe);
-
-	e.chain = l->drop ? NULL : l->chain;
-	e.comment = p->port->label;
-	elem(fam, w, add, &e);
-}
-
-static void write_record(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p,
-			 const struct kp_frontend *fe, bool add)
-{
-	struct dp_elem e = dp_layout_key(p->port, fe);
-	char chain[DP_CHAIN_NAME];
-
-	e.set = e.set == DP_NP ? DP_AFFRECNP : DP_AFFREC;
-	dp_private_name(DP_REC, p->port, chain);
-	e.chain = chain;
-	elem(fam, w, add, &e);
-}
-
-static void write_slot(struct dp_family *fam, struct dp_writer *w, struct dp_elem e, uint32_t slot,
-		       const struct dp_slot *to, bool add)
-{
-	e.set = e.set == DP_NP ? DP_NPEPS : DP_EPS;
-	e.slot = slot;
-	e.to = to->addr;
-	e.to_port = to->port;
-	elem(fam, w, add, &e);
-}
-
-/* From the old numbering to the new: only the slots that differ. Either may be NULL. */
-static void write_slots(struct dp_family *fam, struct dp_writer *w, struct dp_elem key, uint32_t base,
-			const struct dp_slots *old, const struct dp_slots *new)
-{
-	uint32_t n_old = old ? old->n : 0, n_new = new ? new->n : 0;
-
-	for (uint32_t i = 0; i < n_old || i < n_new; i++) {
-		if (i < n_old && i < n_new && dp_slot_equal(&old->v[i], &new->v[i]))
-			continue;
-		if (i < n_old)
-			write_slot(fam, w, key, base + i, &old->v[i], false);
-		if (i < n_new)
-			write_slot(fam, w, key, base + i, &new->v[i], true);
-	}
-}
-
-static bool same_verdict(const struct dp_numbered *old, const struct dp_layout *a,
-			 const struct dp_numbered *new, const struct dp_layout *b)
-{
-	return a->drop == b->drop && strcmp(a->chain, b->chain) == 0 && strcmp(old->port->label, new->port->label) == 0;
-}
-
-/* One front end, from what stood there to what shall; either may be absent (NULL). */
-static void write_frontend(struct dp_family *fam, struct dp_writer *w,
-			   const struct dp_numbered *old, const struct kp_frontend *was,
-			   const struct dp_numbered *new, const struct kp_frontend *is)
-{
-	struct dp_layout a = { 0 }, b = { 0 };
-	struct dp_elem key = was ? dp_layout_key(old->port, was) : dp_layout_key(new->port, is);
-
-	if (was)
-		dp_layout_of(old, was, &a);
-	if (is)
-		dp_layout_of(new, is, &b);
-	if (!was || !is || !same_verdict(old, &a, new, &b)) {
-		if (was)
-			write_verdict(fam, w, old, was, &a, false);
-		if (is)
-			write_verdict(fam, w, new, is, &b, true);
-	}
-	write_slots(fam, w, key, 0, a.at_zero, b.at_zero);
-	write_slots(fam, w, key, DP_LOCAL_SLOT, a.at_local, b.at_local);
-	if (a.record && !b.record)
-		write_record(fam, w, old, was, false);
-	if (b.record && !a.record)
-		write_record(fam, w, new, is, true);
-	if (was && was->kind == KP_FE_CLUSTER_IP)
-		dp_refset_add(fam->cluster_ips, &was->ip, -1);
-	if (is && is->kind == KP_FE_CLUSTER_IP)
-		dp_refset_add(fam->cluster_ips, &is->ip, 1);
-}
-
-/* The front end with the same key, if we own it. */
-static const struct kp_frontend *find_frontend(const struct dp_numbered *p, const struct kp_frontend *fe)
-{
-	for (uint32_t i = 0; p && i < p->port->n_frontends; i++) {
-		const struct kp_frontend *o = &p->port->frontends[i];
-
-		if (o->claimed && o->port == fe->port && kp_addr_cmp(&o->ip, &fe->ip) == 0 &&
-		    (o->kind == KP_FE_NODE_PORT) == (fe->kind == KP_FE_NODE_PORT))
-			return o;
-	}
-	return NULL;
-}
-
-static void count_local(struct dp_family *fam, const struct kp_plan_port *p, int by)
-{
-	for (uint32_t i = 0; i < p->n_cluster; i++)
-		if (p->cluster[i].local)
-			dp_refset_add(fam->hairpin, &p->cluster[i].addr, by);
-	for (uint32_t i = 0; i < p->n_local; i++)
-		dp_refset_add(fam->hairpin, &p->local[i].addr, by);
-}
-
-static void write_port(struct dp_family *fam, struct dp_writer *w,
-		       const struct dp_numbered *old, const struct dp_numbered *new)
-{
-	uint32_t had = old ? dp_layout_privates(old) : 0, has = new ? dp_layout_privates(new) : 0;
-
-	if (new)
-		need_private(fam, w, new, has);
-	for (uint32_t i = 0; new && i < new->port->n_frontends; i++) {
-		const struct kp_frontend *fe = &new->port->frontends[i];
-		struct dp_layout l;
-		struct dp_class c;
-
-		if (!fe->claimed)
-			continue;
-		dp_layout_of(new, fe, &l);
-		if (dp_class_parse(l.chain, &c))
-			need_class(fam, w, &c);
-		write_frontend(fam, w, old, find_frontend(old, fe), new, fe);
-	}
-	for (uint32_t i = 0; old && i < old->port->n_frontends; i++) {
-		const struct kp_frontend *fe = &old->port->frontends[i];
-
-		if (fe->claimed && !find_frontend(new, fe))
-			write_frontend(fam, w, old, fe, NULL, NULL);
-	}
-	if (old)
-		drop_private(fam, w, old->port, had & ~has);
-	if (new)
-		count_local(fam, new->port, 1);
-	if (old)
-		count_local(fam, old->port, -1);
-}
-
-/* The slots the kernel holds for one front end. */
-static void peek_slots(struct dp_writer *w, struct dp_elem e, uint32_t base, struct dp_slots *ret)
-{
-	size_t cap = 0;
-
-	e.set = e.set == DP_NP ? DP_NPEPS : DP_EPS;
-	for (e.slot = base; w->ops->peek(w, &e); e.slot++) {
-		kp_grow(&ret->v, ret->n, &cap);
-		ret->v[ret->n++] = (struct dp_slot){ e.to, e.to_port };
-	}
-}
-
-/* Is the kernel's picture of this port what we would write? */
-static bool is_as_held(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p)
-{
-	struct dp_program prog = program(fam);
-	uint32_t mask = dp_layout_privates(p);
-	bool same = true;
-
-	for (uint32_t i = 0; i < p->port->n_frontends && same; i++) {
-		struct dp_elem e = dp_layout_key(p->port, &p->port->frontends[i]);
-		struct dp_layout l;
-
-		if (!p->port->frontends[i].claimed)
-			continue;
-		dp_layout_of(p, &p->port->frontends[i], &l);
-		same = w->ops->peek(w, &e) && strcmp(e.chain, l.chain) == 0;
-	}
-	for (int k = 0; k < DP_N_PRIVATES && same; k++) {
-		struct dp_chain_buf b;
-		const struct known *held;
-
-		if (!(mask & 1u << k))
-			continue;
-		dp_layout_private(&prog, p, (enum dp_private_kind)k, &b);
-		held = kp_map_gets(fam->chains, b.chain.name);
-		same = held && held->fingerprint == dp_chain_fingerprint(&b.chain, fam->f);
-		dp_chain_buf_release(&b);
-	}
-	return same;
-}
-
-/*
- * Classes shrink late, so the kernel may hold a size twice what a new Service would get.
- * Take the one that is there: a restart that changes nothing must write nothing.
- */
-static void adopt_sizes(struct dp_family *fam, struct dp_writer *w, struct dp_numbered *p)
-{
-	uint32_t m = dp_slots_size(p->cluster.n), ml = dp_slots_size(p->local.n);
-
-	for (uint32_t try = 0; try < 4; try++) {
-		p->cluster.m = dp_slots_resize(try & 1 ? 2 * m : m, p->cluster.n);
-		p->local.m = dp_slots_resize(try & 2 ? 2 * ml : ml, p->local.n);
-		if (is_as_held(fam, w, p))
-			return;
-	}
-	p->cluster.m = m;
-	p->local.m = ml;
-}
-
-/* After a restart: continue the numbering that the kernel holds. */
-static void adopt(struct dp_family *fam, struct dp_writer *w, struct dp_numbered *p)
-{
-	struct dp_slots cluster = { 0 }, local = { 0 };
-	const struct kp_plan_port *port = p->port;
-
-	for (uint32_t i = 0; i < port->n_frontends; i++) {
-		const struct kp_frontend *fe = &port->frontends[i];
-		bool external = fe->kind != KP_FE_CLUSTER_IP;
-		struct dp_elem e = dp_layout_key(port, fe);
-
-		if (fe->claimed && !cluster.n && (external || !port->internal_local))
-			peek_slots(w, e, 0, &cluster);
-		if (fe->claimed && !local.n && (external ? port->external_local : port->internal_local))
-			peek_slots(w, e, external ? DP_LOCAL_SLOT : 0, &local);
-	}
-	dp_slots_assign(&cluster, port->cluster, port->n_cluster, &p->cluster);
-	dp_slots_assign(&local, port->local, port->n_local, &p->local);
-	if (cluster.n || local.n)
-		adopt_sizes(fam, w, p);
-	dp_slots_release(&cluster);
-	dp_slots_release(&local);
-}
-
-static struct dp_numbered *find_port(const struct service *s, const struct kp_plan_port *p)
-{
-	for (uint32_t i = 0; s && i < s->plan->n_ports; i++)
-		if (s->plan->ports[i].family == p->family && strcmp(s->plan->ports[i].id, p->id) == 0)
-			return &s->ports[i];
-	return NULL;
-}
-
-static struct service *number(struct dp_family *fam, struct dp_writer *w, const struct service *old, struct kp_plan *plan)
-{
-	static const struct dp_slots none;
-	struct service *s = kp_calloc(1, sizeof(*s));
-
-	s->plan = kp_plan_ref(plan);
-	s->ports = kp_calloc(plan->n_ports, sizeof(*s->ports));
-	for (uint32_t i = 0; i < plan->n_ports; i++) {
-		struct dp_numbered *p = &s->ports[i];
-		const struct kp_plan_port *port = &plan->ports[i];
-		const struct dp_numbered *was = find_port(old, port);
-
-		p->port = port;
-		if (port->family != fam->f)
-			continue;
-		if (!was && w->ops->peek) {
-			adopt(fam, w, p);
-			continue;
-		}
-		dp_slots_assign(was ? &was->cluster : &none, port->cluster, port->n_cluster, &p->cluster);
-		dp_slots_assign(was ? &was->local : &none, port->local, port->n_local, &p->local);
-	}
-	return s;
-}
-
-void dp_family_service(struct dp_family *fam, struct dp_writer *w, const char *key, struct kp_plan *plan)
-{
-	struct service *old = kp_map_gets(fam->services, key), *new = plan ? number(fam, w, old, plan) : NULL;
-
-	for (uint32_t i = 0; new && i < plan->n_ports; i++)
-		if (plan->ports[i].family == fam->f)
-			write_port(fam, w, find_port(old, &plan->ports[i]), &new->ports[i]);
-	for (uint32_t i = 0; old && i < old->plan->n_ports; i++)
-		if (old->plan->ports[i].family == fam->f && !find_port(new, &old->plan->ports[i]))
-			write_port(fam, w, &old->ports[i], NULL);
-	if (new)
-		kp_map_puts(fam->services, key, new);
-	else
-		kp_map_dels(fam->services, key);
 }
 
 struct flush {
@@ -603,7 +300,7 @@ static void flush_one(void *arg, const struct kp_addr *a, bool add)
 {
 	const struct flush *f = arg;
 
-	elem(f->fam, f->w, add, &(struct dp_elem){ .set = (uint8_t)f->set, .ip = *a });
+	dp_family_elem(f->fam, f->w, add, &(struct dp_elem){ .set = (uint8_t)f->set, .ip = *a });
 }
 
 void dp_family_finish(struct dp_family *fam, struct dp_writer *w)
@@ -623,7 +320,7 @@ void dp_family_prune(struct dp_family *fam, struct dp_writer *w)
 	w->tag = 0;
 	visit_untouched(fam, w, true);
 	for (struct kp_map_it it = { 0 }; kp_map_next(fam->sets, &it);) {
-		const struct known *k = it.value;
+		const struct dp_known *k = it.value;
 
 		if (k->round == fam->round)
 			continue;
@@ -634,7 +331,7 @@ void dp_family_prune(struct dp_family *fam, struct dp_writer *w)
 
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 {
-	const struct service *s = kp_map_gets(fam->services, key);
+	const struct dp_service *s = kp_map_gets(fam->services, key);
 
 	return s ? s->plan : NULL;
 }
@@ -642,7 +339,7 @@ struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 bool dp_family_is_tight(const struct dp_family *fam)
 {
 	for (int set = 0; set < DP_N_SETS; set++) {
-		const struct known *k = kp_map_gets(fam->sets, dp_set_defs[set].name);
+		const struct dp_known *k = kp_map_gets(fam->sets, dp_set_defs[set].name);
 
 		if (k && k->size && fam->count[set] > k->size / 4 * 3)
 			return true;
