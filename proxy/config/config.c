@@ -26,12 +26,14 @@ static struct kp_config_problem *add(struct kp_config_report *rep, int level, co
 				     const char *fmt, va_list ap)
 {
 	struct kp_config_problem *p;
+	char detail[512];
 
+	vsnprintf(detail, sizeof(detail), fmt, ap);
 	kp_grow(&rep->items, rep->n, &rep->cap);
 	p = &rep->items[rep->n++];
-	*p = (struct kp_config_problem){ .level = level, .field = kp_strdup(field), .value = kp_strdup(value), .type = "" };
-	if (vasprintf(&p->detail, fmt, ap) < 0)
-		abort();	/* out of memory, as everywhere */
+	*p = (struct kp_config_problem){
+		.level = level, .field = kp_strdup(field), .value = kp_strdup(value), .detail = kp_strdup(detail), .type = "",
+	};
 	rep->n_errors += level == KP_PROBLEM_ERROR;
 	return p;
 }

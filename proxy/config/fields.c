@@ -44,9 +44,9 @@ static const char *const kind_wants[] = {
 
 /* Modes in which a range is checked; unset stands for what may be chosen then. */
 #define IN(mode)	(1u << KP_MODE_##mode)
-#define IPTABLES	(IN(UNSET) | IN(IPTABLES))
-#define NFTABLES	(IN(UNSET) | IN(NFTABLES))
-#define IPVS		IN(IPVS)
+#define IPTABLES_OR_UNSET	(IN(UNSET) | IN(IPTABLES))
+#define NFTABLES_OR_UNSET	(IN(UNSET) | IN(NFTABLES))
+#define IPVS_ONLY		IN(IPVS)
 #define ALWAYS		(IN(UNSET) | IN(IPTABLES) | IN(NFTABLES) | IN(IPVS))
 
 struct field {
@@ -108,7 +108,7 @@ static void check_port_range(const struct field *f, const json_t *v, const char 
 		to = from;
 	else if (n == 3 && sign == '+')
 		to += from;
-	if ((n != 1 && n != 3) || !strchr("+-", sign) || from > to || to > 65535 || strspn(text, "0123456789+-") != strlen(text))
+	if ((n != 1 && n != 3) || text[strspn(text, "0123456789+-")] || !strchr("+-", sign) || from > to || to > 65535)
 		kp_report_error(rep, KP_INVALID, f->path, text, "must be a port range such as 2000-3000 or 2000+1000");
 }
 
@@ -145,18 +145,18 @@ static const struct field fields[] = {
 	{ "iptables.masqueradeAll", BOOL, KEPT(iptables.masquerade_all), .def = "false" },
 	{ "iptables.masqueradeBit", INT, KEPT(iptables.masquerade_bit), .def = "14", .checked = ALWAYS, .max = 31 },
 	{ "iptables.minSyncPeriod", DURATION, KEPT(iptables.min_sync_period_ms), .def = "1s", .zero_is_unset = true,
-	  .checked = IPTABLES, .max = NO_MAX },
+	  .checked = IPTABLES_OR_UNSET, .max = NO_MAX },
 	{ "iptables.syncPeriod", DURATION, KEPT(iptables.sync_period_ms), .def = "30s", .zero_is_unset = true,
-	  .checked = IPTABLES, .min = 1, .max = NO_MAX },
-	{ "ipvs.excludeCIDRs", STRINGS, .def = "", .checked = IPVS, .check = check_cidrs },
-	{ "ipvs.minSyncPeriod", DURATION, KEPT(ipvs.min_sync_period_ms), .def = "0s", .checked = IPVS, .max = NO_MAX },
+	  .checked = IPTABLES_OR_UNSET, .min = 1, .max = NO_MAX },
+	{ "ipvs.excludeCIDRs", STRINGS, .def = "", .checked = IPVS_ONLY, .check = check_cidrs },
+	{ "ipvs.minSyncPeriod", DURATION, KEPT(ipvs.min_sync_period_ms), .def = "0s", .checked = IPVS_ONLY, .max = NO_MAX },
 	{ "ipvs.scheduler", STRING, .def = "" },
 	{ "ipvs.strictARP", BOOL, .def = "false" },
 	{ "ipvs.syncPeriod", DURATION, KEPT(ipvs.sync_period_ms), .def = "30s", .zero_is_unset = true,
-	  .checked = IPVS, .min = 1, .max = NO_MAX },
-	{ "ipvs.tcpFinTimeout", DURATION, .def = "0s", .checked = IPVS, .max = NO_MAX },
-	{ "ipvs.tcpTimeout", DURATION, .def = "0s", .checked = IPVS, .max = NO_MAX },
-	{ "ipvs.udpTimeout", DURATION, .def = "0s", .checked = IPVS, .max = NO_MAX },
+	  .checked = IPVS_ONLY, .min = 1, .max = NO_MAX },
+	{ "ipvs.tcpFinTimeout", DURATION, .def = "0s", .checked = IPVS_ONLY, .max = NO_MAX },
+	{ "ipvs.tcpTimeout", DURATION, .def = "0s", .checked = IPVS_ONLY, .max = NO_MAX },
+	{ "ipvs.udpTimeout", DURATION, .def = "0s", .checked = IPVS_ONLY, .max = NO_MAX },
 	{ "logging.flushFrequency", SCALAR, .def = "5s", .zero_is_unset = true },
 	{ "logging.format", EITHER, KEPT(log_json), .def = "text", .zero_is_unset = true, .names = format_names,
 	  .refusal = KP_INVALID },
@@ -168,11 +168,11 @@ static const struct field fields[] = {
 	{ "logging.vmodule", ARRAY, .def = "" },
 	{ "metricsBindAddress", ENDPOINT, KEPT(metrics_bind_address), .def = "", .zero_is_unset = true, .port = 10249 },
 	{ "nftables.masqueradeAll", BOOL, KEPT(nftables.masquerade_all), .def = "false" },
-	{ "nftables.masqueradeBit", INT, KEPT(nftables.masquerade_bit), .def = "14", .checked = NFTABLES, .max = 31 },
+	{ "nftables.masqueradeBit", INT, KEPT(nftables.masquerade_bit), .def = "14", .checked = NFTABLES_OR_UNSET, .max = 31 },
 	{ "nftables.minSyncPeriod", DURATION, KEPT(nftables.min_sync_period_ms), .def = "1s", .zero_is_unset = true,
-	  .checked = NFTABLES, .max = NO_MAX },
+	  .checked = NFTABLES_OR_UNSET, .max = NO_MAX },
 	{ "nftables.syncPeriod", DURATION, KEPT(nftables.sync_period_ms), .def = "30s", .zero_is_unset = true,
-	  .checked = NFTABLES, .min = 1, .max = NO_MAX },
+	  .checked = NFTABLES_OR_UNSET, .min = 1, .max = NO_MAX },
 	{ "nodePortAddresses", STRINGS, KEPT(nodeport_addresses), .def = "" },
 	{ "oomScoreAdj", INT, KEPT(oom_score_adj), .def = "-999", .checked = ALWAYS, .min = -1000, .max = 1000 },
 	{ "portRange", STRING, .def = "", .checked = ALWAYS, .check = check_port_range },
@@ -272,7 +272,7 @@ union value {
 	enum kp_mode name;
 };
 
-static const size_t kind_size[] = {
+static const size_t kind_size[ARRAY + 1] = {
 	[STRING] = sizeof(char *), [ENDPOINT] = sizeof(char *), [STRINGS] = sizeof(char **), [BOOL] = sizeof(bool),
 	[EITHER] = sizeof(bool), [INT] = sizeof(int64_t), [DURATION] = sizeof(int64_t), [NAME] = sizeof(enum kp_mode),
 };

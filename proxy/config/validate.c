@@ -66,7 +66,7 @@ static void check_cluster_cidr(const char *joined, struct kp_config_report *rep)
 {
 	KP_AUTO(kp_freep) char *copy = kp_strdup(joined), *whole = cidrs_text(joined);
 	char *rest = copy, *one;
-	struct kp_cidr cidr[2];
+	struct kp_cidr cidr[2] = { 0 };
 	unsigned n = 1, n_good = 0;
 	char path[32];
 

@@ -78,26 +78,21 @@ bool kp_duration_parse(const char *s, int64_t *ret_ms)
 char *kp_duration_str(int64_t ms, char *out)
 {
 	uint64_t left = ms < 0 ? 0 - (uint64_t)ms : (uint64_t)ms;
-	unsigned long h = left / 3600000, m = left / 60000 % 60, s = left / 1000 % 60, frac = left % 1000;
-	char *p = out;
+	unsigned long h = left / 3600000, m = left / 60000 % 60, s = left / 1000 % 60, rest = left % 1000;
+	const char *sign = ms < 0 ? "-" : "";
+	char fraction[8] = "";
 
-	if (ms < 0)
-		*p++ = '-';
-	if (left && left < 1000) {
-		sprintf(p, "%lums", frac);
-		return out;
-	}
+	for (size_t n = rest ? (size_t)snprintf(fraction, sizeof(fraction), ".%03lu", rest) : 0;
+	     n && fraction[n - 1] == '0'; n--)
+		fraction[n - 1] = '\0';
 	if (h)
-		p += sprintf(p, "%luh", h);
-	if (h || m)
-		p += sprintf(p, "%lum", m);
-	p += sprintf(p, "%lu", s);
-	if (frac) {
-		p += sprintf(p, ".%03lu", frac);
-		while (p[-1] == '0')
-			p--;
-	}
-	strcpy(p, "s");
+		snprintf(out, KP_DURATION_STRLEN, "%s%luh%lum%lu%ss", sign, h, m, s, fraction);
+	else if (m)
+		snprintf(out, KP_DURATION_STRLEN, "%s%lum%lu%ss", sign, m, s, fraction);
+	else if (s || !rest)
+		snprintf(out, KP_DURATION_STRLEN, "%s%lu%ss", sign, s, fraction);
+	else
+		snprintf(out, KP_DURATION_STRLEN, "%s%lums", sign, rest);
 	return out;
 }
 

@@ -66,7 +66,8 @@ static void *feed(void *arg)
 	return NULL;
 }
 
-static int walk_pipe(const char *in, size_t len, size_t step, struct seen *s, struct kp_err *err)
+static int walk_pipe(const char *in, size_t len, size_t step, const struct kp_doc_sink *to, struct seen *s,
+		     struct kp_err *err)
 {
 	struct feed f = { .in = in, .len = len, .step = step };
 	pthread_t writer;
@@ -75,7 +76,7 @@ static int walk_pipe(const char *in, size_t len, size_t step, struct seen *s, st
 	ck_assert_int_eq(pipe(p), 0);
 	f.fd = p[1];
 	ck_assert_int_eq(pthread_create(&writer, NULL, feed, &f), 0);
-	r = kp_doc_walk_fd(p[0], &sink, s, err);
+	r = kp_doc_walk_fd(p[0], to, s, err);
 	while (read(p[0], &(char[4096]){ 0 }, 4096) > 0)
 		;
 	close(p[0]);
@@ -201,7 +202,7 @@ START_TEST(stream_case)
 	for (size_t i = 0; i < KP_N(steps); i++) {
 		struct kp_err err = { 0 };
 		struct seen s = { 0 };
-		int r = walk_pipe(cases[_i].in, cases[_i].len, steps[i], &s, &err);
+		int r = walk_pipe(cases[_i].in, cases[_i].len, steps[i], &sink, &s, &err);
 
 		check_result(cases[_i].name, r, &s, &err, cases[_i].want);
 	}
@@ -243,27 +244,25 @@ END_TEST
 
 static char *repeat(const char *head, const char *part, size_t n, const char *tail)
 {
+	size_t len = strlen(part);
 	struct kp_buf b = { 0 };
 
 	kp_buf_puts(&b, head);
-	for (size_t i = 0; i < n; i++)
-		kp_buf_puts(&b, part);
+	kp_buf_reserve(&b, n * len);
+	for (size_t i = 0; i < n; i++, b.len += len)
+		memcpy(b.data + b.len, part, len);
 	kp_buf_puts(&b, tail);
 	return b.data;
 }
 
-static int walk_both(const char *in, struct seen *s, struct kp_err *err)
+static int count(void *arg, const struct kp_doc_item *item)
 {
-	struct seen again = { 0 };
-	int r = kp_doc_walk(in, strlen(in), &sink, s, err);
-
-	ck_assert_int_eq(walk_pipe(in, strlen(in), 1 << 20, &again, err), r);
-	ck_assert_uint_eq(again.n_items, s->n_items);
-	if (s->text.data)
-		ck_assert_str_eq(again.text.data, s->text.data);
-	kp_buf_release(&again.text);
-	return r;
+	(void)item;
+	((struct seen *)arg)->n_items++;
+	return 0;
 }
+
+static const struct kp_doc_sink counter = { NULL, count };
 
 static const struct {
 	const char *name, *head, *part;
@@ -273,7 +272,7 @@ static const struct {
 	const char *err;	/* NULL: none */
 } sizes[] = {
 	{ "million numbers",	"{\"items\":[1", ",2", 999999, "]}", 1000000, NULL },
-	{ "300,000 objects",	"{\"items\":[{}", ",\n{\"a\":{\"b\":[1,2]}}", 299999, "]}", 300000, NULL },
+	{ "20,000 objects",	"{\"items\":[{}", ",\n{\"a\":{\"b\":[1,2]}}", 19999, "]}", 20000, NULL },
 	{ "long string",	"{\"a\":\"", "x", 70000, "\"}", 1, NULL },
 	{ "long item string",	"{\"items\":[\"", "x", 70000, "\"]}", 1, NULL },
 	{ "long escapes",	"{\"items\":[\"", "\\\\", 70000, "\"]}", 1, NULL },
@@ -282,7 +281,7 @@ static const struct {
 	{ "million levels",	"", "[", 1000000, "", 0, "line 1: nested deeper than 100 levels" },
 	{ "17 MiB item",	"{\"items\":[1,\n\"", "0123456789abcdef", 17 << 16, "\"]}", 1, "line 2: one object of more than 16 MiB" },
 	{ "17 MiB object",	"{\"a\":\"", "0123456789abcdef", 17 << 16, "\"}", 0, "line 1: one object of more than 16 MiB" },
-	{ "YAML list",		"items:\n", "- a: {b: [1, 2]}\n  c: d\n", 30000, "", 30000, NULL },
+	{ "YAML list",		"items:\n", "- a: {b: [1, 2]}\n  c: d\n", 5000, "", 5000, NULL },
 	{ "YAML long string",	"a: ", "x", 70000, "\n", 1, NULL },
 	{ "YAML 100 levels",	"", "- ", 99, "x\n", 1, NULL },
 	{ "YAML 101 levels",	"", "- ", 100, "x\n", 0, "line 1: nested too deeply" },
@@ -290,18 +289,25 @@ static const struct {
 	{ "YAML 17 MiB",	"items:\n- 1\n- \"", "0123456789abcdef", 17 << 16, "\"\n", 1, "line 3: one object of more than 16 MiB" },
 };
 
+static void check_size(size_t i, int r, const struct seen *s, const struct kp_err *err)
+{
+	const char *should = sizes[i].err ? sizes[i].err : "";
+
+	ck_assert_msg((r == 0) == !sizes[i].err && strncmp(err->msg, should, strlen(should)) == 0,
+		      "%s: %d %s", sizes[i].name, r, err->msg);
+	ck_assert_msg(s->n_items == sizes[i].want, "%s: %zu items", sizes[i].name, s->n_items);
+}
+
 START_TEST(size_case)
 {
 	KP_AUTO(kp_freep) char *in = repeat(sizes[_i].head, sizes[_i].part, sizes[_i].n, sizes[_i].tail);
-	const char *should = sizes[_i].err ? sizes[_i].err : "";
 	struct kp_err err = { 0 };
-	struct seen s = { 0 };
-	int r = walk_both(in, &s, &err);
+	struct seen s = { 0 }, piped = { 0 };
+	int r = kp_doc_walk(in, strlen(in), &counter, &s, &err);
 
-	ck_assert_msg((r == 0) == !sizes[_i].err && strncmp(err.msg, should, strlen(should)) == 0,
-		      "%s: %d %s", sizes[_i].name, r, err.msg);
-	ck_assert_msg(s.n_items == sizes[_i].want, "%s: %zu items", sizes[_i].name, s.n_items);
-	kp_buf_release(&s.text);
+	check_size((size_t)_i, r, &s, &err);
+	r = walk_pipe(in, strlen(in), 1 << 20, &counter, &piped, &err);
+	check_size((size_t)_i, r, &piped, &err);
 }
 END_TEST
 
