@@ -89,6 +89,8 @@ static const struct {
 	  { "service ns/s health-port=32000 IPv4-ready-here=0 IPv6-ready-here=0\n" }, { "" } },
 	{ "health port of policy Cluster", "spec: {type: LoadBalancer, healthCheckNodePort: 32000, " CIP4 ", " PORT "}",
 	  { "service ns/s\n" }, { "health" } },
+	{ "health port of another type", "spec: {type: NodePort, externalTrafficPolicy: Local, healthCheckNodePort: 32000, " CIP4 ", " NPORT "}",
+	  { "service ns/s\n" }, { "health" } },
 
 	{ "ranges", "spec: {" CIP46 ", " PORT ", loadBalancerSourceRanges: [\" 203.0.113.0/24 \", 10.0.0.0/8]}, " VIP,
 	  { "80\n  range 203.0.113.0/24\n  range 10.0.0.0/8\nIPv6", "vip [2001:db8::1]:80\n" }, { "]:80\n  range" } },
