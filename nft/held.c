@@ -269,7 +269,7 @@ static void drain(struct mnl_socket *nl)
 /* set: name for NFTA_SET_ELEM_LIST_SET; NULL: not an element dump. */
 static int dump(struct mnl_socket *nl, uint16_t type, struct dump *d, uint16_t table_attr, const char *set, mnl_cb_t cb)
 {
-	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO))) = "";	/* libmnl leaves padding as it is */
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
 
@@ -352,7 +352,7 @@ static int on_gen(const struct nlmsghdr *nlh, void *arg)
 
 int dp_genid(struct mnl_socket *nl, uint32_t *ret)
 {
-	char buf[4096] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[4096] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
 	ssize_t got;

@@ -15,7 +15,7 @@
 #include "proxy/base/mem.h"
 
 #define COMMENT_MAX 128		/* nft's limit, NUL included */
-#define RULE_ROOM 65536		/* libnftnl does not ask how much room there is */
+#define RULE_ROOM 16384		/* libnftnl does not ask how much room there is; no rule of ours takes a tenth */
 
 struct netlink {
 	struct dp_writer w;
@@ -223,6 +223,7 @@ static void put_rule(struct netlink *n, const char *chain, const struct dp_rule 
 	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, dp_txn_table(n->txn));
 	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, chain);
 	nftnl_rule_set_data(rule, NFTNL_RULE_USERDATA, user.data, (uint32_t)user.len);
+	memset(n->room, 0, RULE_ROOM);	/* libmnl leaves padding as it is */
 	n->room->nlmsg_len = NLMSG_HDRLEN;
 	nftnl_rule_nlmsg_build_payload(n->room, rule);
 	snprintf(what, sizeof(what), "add rule to chain %s", chain);
