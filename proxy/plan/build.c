@@ -113,11 +113,11 @@ static void add_named_frontends(struct build *b, const struct kp_service_port *p
 
 /* Source ranges */
 
-/* One range that holds everything opens the Service, in both families: it says "from everywhere" (0.4). */
-static bool is_open(const struct kp_service *s)
+/* A range of length zero means what no range means: everybody. Each family by itself. */
+static bool is_open(const struct kp_service *s, enum kp_family family)
 {
 	for (size_t i = 0; i < s->n_source_ranges; i++)
-		if (s->source_ranges[i].len == 0)
+		if (s->source_ranges[i].len == 0 && s->source_ranges[i].addr.family == family)
 			return true;
 	return false;
 }
@@ -156,7 +156,7 @@ static void add_ranges(struct build *b)
 	const struct kp_addr *here = node_ip(b->p, b->family);
 	bool holds_node = false;
 
-	if (is_open(s) || !has_of_family(s->vips, s->n_vips, b->family))
+	if (is_open(s, b->family) || !has_of_family(s->vips, s->n_vips, b->family))
 		return;
 	for (size_t i = 0; i < s->n_source_ranges; i++) {
 		if (s->source_ranges[i].addr.family != b->family)

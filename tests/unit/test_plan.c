@@ -94,8 +94,8 @@ static const struct {
 
 	{ "ranges", "spec: {" CIP46 ", " PORT ", loadBalancerSourceRanges: [\" 203.0.113.0/24 \", 10.0.0.0/8]}, " VIP,
 	  { "80\n  range 203.0.113.0/24\n  range 10.0.0.0/8\nIPv6", "vip [2001:db8::1]:80\n" }, { "]:80\n  range" } },
-	{ "a zero range opens all", "spec: {" CIP46 ", " PORT ", loadBalancerSourceRanges: [203.0.113.0/24, 0.0.0.0/0, \"fd00::/8\"]}, " VIP,
-	  { "" }, { "range" } },
+	{ "a zero range opens its family", "spec: {" CIP46 ", " PORT ", loadBalancerSourceRanges: [203.0.113.0/24, 0.0.0.0/0, \"fd00::/8\"]}, " VIP,
+	  { "range fd00::/8" }, { "range 203", "range 0" } },
 	{ "ranges without a VIP", "spec: {" CIP4 ", " NPORT ", externalIPs: [192.0.2.9], loadBalancerSourceRanges: [203.0.113.0/24]}",
 	  { "" }, { "range" } },
 	{ "ranges that hold the node", "spec: {" CIP46 ", " PORT ", loadBalancerSourceRanges: [172.18.0.0/16, \"fd00::/8\"]}, " VIP,
