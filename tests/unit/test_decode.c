@@ -1,6 +1,5 @@
 #include <check.h>
 #include <errno.h>
-#include <glob.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +39,8 @@ static const char *const bases[] = {
 	[NODE] = "{'apiVersion':'v1','kind':'Node','metadata':{'name':'n1','labels':{'topology.kubernetes.io/zone':'a'}},"
 		"'spec':{'podCIDRs':['10.1.0.0/24']},'status':{'addresses':[{'type':'ExternalIP','address':'192.0.2.9'},"
 		"{'type':'Hostname','address':'n1'},{'type':'InternalIP','address':'10.9.0.1'}]}}",
-	[CIDR] = "{'apiVersion':'networking.k8s.io/v1','kind':'ServiceCIDR','metadata':{"
-		"'name':'kubernetes'},'spec':{'cidrs':['10.0.0.0/16','2001:db8::/108']}}",
+	[CIDR] = ("{'apiVersion':'networking.k8s.io/v1','kind':'ServiceCIDR','metadata':{'name':'kubernetes'},"
+		"'spec':{'cidrs':['10.0.0.0/16','2001:db8::/108']}}"),
 };
 
 /* Sets (value is JSON) or deletes (NULL) what is at path: "spec.ports[0].port"; '~' is a '.' in a name. */
@@ -565,53 +564,6 @@ START_TEST(refused_key)
 }
 END_TEST
 
-static json_t *repeated(const char *text, size_t n)
-{
-	json_t *list = json_array(), *one = parse(text);
-
-	for (size_t i = 0; i < n; i++)
-		json_array_append(list, one);
-	json_decref(one);
-	return list;
-}
-
-/* The API server's limits, and lists far beyond them, which must not take long. */
-static const struct {
-	enum base base;
-	const char *list, *element;
-	size_t n;
-	const char *why;	/* NULL: accepted */
-} sizes[] = {
-	{ SLICE, "endpoints", "{'addresses':['10.1.0.1']}", 1000, NULL },
-	{ SLICE, "endpoints", "{'addresses':['10.1.0.1']}", 1001, "1001: must be no more than 1000" },
-	{ SLICE, "endpoints", "{'addresses':['10.1.0.1']}", 1000000, "1000000: must be no more than 1000" },
-	{ SLICE, "ports", "{'port':80}", 20001, "20001: must be no more than 20000" },
-	{ SERVICE, "ports", "{'port':80}", 1000000, "required when there is more than one port" },
-	{ SERVICE, "externalIPs", "'192.0.2.1'", 1000000, NULL },
-	{ SERVICE, "loadBalancerSourceRanges", "'10.0.0.0/8'", 1000000, NULL },
-	{ SERVICE, "externalIPs", "'x'", 1000000, "\"x\": must be an IP address" },
-};
-
-START_TEST(size_case)
-{
-	json_t *v = parse(bases[sizes[_i].base]), *spec = json_object_get(v, "spec");
-	json_t *list = repeated(sizes[_i].element, sizes[_i].n);
-	struct kp_decode_error e;
-	struct kp_object o;
-	int r;
-
-	json_object_set_new(spec ? spec : v, sizes[_i].list, list);
-	r = kp_decode(v, NULL, true, &o, &e);
-	ck_assert_msg((r < 0) == (sizes[_i].why != NULL), "%s: %s", sizes[_i].list, e.why);
-	if (sizes[_i].why)
-		ck_assert_str_eq(e.why, sizes[_i].why);
-	else if (strcmp(sizes[_i].list, "externalIPs") == 0)
-		ck_assert_uint_eq(o.service->n_external_ips, 1);
-	kp_object_release(&o);
-	json_decref(v);
-}
-END_TEST
-
 START_TEST(long_values)
 {
 	json_t *v = parse(bases[SERVICE]);
@@ -649,100 +601,10 @@ START_TEST(long_values)
 }
 END_TEST
 
-/* Every object that an API server sent must be accepted. Returns how many there were. */
-static unsigned accept_all(const char *file, json_t *v, const char *list_kind)
-{
-	const char *kind = json_string_value(json_object_get(v, "kind")), *key;
-	json_t *items = json_object_get(v, "items"), *child;
-	struct kp_decode_error e;
-	struct kp_object o;
-	unsigned n = 0;
-	size_t i;
-
-	if (json_is_array(v) || (kind && items)) {
-		json_array_foreach(items ? items : v, i, child)
-			n += accept_all(file, child, items ? kind : NULL);
-	} else if (list_kind || (kind && json_object_get(v, "metadata"))) {
-		for (int strict = 0; strict < 2; strict++) {
-			ck_assert_msg(kp_decode(v, list_kind, strict, &o, &e) == 0, "%s: %s: %s: %s", file, e.object,
-				      e.field, e.why);
-			kp_object_release(&o);
-		}
-		n = 1;
-	} else {
-		json_object_foreach(v, key, child)
-			n += accept_all(file, child, NULL);
-	}
-	return n;
-}
-
-static unsigned accept_lines(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	char *line = NULL;
-	size_t room = 0;
-	unsigned n = 0;
-
-	while (getline(&line, &room, f) > 0) {
-		json_t *v = json_loads(line, 0, NULL);
-		const char *type = json_string_value(json_object_get(v, "type"));
-
-		ck_assert_ptr_nonnull(type);
-		if (strcmp(type, "BOOKMARK") != 0 && strcmp(type, "ERROR") != 0)
-			n += accept_all(path, json_object_get(v, "object"), NULL);
-		json_decref(v);
-	}
-	free(line);
-	fclose(f);
-	return n;
-}
-
-static const struct {
-	const char *pattern;
-	bool ours;		/* must be there */
-	unsigned at_least;
-} data[] = {
-	{ "tests/data/cluster/*.json", true, 48 },
-	{ "tests/cases/flows-generated/scenarios/*.json", true, 300 },
-	{ "../shared/data/api/*.list.json", false, 40 },
-	{ "../shared/data/api/*.page*.json", false, 20 },
-	{ "../shared/data/api/*.jsonl", false, 300 },
-	{ "../shared/data/kube-proxy-cases/flows/nftables/*.json", false, 60 },
-	{ "../shared/data/kube-proxy-cases/flows/iptables/*.json", false, 60 },
-};
-
-START_TEST(data_case)
-{
-	unsigned n = 0;
-	glob_t g;
-
-	if (glob(data[_i].pattern, 0, NULL, &g) != 0) {
-		ck_assert_msg(!data[_i].ours, "%s: none (run from the project's root)", data[_i].pattern);
-		return;
-	}
-	for (size_t i = 0; i < g.gl_pathc; i++) {
-		const char *path = g.gl_pathv[i], *dot = strrchr(path, '.');
-		json_error_t where;
-		json_t *v;
-
-		if (strcmp(dot, ".jsonl") == 0) {
-			n += accept_lines(path);
-			continue;
-		}
-		v = json_load_file(path, 0, &where);
-		ck_assert_msg(v != NULL, "%s: %s", path, where.text);
-		n += accept_all(path, v, NULL);
-		json_decref(v);
-	}
-	globfree(&g);
-	ck_assert_msg(n >= data[_i].at_least, "%s: only %u objects", data[_i].pattern, n);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("decode");
-	TCase *tc = tcase_create("table"), *big = tcase_create("big");
+	TCase *tc = tcase_create("table");
 	SRunner *r = srunner_create(s);
 	int failed;
 
@@ -753,10 +615,6 @@ int main(void)
 	tcase_add_test(tc, refused_key);
 	tcase_add_test(tc, long_values);
 	suite_add_tcase(s, tc);
-	tcase_set_timeout(big, 60);
-	tcase_add_loop_test(big, size_case, 0, KP_N(sizes));
-	tcase_add_loop_test(big, data_case, 0, KP_N(data));
-	suite_add_tcase(s, big);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);

@@ -232,6 +232,25 @@ START_TEST(far_link)
 }
 END_TEST
 
+/* How many inotify watches this process has. */
+static unsigned count_watches(void)
+{
+	unsigned n = 0;
+	char path[64], line[256];
+
+	for (int fd = 0; fd < 256; fd++) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+		f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f))
+			n += strncmp(line, "inotify wd:", 11) == 0;
+		if (f)
+			fclose(f);
+	}
+	return n;
+}
+
 /* The path itself is a link to a folder, and is turned to another one. */
 START_TEST(linked_folder)
 {
@@ -247,6 +266,7 @@ START_TEST(linked_folder)
 	lab_await(&lab, "a=10.0.0.2 ");
 	lab_write(&lab, "v2/a.yaml", svc("a", "10.0.0.3"));
 	lab_await(&lab, "a=10.0.0.3 ");
+	ck_assert_uint_eq(count_watches(), 1);
 }
 END_TEST
 
