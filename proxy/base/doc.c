@@ -122,31 +122,41 @@ static int continue_as_yaml(struct kp_doc_json *json, int fd, const struct kp_bu
 	return r;
 }
 
+/* Enough to see a byte order mark. */
+static int read_start(int fd, struct kp_buf *to, struct kp_err *err)
+{
+	ssize_t n = 1;
+
+	while (n > 0 && to->len < 3)
+		n = read_piece(fd, to, err);
+	return n < 0 ? (int)n : 0;
+}
+
 /* Pieces are collected in buf until the first item is out, because it may all turn out to be YAML. */
 static int walk_pieces(struct kp_doc_json *json, int fd, struct kp_buf *buf)
 {
-	size_t taken, old = 0;
+	int r = read_start(fd, buf, json->out->err);
+	size_t bom = kp_doc_bom_len(buf->data, buf->len), at = bom, taken;
 	ssize_t n;
-	int r = 0;
 
-	while (r == 0 && (n = read_piece(fd, buf, json->out->err)) != 0) {
-		if (n < 0)
-			return (int)n;
-		if (old == 0)
-			old = kp_doc_bom_len(buf->data, buf->len);
-		r = kp_doc_json_feed(json, buf->data + old, buf->len - old, &taken);
+	for (n = 1; r == 0 && n > 0; n = read_piece(fd, buf, json->out->err)) {
+		r = kp_doc_json_feed(json, buf->data + at, buf->len - at, &taken);
 		if (r == 1)
-			return continue_as_yaml(json, fd, buf, old + taken);
-		if (json->out->n_seen && r == 0)
+			return continue_as_yaml(json, fd, buf, at + taken);
+		if (r < 0)
+			break;
+		if (json->out->n_seen)
 			buf->len = 0;
-		old = buf->len;
+		at = buf->len;
 	}
+	if (n < 0)
+		return (int)n;
 	if (r == 0)
 		r = kp_doc_json_end(json);
 	if (r != -EINVAL || json->out->n_seen)
 		return r;
-	r = read_rest(fd, buf, NULL);
-	return r < 0 ? r : retry_as_yaml(json->out, buf->data, buf->len, -EINVAL);
+	n = read_rest(fd, buf, NULL);
+	return n < 0 ? (int)n : retry_as_yaml(json->out, buf->data + bom, buf->len - bom, -EINVAL);
 }
 
 int kp_doc_walk_fd(int fd, const struct kp_doc_sink *sink, void *arg, struct kp_err *err)

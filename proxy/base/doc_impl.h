@@ -37,7 +37,7 @@ struct kp_doc_json {
 	bool in_string, escaped;
 	bool is_object;			/* the outermost value */
 	bool any_element, after_comma;	/* in KP_JSON_ELEMENTS */
-	unsigned n_blanks;		/* in KP_JSON_GAP: since the line began; UINT_MAX: not only blanks */
+	unsigned n_blanks;		/* in KP_JSON_GAP: since the line began; UINT_MAX: not only these */
 	/* The outermost value without the elements of its list. */
 	struct kp_buf shell;
 	unsigned shell_line;

@@ -309,9 +309,15 @@ static int feed_gap(struct kp_doc_json *j, const uint8_t **pp, const uint8_t *en
 			j->line++;
 			j->n_blanks = 0;
 			break;
-		case ' ': case '\t': case '\r':
+		case '\r':
+			j->n_blanks = 0;
+			break;
+		case ' ':
 			if (j->n_blanks != UINT_MAX)
 				j->n_blanks++;
+			break;
+		case '\t':
+			j->n_blanks = UINT_MAX;
 			break;
 		case '{': case '[':
 			begin_shell(j, **pp == '{');
