@@ -372,7 +372,7 @@ int dp_genid(struct mnl_socket *nl, uint32_t *ret)
 /* One consistent picture: the generation must be the same before and after. */
 static int read_once(struct mnl_socket *nl, struct dump *d)
 {
-	uint32_t after;
+	uint32_t after = 0;
 	int r;
 
 	drain(nl);

@@ -161,8 +161,8 @@ void dp_class_name(const struct dp_class *c, char out[DP_CHAIN_NAME])
 
 bool dp_class_parse(const char *name, struct dp_class *ret)
 {
-	for (uint8_t k = 0; k < DP_N_CLASSES; k++) {
-		struct dp_class c = { .kind = k };
+	for (int k = 0; k < DP_N_CLASSES; k++) {
+		struct dp_class c = { .kind = (uint8_t)k };
 		char again[DP_CHAIN_NAME];
 		size_t len = strlen(classes[k].prefix);
 

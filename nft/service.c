@@ -67,12 +67,16 @@ static void write_frontend(struct dp_family *fam, struct dp_writer *w,
 			   const struct dp_numbered *new, const struct kp_frontend *is)
 {
 	struct dp_layout a = { 0 }, b = { 0 };
-	struct dp_elem key = was ? dp_layout_key(old->port, was) : dp_layout_key(new->port, is);
+	struct dp_elem key = { 0 };
 
-	if (was)
+	if (was) {
+		key = dp_layout_key(old->port, was);
 		dp_layout_of(old, was, &a);
-	if (is)
+	}
+	if (is) {
+		key = dp_layout_key(new->port, is);
 		dp_layout_of(new, is, &b);
+	}
 	if (!was || !is || !same_verdict(old, &a, new, &b)) {
 		if (was)
 			write_verdict(fam, w, old, was, &a, false);

@@ -83,7 +83,8 @@ static bool take_pending(struct kp_runner *r, struct dp_batch *b, uint64_t *ret_
 	pthread_mutex_lock(&r->lock);
 	pending = r->pending;
 	r->pending = kp_map_new(pending_free);
-	*b = (struct dp_batch){ .node = kp_steal(&r->node) };
+	*b = (struct dp_batch){ 0 };
+	b->node = kp_steal(&r->node);
 	*ret_generation = r->generation;
 	pthread_mutex_unlock(&r->lock);
 	for (struct kp_map_it it = { 0 }; kp_map_next(pending, &it);)
