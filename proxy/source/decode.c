@@ -142,7 +142,8 @@ static const struct kind *find_kind(struct kp_dec *d, json_t *object, const char
 	return NULL;
 }
 
-static const char *read_name(struct kp_dec *d, json_t *meta, const char *key, enum kp_form form, const char *fallback)
+static const char *read_name(struct kp_dec *d, json_t *meta, const char *key, enum kp_form form,
+			     const char *fallback)
 {
 	const struct kp_at *up = KP_AT(NULL, "metadata"), *at = KP_AT(up, key);
 	const char *s = kp_dec_text(d, up, meta, key);
@@ -169,7 +170,8 @@ static void name_object(struct kp_dec *d, const struct kind *k, json_t *meta)
 	if (!name || !*name)
 		snprintf(out, room, "%s", k->name);
 	else if (k->namespaced)
-		snprintf(out, room, "%s %.*s/%.*s", k->name, NAME_MAX_LEN, ns && *ns ? ns : "default", NAME_MAX_LEN, name);
+		snprintf(out, room, "%s %.*s/%.*s", k->name, NAME_MAX_LEN, ns && *ns ? ns : "default",
+			 NAME_MAX_LEN, name);
 	else
 		snprintf(out, room, "%s %.*s", k->name, NAME_MAX_LEN, name);
 }
@@ -207,7 +209,8 @@ static void read_value(struct kp_dec *d, const struct kind *k, json_t *object)
 	}
 }
 
-int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_object *ret, struct kp_decode_error *err)
+int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_object *ret,
+	      struct kp_decode_error *err)
 {
 	struct kp_dec d = { .strict = strict, .obj = ret, .err = err };
 	const struct kind *k = NULL;

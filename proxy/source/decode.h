@@ -44,6 +44,7 @@ struct kp_decode_error {
  * in a field that is read is refused in both. list_kind: kind of the list the object
  * was in, or NULL. 0, or -EINVAL with *err filled and *ret empty.
  */
-int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_object *ret, struct kp_decode_error *err);
+int kp_decode(json_t *object, const char *list_kind, bool strict, struct kp_object *ret,
+	      struct kp_decode_error *err);
 
 #endif

@@ -34,10 +34,12 @@ static bool is_label(const char *s, size_t len)
 
 static bool is_subdomain(const char *s, size_t len)
 {
-	for (const char *end = s + len, *dot; (dot = memchr(s, '.', (size_t)(end - s))); s = dot + 1, len = (size_t)(end - s))
+	const char *end = s + len, *dot;
+
+	for (; (dot = memchr(s, '.', (size_t)(end - s))); s = dot + 1)
 		if (!is_label(s, (size_t)(dot - s)))
 			return false;
-	return is_label(s, len);
+	return is_label(s, (size_t)(end - s));
 }
 
 static bool is_label_value(const char *s, size_t len)
@@ -50,9 +52,12 @@ static const struct {
 	bool (*ok)(const char *s, size_t len);
 	const char *want;
 } forms[] = {
-	[KP_DNS_LABEL] = { 63, is_label, "lower case letters, digits and '-', a letter or digit at both ends" },
-	[KP_DNS_SUBDOMAIN] = { 253, is_subdomain, "lower case letters, digits, '-' and '.', a letter or digit at both ends of each part" },
-	[KP_LABEL_VALUE] = { 63, is_label_value, "letters, digits, '-', '_' and '.', a letter or digit at both ends" },
+	[KP_DNS_LABEL] = { 63, is_label,
+		"lower case letters, digits and '-', a letter or digit at both ends" },
+	[KP_DNS_SUBDOMAIN] = { 253, is_subdomain,
+		"lower case letters, digits, '-' and '.', a letter or digit at both ends of each part" },
+	[KP_LABEL_VALUE] = { 63, is_label_value,
+		"letters, digits, '-', '_' and '.', a letter or digit at both ends" },
 };
 
 void kp_dec_check_form(struct kp_dec *d, const struct kp_at *at, const char *s, enum kp_form form)
@@ -63,7 +68,8 @@ void kp_dec_check_form(struct kp_dec *d, const struct kp_at *at, const char *s, 
 	if (!d->strict)
 		return;
 	if (len > forms[form].max)
-		kp_dec_refuse(d, at, "%s: must be no more than %zu characters", kp_dec_quote(s, shown), forms[form].max);
+		kp_dec_refuse(d, at, "%s: must be no more than %zu characters", kp_dec_quote(s, shown),
+			      forms[form].max);
 	else if (!forms[form].ok(s, len))
 		kp_dec_refuse(d, at, "%s: must consist of %s", kp_dec_quote(s, shown), forms[form].want);
 }

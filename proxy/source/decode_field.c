@@ -187,7 +187,8 @@ bool kp_dec_bool(struct kp_dec *d, const struct kp_at *up, json_t *obj, const ch
 	return fallback;
 }
 
-long kp_dec_int(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key, long lo, long hi, long fallback)
+long kp_dec_int(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key,
+		long lo, long hi, long fallback)
 {
 	json_t *v = member(d, up, obj, key, JSON_INTEGER, "a whole number");
 	json_int_t n = json_integer_value(v);
@@ -196,7 +197,8 @@ long kp_dec_int(struct kp_dec *d, const struct kp_at *up, json_t *obj, const cha
 		return fallback;
 	if (n >= lo && n <= hi)
 		return (long)n;
-	kp_dec_refuse_or_note(d, KP_AT(up, key), "%" JSON_INTEGER_FORMAT ": must be between %ld and %ld", n, lo, hi);
+	kp_dec_refuse_or_note(d, KP_AT(up, key), "%" JSON_INTEGER_FORMAT ": must be between %ld and %ld",
+			      n, lo, hi);
 	return fallback;
 }
 
@@ -206,7 +208,8 @@ static const char *list_words(const struct kp_word *words, char *out, size_t roo
 	size_t n = 0;
 
 	for (const struct kp_word *w = words; w->word && n < room; w++)
-		n += (size_t)snprintf(out + n, room - n, "%s%s", w == words ? "" : w[1].word ? ", " : " or ", w->word);
+		n += (size_t)snprintf(out + n, room - n, "%s%s",
+				      w == words ? "" : w[1].word ? ", " : " or ", w->word);
 	return out;
 }
 

@@ -53,10 +53,11 @@ const char *kp_dec_quote(const char *s, char out[KP_QUOTE_LEN]);
  */
 json_t *kp_dec_object(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key);
 json_t *kp_dec_list(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key);
-const char *kp_dec_text(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key);	/* or NULL */
+const char *kp_dec_text(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key); /* or NULL */
 bool kp_dec_bool(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key, bool fallback);
 /* Not between lo and hi: refused when strict, else a note and fallback. */
-long kp_dec_int(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key, long lo, long hi, long fallback);
+long kp_dec_int(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key,
+		long lo, long hi, long fallback);
 /* One of the words; unknown: refused when strict, else a note and -1. Absent or "": fallback. */
 int kp_dec_word(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key,
 		const struct kp_word *words, int fallback);
@@ -65,9 +66,9 @@ int kp_dec_word(struct kp_dec *d, const struct kp_at *up, json_t *obj, const cha
 json_t *kp_dec_element(struct kp_dec *d, const struct kp_at *at, json_t *v);	/* an object, else NULL */
 const char *kp_dec_element_text(struct kp_dec *d, const struct kp_at *at, json_t *v);
 
-/* Text to address or range; what does not parse is refused when strict, else a note. */
+/* Text to address or range (blanks around are fine); what does not parse is refused when strict, else a note. */
 bool kp_dec_addr(struct kp_dec *d, const struct kp_at *at, const char *s, struct kp_addr *ret);
-bool kp_dec_cidr(struct kp_dec *d, const struct kp_at *at, const char *s, struct kp_cidr *ret);	/* blanks around are fine */
+bool kp_dec_cidr(struct kp_dec *d, const struct kp_at *at, const char *s, struct kp_cidr *ret);
 /* A list of such. Returns the array (caller frees) or NULL. */
 struct kp_cidr *kp_dec_cidrs(struct kp_dec *d, const struct kp_at *up, json_t *obj, const char *key, size_t *ret_n);
 
@@ -85,9 +86,9 @@ bool kp_dec_parse_time(const char *s, uint64_t *ret_ns);
 const char *kp_dec_label(struct kp_dec *d, json_t *object, const char *label);		/* or NULL */
 const char *kp_dec_annotation(struct kp_dec *d, json_t *object, const char *annotation);	/* or NULL */
 
-/* The kinds. The returned object may be half built if d->failed. */
+/* The kinds. The returned object may be half built if d->failed. A slice may be NULL: it is ignored. */
 struct kp_service *kp_dec_service(struct kp_dec *d, json_t *object, const char *ns, const char *name);
-struct kp_slice *kp_dec_slice(struct kp_dec *d, json_t *object, const char *ns, const char *name);	/* NULL: ignored */
+struct kp_slice *kp_dec_slice(struct kp_dec *d, json_t *object, const char *ns, const char *name);
 struct kp_node *kp_dec_node(struct kp_dec *d, json_t *object, const char *name);
 struct kp_service_cidr *kp_dec_service_cidr(struct kp_dec *d, json_t *object, const char *name);
 

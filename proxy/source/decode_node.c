@@ -6,7 +6,8 @@
 
 
 /* Appends the addresses of one type; what does not parse is left out (IN-32). */
-static void read_addresses(struct kp_dec *d, const struct kp_at *list_at, json_t *list, const char *type, struct kp_node *n)
+static void read_addresses(struct kp_dec *d, const struct kp_at *list_at, json_t *list, const char *type,
+			   struct kp_node *n)
 {
 	char shown[KP_QUOTE_LEN];
 
@@ -20,7 +21,8 @@ static void read_addresses(struct kp_dec *d, const struct kp_at *list_at, json_t
 		if (kp_addr_parse(text, &n->ips[n->n_ips]))
 			n->n_ips++;
 		else
-			kp_dec_note(d, KP_AT(at, "address"), "%s: not an IP address: left out", kp_dec_quote(text, shown));
+			kp_dec_note(d, KP_AT(at, "address"), "%s: not an IP address: left out",
+				    kp_dec_quote(text, shown));
 	}
 }
 

@@ -113,7 +113,8 @@ static void read_cluster_ip(struct kp_dec *d, const struct kp_at *at, const char
 	kp_dec_check_ordinary(d, at, text, &a);
 	kp_dec_quote(text, shown);
 	if (want_family >= 0 && want_family != a.family) {
-		kp_dec_refuse_or_note(d, at, "%s: must be %s, as ipFamilies says", shown, kp_family_names[want_family]);
+		kp_dec_refuse_or_note(d, at, "%s: must be %s, as ipFamilies says", shown,
+				      kp_family_names[want_family]);
 	} else if (s->has_ip[a.family]) {
 		kp_dec_refuse_or_note(d, at, "%s: second address of family %s", shown, kp_family_names[a.family]);
 	} else {
@@ -141,7 +142,8 @@ static size_t read_families(struct kp_dec *d, const struct kp_at *up, json_t *sp
 			if (strcmp(s, w->word) == 0)
 				ret[i] = w->value;
 		if (s && ret[i] < 0)
-			kp_dec_refuse_or_note(d, KP_AT_INDEX(at, i), "%s: must be IPv4 or IPv6", kp_dec_quote(s, shown));
+			kp_dec_refuse_or_note(d, KP_AT_INDEX(at, i), "%s: must be IPv4 or IPv6",
+					      kp_dec_quote(s, shown));
 	}
 	if (n > 1 && ret[0] >= 0 && ret[0] == ret[1])
 		kp_dec_refuse_or_note(d, KP_AT_INDEX(at, 1), "%s: duplicate", kp_family_names[ret[1]]);

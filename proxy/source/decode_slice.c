@@ -36,7 +36,8 @@ static bool within(struct kp_dec *d, const struct kp_at *at, size_t n, size_t ma
 }
 
 /* False: a port kube-proxy does not use (EP-1). */
-static bool read_port(struct kp_dec *d, const struct kp_at *at, json_t *v, struct kp_slice *s, struct kp_slice_port *ret)
+static bool read_port(struct kp_dec *d, const struct kp_at *at, json_t *v, struct kp_slice *s,
+		      struct kp_slice_port *ret)
 {
 	const char *name = kp_dec_text(d, at, v, "name");
 	int proto = kp_dec_word(d, at, v, "protocol", kp_proto_words, IPPROTO_TCP);
@@ -121,7 +122,8 @@ static bool read_address(struct kp_dec *d, const struct kp_at *at, const char *t
 }
 
 /* Only the first address counts (EP-2); strictly read, the others must be right too. */
-static bool read_addresses(struct kp_dec *d, const struct kp_at *up, json_t *v, struct kp_slice *s, struct kp_addr *ret)
+static bool read_addresses(struct kp_dec *d, const struct kp_at *up, json_t *v, struct kp_slice *s,
+			   struct kp_addr *ret)
 {
 	const struct kp_at *list_at = KP_AT(up, "addresses");
 	json_t *list = kp_dec_list(d, up, v, "addresses");
@@ -168,7 +170,8 @@ static uint8_t read_conditions(struct kp_dec *d, const struct kp_at *up, json_t 
 	return flags;
 }
 
-static char **read_hint_names(struct kp_dec *d, const struct kp_at *up, json_t *hints, const char *key, struct kp_slice *s)
+static char **read_hint_names(struct kp_dec *d, const struct kp_at *up, json_t *hints, const char *key,
+			      struct kp_slice *s)
 {
 	json_t *list = kp_dec_list(d, up, hints, key);
 	size_t n = json_array_size(list);
@@ -191,7 +194,8 @@ static char **read_hint_names(struct kp_dec *d, const struct kp_at *up, json_t *
 }
 
 /* False: an endpoint kube-proxy does not use; the rest of *ret is filled all the same. */
-static bool read_endpoint(struct kp_dec *d, const struct kp_at *at, json_t *v, struct kp_slice *s, struct kp_endpoint *ret)
+static bool read_endpoint(struct kp_dec *d, const struct kp_at *at, json_t *v, struct kp_slice *s,
+			  struct kp_endpoint *ret)
 {
 	const struct kp_at *hints_at = KP_AT(at, "hints");
 	const char *node = kp_dec_text(d, at, v, "nodeName"), *zone = kp_dec_text(d, at, v, "zone");

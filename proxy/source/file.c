@@ -100,7 +100,8 @@ static void complain(struct kp_file_source *s, struct kp_file *f, const struct k
 	f->complaint = kp_strdup(err->msg);
 	if (s->base && !kp_ratelimit_ok(&s->complaints, kp_now_ms(), &suppressed))
 		return;
-	kp_error("file", "%s: %s%s", f->path, err->msg, kp_map_len(f->items) ? "; its objects stay as they were" : "");
+	kp_error("file", "%s: %s%s", f->path, err->msg,
+		 kp_map_len(f->items) ? "; its objects stay as they were" : "");
 	if (s->base && suppressed)
 		kp_error("file", "%u more complaints about files were left out", suppressed);
 }

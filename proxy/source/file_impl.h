@@ -102,9 +102,15 @@ int kp_file_root_init(struct kp_file_root *r, struct kp_file_source *s, const ch
 void kp_file_root_release(struct kp_file_root *r);
 /* Queues every file in it; those that are missing are gone. only_changed: leaves out those that look the same. */
 void kp_file_root_scan(struct kp_file_root *r, bool only_changed);
-/* Is dir still the folder that is watched? If not: watches what is there now, and scans. inotify < 0: there is none. */
+/*
+ * Is dir still the folder that is watched? If not: watches what is there now, and scans.
+ * inotify < 0: there is none.
+ */
 void kp_file_root_check(struct kp_file_root *r, int inotify, uint64_t now_ms);
-/* Looks at what inotify cannot see: links, single files mounted from elsewhere, everything when there is no watch. */
+/*
+ * Looks at what inotify cannot see: links, single files mounted from elsewhere, and
+ * everything when there is no watch.
+ */
 void kp_file_root_poll(struct kp_file_root *r, uint64_t now_ms);
 /* Something happened to this name in dir. */
 void kp_file_root_event(struct kp_file_root *r, uint32_t mask, const char *name);

@@ -65,8 +65,10 @@ void kp_file_draft_release(struct kp_file_draft *d)
 /* The same bytes mean something else in another kind of list. */
 static void hash_of(const struct kp_doc_item *item, uint64_t ret[2])
 {
+	const char *kind = item->list_kind;
+
 	for (int i = 0; i < 2; i++)
-		ret[i] = item->list_kind ? kp_hash(item->hash[i], item->list_kind, strlen(item->list_kind)) : item->hash[i];
+		ret[i] = kind ? kp_hash(item->hash[i], kind, strlen(kind)) : item->hash[i];
 }
 
 /* Known items are only marked as found. A known definition found again in the same file has to be told. */
@@ -90,7 +92,8 @@ static bool want(void *arg, const struct kp_doc_item *item)
 	return second && known->state == KP_FILE_GOOD;
 }
 
-static void describe_refusal(const struct kp_doc_item *item, const struct kp_decode_error *e, struct kp_file_find *find)
+static void describe_refusal(const struct kp_doc_item *item, const struct kp_decode_error *e,
+			     struct kp_file_find *find)
 {
 	unsigned line = *e->field && item->text ? kp_doc_line_of(item->text, item->text_len, e->field) : 0;
 
@@ -118,7 +121,8 @@ static int take_item(void *arg, const struct kp_doc_item *item)
 		return 0;
 	}
 	if (*o.note)
-		kp_debug("file", "%s:%u: %s %s: %s", r->file->path, item->line, kp_kind_name(o.kind), o.key, o.note);
+		kp_debug("file", "%s:%u: %s %s: %s", r->file->path, item->line, kp_kind_name(o.kind), o.key,
+			 o.note);
 	find->state = o.kind != KP_KIND_OTHER && o.value ? KP_FILE_GOOD : KP_FILE_IGNORED;
 	find->kind = o.kind;
 	find->key = *o.key ? kp_strdup(o.key) : NULL;
@@ -126,7 +130,10 @@ static int take_item(void *arg, const struct kp_doc_item *item)
 	return 0;
 }
 
-/* inotify on the folder sees the target of a link change only as in a ConfigMap: "..data/x", and ..data is replaced. */
+/*
+ * The folder's watch sees the target of a link change only as in a ConfigMap: the link
+ * goes to "..data/x", and ..data is replaced.
+ */
 static bool is_far_link(const char *path)
 {
 	char target[PATH_MAX];

@@ -12,7 +12,8 @@
 
 #define WATCHED (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | \
 		 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
-#define GONE_MS 1000	/* a folder may be missing that long, while it is replaced, before its files count as gone */
+/* A folder may be missing that long, while it is replaced, before its files count as gone. */
+#define GONE_MS 1000
 
 int kp_file_root_init(struct kp_file_root *r, struct kp_file_source *s, const char *path, size_t index,
 		      struct kp_err *err)
@@ -95,7 +96,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The names in dir that belong, sorted, so that what happens does not depend on the file system. NULL: see errno. */
+/* The names in dir that belong, sorted: what happens must not depend on the file system. NULL: see errno. */
 static char **list_names(const struct kp_file_root *r, size_t *ret_n)
 {
 	char **names = NULL;
@@ -168,8 +169,8 @@ static void watch(struct kp_file_root *r, int inotify)
 	r->wd = inotify_add_watch(inotify, r->dir, WATCHED);
 	why = errno;
 	if (r->wd < 0 && !r->warned)
-		kp_warn("file", "%s: cannot be watched, is looked at every second instead: %s%s", r->dir, strerror(why),
-			why == ENOSPC ? " (limit fs.inotify.max_user_watches)" : "");
+		kp_warn("file", "%s: cannot be watched, is looked at every second instead: %s%s", r->dir,
+			strerror(why), why == ENOSPC ? " (limit fs.inotify.max_user_watches)" : "");
 	else if (r->wd >= 0 && r->warned)
 		kp_info("file", "%s: is watched again", r->dir);
 	r->warned = r->wd < 0;
@@ -230,7 +231,8 @@ void kp_file_root_event(struct kp_file_root *r, uint32_t mask, const char *name)
 	struct kp_file *f;
 	struct stat st;
 
-	if (strcmp(name, "..data") == 0 && mask & (IN_MOVED_TO | IN_CREATE)) {	/* a ConfigMap or Secret flips */
+	/* A ConfigMap or Secret flips. */
+	if (strcmp(name, "..data") == 0 && mask & (IN_MOVED_TO | IN_CREATE)) {
 		kp_file_root_scan(r, false);
 		return;
 	}

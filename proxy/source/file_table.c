@@ -24,7 +24,7 @@ struct kp_file_table {
 	struct kp_sink sink;
 	void (*again)(struct kp_file *f);
 	struct kp_map *entries;			/* id -> struct kp_file_entry */
-	struct kp_file_entry **emptied;		/* published, and at some time without definition: see settle */
+	struct kp_file_entry **emptied;		/* published, at some time without definition: see settle */
 	size_t n_emptied, cap_emptied;
 	bool reported;				/* something since they were settled */
 	struct kp_ratelimit seconds;		/* lines about second definitions in other files */
@@ -154,7 +154,8 @@ static void free_value(enum kp_kind kind, void *value)
 	kp_object_release(&o);
 }
 
-static void warn_second(struct kp_file_table *t, const struct kp_file_item *loser, const struct kp_file_item *winner)
+static void warn_second(struct kp_file_table *t, const struct kp_file_item *loser,
+			const struct kp_file_item *winner)
 {
 	unsigned suppressed;
 
