@@ -13,13 +13,17 @@ static const struct {
 	const char *prefix;	/* of the name */
 	bool node_port, two_sizes;
 } classes[DP_N_CLASSES] = {
-	[DP_TRY] = { "try-" },		[DP_NP_TRY] = { "np-try-", true },
-	[DP_LOC_TRY] = { "loc-try-" },	[DP_NP_LOC_TRY] = { "np-loc-try-", true },
-	[DP_PICK] = { "pick-" },	[DP_NP_PICK] = { "np-pick-", true },
-	[DP_CIP] = { "cip-" },		[DP_EXT] = { "ext-" },
-	[DP_NP_EXT] = { "np-ext-", true },
-	[DP_LOC] = { "loc-", .two_sizes = true },
-	[DP_NP_LOC] = { "np-loc-", true, true },
+	[DP_TRY]	= { .prefix = "try-" },
+	[DP_NP_TRY]	= { .prefix = "np-try-", .node_port = true },
+	[DP_LOC_TRY]	= { .prefix = "loc-try-" },
+	[DP_NP_LOC_TRY]	= { .prefix = "np-loc-try-", .node_port = true },
+	[DP_PICK]	= { .prefix = "pick-" },
+	[DP_NP_PICK]	= { .prefix = "np-pick-", .node_port = true },
+	[DP_CIP]	= { .prefix = "cip-" },
+	[DP_EXT]	= { .prefix = "ext-" },
+	[DP_NP_EXT]	= { .prefix = "np-ext-", .node_port = true },
+	[DP_LOC]	= { .prefix = "loc-", .two_sizes = true },
+	[DP_NP_LOC]	= { .prefix = "np-loc-", .node_port = true, .two_sizes = true },
 };
 
 void dp_chain_buf_release(struct dp_chain_buf *c)

@@ -12,17 +12,23 @@
 enum dp_field { FIELD_END, FIELD_ADDR, FIELD_PROTO, FIELD_PORT, FIELD_SLOT };
 
 const struct dp_set_def dp_set_defs[DP_N_SETS + 1] = {
-	[DP_SVC]	  = { "svc",	 { FIELD_ADDR, FIELD_PROTO, FIELD_PORT }, DP_DATA_VERDICT, true, .min_size = 65536 },
-	[DP_NP]		  = { "np",	 { FIELD_PROTO, FIELD_PORT }, DP_DATA_VERDICT, true, .min_size = 8192 },
-	[DP_EPS]	  = { "eps",	 { FIELD_ADDR, FIELD_PROTO, FIELD_PORT, FIELD_SLOT }, DP_DATA_ENDPOINT, true, .min_size = 65536 },
-	[DP_NPEPS]	  = { "npeps",	 { FIELD_PROTO, FIELD_PORT, FIELD_SLOT }, DP_DATA_ENDPOINT, true, .min_size = 65536 },
-	[DP_CLUSTER_IPS]  = { "cluster-ips", { FIELD_ADDR }, DP_DATA_NONE, .min_size = 16384 },
-	[DP_NODE_IPS]	  = { "node-ips", { FIELD_ADDR }, DP_DATA_NONE },
-	[DP_NODEPORT_IPS] = { "nodeport-ips", { FIELD_ADDR }, DP_DATA_NONE },
-	[DP_HAIRPIN]	  = { "hairpin", { FIELD_ADDR, FIELD_ADDR }, DP_DATA_NONE, .min_size = 16384 },
-	[DP_AFFREC]	  = { "affrec",	 { FIELD_ADDR, FIELD_PROTO, FIELD_PORT }, DP_DATA_VERDICT, true },
-	[DP_AFFRECNP]	  = { "affrecnp", { FIELD_PROTO, FIELD_PORT }, DP_DATA_VERDICT, true },
-	[DP_AFF]	  = { NULL,	 { FIELD_ADDR }, DP_DATA_ENDPOINT, .dynamic = true, .min_size = 65536 },
+	[DP_SVC] = { .name = "svc", .fields = { FIELD_ADDR, FIELD_PROTO, FIELD_PORT },
+		     .data = DP_DATA_VERDICT, .type_of = true, .min_size = 65536 },
+	[DP_NP] = { .name = "np", .fields = { FIELD_PROTO, FIELD_PORT },
+		    .data = DP_DATA_VERDICT, .type_of = true, .min_size = 8192 },
+	[DP_EPS] = { .name = "eps", .fields = { FIELD_ADDR, FIELD_PROTO, FIELD_PORT, FIELD_SLOT },
+		     .data = DP_DATA_ENDPOINT, .type_of = true, .min_size = 65536 },
+	[DP_NPEPS] = { .name = "npeps", .fields = { FIELD_PROTO, FIELD_PORT, FIELD_SLOT },
+		       .data = DP_DATA_ENDPOINT, .type_of = true, .min_size = 65536 },
+	[DP_CLUSTER_IPS] = { .name = "cluster-ips", .fields = { FIELD_ADDR }, .min_size = 16384 },
+	[DP_NODE_IPS] = { .name = "node-ips", .fields = { FIELD_ADDR } },
+	[DP_NODEPORT_IPS] = { .name = "nodeport-ips", .fields = { FIELD_ADDR } },
+	[DP_HAIRPIN] = { .name = "hairpin", .fields = { FIELD_ADDR, FIELD_ADDR }, .min_size = 16384 },
+	[DP_AFFREC] = { .name = "affrec", .fields = { FIELD_ADDR, FIELD_PROTO, FIELD_PORT },
+			.data = DP_DATA_VERDICT, .type_of = true },
+	[DP_AFFRECNP] = { .name = "affrecnp", .fields = { FIELD_PROTO, FIELD_PORT },
+			  .data = DP_DATA_VERDICT, .type_of = true },
+	[DP_AFF] = { .fields = { FIELD_ADDR }, .data = DP_DATA_ENDPOINT, .dynamic = true, .min_size = 65536 },
 };
 
 /* The two fields of an endpoint, as if they were a key. */
