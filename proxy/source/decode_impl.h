@@ -66,7 +66,7 @@ int kp_dec_word(struct kp_dec *d, const struct kp_at *up, json_t *obj, const cha
 json_t *kp_dec_element(struct kp_dec *d, const struct kp_at *at, json_t *v);	/* an object, else NULL */
 const char *kp_dec_element_text(struct kp_dec *d, const struct kp_at *at, json_t *v);
 
-/* Text to address or range (blanks around are fine); what does not parse is refused when strict, else a note. */
+/* Text to address, or to range (blanks around it are fine). What does not parse: refused when strict, else a note. */
 bool kp_dec_addr(struct kp_dec *d, const struct kp_at *at, const char *s, struct kp_addr *ret);
 bool kp_dec_cidr(struct kp_dec *d, const struct kp_at *at, const char *s, struct kp_cidr *ret);
 /* A list of such. Returns the array (caller frees) or NULL. */
