@@ -61,7 +61,8 @@ def test_sigterm_ends_it_quickly(lab):
 def test_restart_writes_the_difference(lab):
     small_cluster(lab)
     agent = lab.run().ready()
-    lab.serve(traffic.TcpServer(lab.rem))
+    for ns in (lab.rem, lab.pods["pod1"]):
+        lab.serve(traffic.TcpServer(ns))
     stay = traffic.Connection(lab.ext, "10.96.0.11", 80)
     agent.stop()
     lab.put("s05.json")

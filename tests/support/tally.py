@@ -12,6 +12,7 @@ status with no failure in the count) is one failure more. Lines 'SKIP name: reas
 pattern of the expected-skips file; with CI set in the environment an unexpected skip is a failure.
 """
 import argparse
+import concurrent.futures
 import fnmatch
 import json
 import os
@@ -32,23 +33,39 @@ def line_of(count):
 class Program:
     """One program, run and understood."""
 
-    def __init__(self, argv, prefix):
-        self.count, self.skips = None, []
+    def __init__(self, text, prefix, at_once):
+        """at_once: print what it prints while it runs; else show() does that afterwards."""
+        self.text, self.count, self.skips, self.lines, self.at_once = text, None, [], [], at_once
         began = time.monotonic()
-        self.status = self.run(prefix + argv)
-        self.seconds = time.monotonic() - began
+        self.put("== " + text)
+        self.status = self.run(prefix + command(text))
+        if self.status and not (self.count and self.count[1]):
+            self.put("FAIL %s: exit status %d" % (text, self.status))
+        self.put("   %.1f s" % (time.monotonic() - began))
 
     def run(self, argv):
         try:
-            p = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace")
+            p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                 text=True, errors="replace")
         except OSError as e:
-            print("cannot run %s: %s" % (argv[0], e))
+            self.put("cannot run %s: %s" % (argv[0], e))
             return 127
         for line in p.stdout:
             self.read(line.rstrip("\n"))
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            self.put(line.rstrip("\n"))
         return p.wait()
+
+    def put(self, line):
+        if self.at_once:
+            print(line, flush=True)
+        else:
+            self.lines.append(line)
+
+    def show(self):
+        for line in self.lines:
+            print(line)
+        sys.stdout.flush()
+        return self
 
     def read(self, line):
         match = COUNT.match(line)
@@ -85,18 +102,22 @@ def expected(path):
         return [line.strip() for line in f if line.strip() and not line.startswith("#")]
 
 
+def run_all(args):
+    """Programs in their order; with --jobs several at a time, each one's output in one piece."""
+    prefix = shlex.split(args.runas) + shlex.split(args.under)
+    if args.jobs == 1:
+        yield from (Program(text, prefix, True) for text in args.what)
+        return
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        yield from (p.show() for p in pool.map(lambda text: Program(text, prefix, False), args.what))
+
+
 def run_part(args):
     total, unexpected = [0, 0, 0], []
     patterns = expected(args.expected_skips)
-    for text in args.what:
-        print("== %s" % text, flush=True)
-        program = Program(command(text), shlex.split(args.runas) + shlex.split(args.under))
-        count = program.result()
-        if program.status and not (program.count and program.count[1]):
-            print("FAIL %s: exit status %d" % (text, program.status))
+    for program in run_all(args):
+        total = [a + b for a, b in zip(total, program.result())]
         unexpected += [s for s in program.skips if not any(fnmatch.fnmatchcase(s, p) for p in patterns)]
-        total = [a + b for a, b in zip(total, count)]
-        print("   %.1f s" % program.seconds, flush=True)
     for s in unexpected:
         print("UNEXPECTED SKIP %s" % s)
     if os.environ.get("CI"):
@@ -131,6 +152,7 @@ def main():
     ap.add_argument("--part")
     ap.add_argument("--as", dest="runas", default="", help="command in front of each program: sudo or nothing")
     ap.add_argument("--under", default="", help="another one, such as valgrind")
+    ap.add_argument("--jobs", type=int, default=1, help="programs at a time")
     ap.add_argument("--sum", action="store_true")
     ap.add_argument("what", nargs="*")
     args = ap.parse_args()
