@@ -38,6 +38,11 @@ struct kp_doc_item {
 struct kp_doc_sink {
 	bool (*want)(void *arg, const struct kp_doc_item *item);
 	int (*item)(void *arg, const struct kp_doc_item *item);
+	/*
+	 * Members that nobody looks at, as they stand in JSON ("\"managedFields\""), NULL-terminated,
+	 * or NULL: at any depth, a list or object under such a name is not parsed and comes as 0.
+	 */
+	const char *const *unread;
 };
 
 /* 0, what item returned, or -EINVAL with err = "line N: ..." (text that does not parse). */

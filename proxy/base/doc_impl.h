@@ -49,6 +49,7 @@ struct kp_doc_json {
 	char kind[64];
 	struct kp_buf item;		/* the part of an item that came in earlier pieces */
 	unsigned item_line;
+	struct kp_buf read;		/* the text without what nobody reads */
 };
 
 /*
@@ -58,6 +59,9 @@ struct kp_doc_json {
 int kp_doc_json_feed(struct kp_doc_json *j, const char *p, size_t n, size_t *ret_rest);
 int kp_doc_json_end(struct kp_doc_json *j);	/* the text is over */
 void kp_doc_json_release(struct kp_doc_json *j);
+
+/* Replaces the lists and objects under these names ("\"name\"", NULL-terminated) by 0, newlines kept. */
+void kp_doc_cut_unread(const char *const *names, struct kp_buf *text);
 
 /* line: number of the first line of text. */
 int kp_doc_yaml_walk(struct kp_doc_out *out, const char *text, size_t len, unsigned line);

@@ -8,7 +8,7 @@
 
 /*
  * The scanner counts brackets and leaves all judgement to jansson, which sees every
- * byte: an item as it is, the outermost value ("shell") with the elements of its list
+ * byte that anybody reads: an item as it is, the outermost value ("shell") with the elements of its list
  * taken out. A wrong bracket therefore only moves the place where jansson complains.
  */
 
@@ -92,8 +92,16 @@ static int too_big(struct kp_doc_json *j, unsigned line)
 static json_t *parse(struct kp_doc_json *j, const char *text, size_t len, unsigned line, bool is_shell)
 {
 	json_error_t e;
-	json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+	json_t *value;
 
+	if (j->out->sink->unread && !(is_shell && j->is_list)) {
+		j->read.len = 0;
+		kp_buf_add(&j->read, text, len);
+		kp_doc_cut_unread(j->out->sink->unread, &j->read);
+		text = j->read.data;
+		len = j->read.len;
+	}
+	value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
 	if (value)
 		return value;
 	line += e.line > 0 ? (unsigned)e.line - 1 : 0;
@@ -372,4 +380,5 @@ void kp_doc_json_release(struct kp_doc_json *j)
 {
 	kp_buf_release(&j->shell);
 	kp_buf_release(&j->item);
+	kp_buf_release(&j->read);
 }

@@ -70,7 +70,7 @@ static inline int load_item_(void *arg, const struct kp_doc_item *item)
 /* YAML or JSON, any number of documents. */
 static inline void load_text(struct kp_model *m, const char *text)
 {
-	static const struct kp_doc_sink sink = { NULL, load_item_ };
+	static const struct kp_doc_sink sink = { .item = load_item_ };
 	struct kp_err err = { 0 };
 
 	if (kp_doc_walk(text, strlen(text), &sink, m, &err) < 0) {

@@ -45,7 +45,7 @@ static int take(void *arg, const struct kp_doc_item *item)
 	return s->stop_at && s->n_items == (size_t)s->stop_at ? -ECANCELED : 0;
 }
 
-static const struct kp_doc_sink sink = { want, take };
+static const struct kp_doc_sink sink = { .want = want, .item = take };
 
 /* The way a file goes. A socket that keeps messages apart makes every read return just one step. */
 struct feed {
@@ -264,7 +264,7 @@ static int count(void *arg, const struct kp_doc_item *item)
 	return 0;
 }
 
-static const struct kp_doc_sink counter = { NULL, count };
+static const struct kp_doc_sink counter = { .item = count };
 
 static const struct {
 	const char *name, *head, *part;
@@ -378,7 +378,7 @@ static int note_hash(void *arg, const struct kp_doc_item *item)
 
 static struct hashes hashes_of(const char *in)
 {
-	static const struct kp_doc_sink s = { NULL, note_hash };
+	static const struct kp_doc_sink s = { .item = note_hash };
 	struct hashes h = { 0 };
 	struct kp_err err = { 0 };
 
@@ -534,6 +534,48 @@ START_TEST(line_case)
 }
 END_TEST
 
+/* What nobody reads is left out before parsing, wherever it stands; everything else stays. */
+static const struct {
+	const char *name, *in, *want;	/* want: the value, compact; NULL: refused, with the line in error */
+	const char *error;
+} unread[] = {
+	{ "object",	"{\"a\": 1, \"no\": {\"x\": [1, \"}\"]}, \"b\": 2}",	"{\"a\":1,\"no\":0,\"b\":2}", NULL },
+	{ "list",	"{\"no\" : [{}, [\"\\\"]\"]], \"b\": 2}",		"{\"no\":0,\"b\":2}", NULL },
+	{ "deep",	"{\"a\": {\"b\": [{\"no\": {\"no\": []}}, {\"no\": []}]}}", "{\"a\":{\"b\":[{\"no\":0},{\"no\":0}]}}", NULL },
+	{ "scalar",	"{\"no\": \"text\", \"b\": 2}",			"{\"no\":\"text\",\"b\":2}", NULL },
+	{ "a value",	"{\"a\": \"no\", \"b\": [2]}",			"{\"a\":\"no\",\"b\":[2]}", NULL },
+	{ "in a string", "{\"a\": \"\\\"no\\\": {\", \"b\": [2]}",	"{\"a\":\"\\\"no\\\": {\",\"b\":[2]}", NULL },
+	{ "end of a key", "{\"a\\\"no\": {\"b\": 2}}",			"{\"a\\\"no\":{\"b\":2}}", NULL },
+	{ "in a list",	"{\"items\": [{\"no\": {\"x\": tru}}]}",		"{\"no\":0}", NULL },
+	{ "lines",	"{\"no\": {\n\"x\":\n1},\n\"a\": 1, \"a\": 2}",		NULL, "line 4: " },
+	{ "open",	"{\"no\": {\"x\": 1}",				NULL, "line 1: " },
+};
+
+static int dump_value(void *arg, const struct kp_doc_item *item)
+{
+	*(char **)arg = json_dumps(item->value, JSON_COMPACT);
+	return 0;
+}
+
+START_TEST(unread_case)
+{
+	static const char *const names[] = { "\"no\"", NULL };
+	const struct kp_doc_sink s = { .item = dump_value, .unread = names };
+	struct kp_err err = { 0 };
+	char *got = NULL;
+	int r = kp_doc_walk(unread[_i].in, strlen(unread[_i].in), &s, &got, &err);
+
+	if (unread[_i].want) {
+		ck_assert_msg(r == 0, "%s: %s", unread[_i].name, err.msg);
+		ck_assert_str_eq(got, unread[_i].want);
+	} else {
+		ck_assert_int_eq(r, -EINVAL);
+		ck_assert_msg(strncmp(err.msg, unread[_i].error, strlen(unread[_i].error)) == 0, "%s: %s", unread[_i].name, err.msg);
+	}
+	free(got);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("doc");
@@ -556,6 +598,7 @@ int main(void)
 	tcase_add_loop_test(tc, load_case, 0, KP_N(loads));
 	tcase_add_test(tc, load_refuses_duplicates_without_ears);
 	tcase_add_loop_test(tc, line_case, 0, KP_N(lines));
+	tcase_add_loop_test(tc, unread_case, 0, KP_N(unread));
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
