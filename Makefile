@@ -140,12 +140,14 @@ check-net: $(NET) all
 check-cases: all $(BUILD)/caserun
 	$(Q)$(TALLY) --part cases --as "$(SUDO)" "tests/run_cases.sh --build=$(BUILD) $(CASES)"
 
-# The sanitized agent under the whole unit and module suites, and a sample of the packet cases.
-ASAN   := $(BUILD)/asan
-SAMPLE := random-1
+# The sanitized code under all modules' tests, some of the agent's, and a sample of the packets.
+ASAN     := $(BUILD)/asan
+SAMPLE   := random-
+ASAN_NET := tests/net/test_churn.py tests/net/test_files.py tests/net/test_health.py tests/net/test_restart.py
 check-asan:
 	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
 	$(Q)$(TALLY) --part asan --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
+		$(foreach t,$(ASAN_NET),"$(t) --agent=$(ASAN)/proxylet") \
 		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
 
 # A leak in a test's child is its exit status, so that libcheck names the test. The two that read

@@ -50,6 +50,7 @@ def run_one(name, function, agent):
     try:
         lab = labs.Lab(agent)
         function(lab)
+        lab.end_agents()
     except Skip as e:
         result, text = "SKIP", str(e)
     except (Failure, labs.AgentError) as e:

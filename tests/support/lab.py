@@ -238,6 +238,12 @@ class Lab:
         with ns or self.node:
             return subprocess.run([self.agent, *argv], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env=env)
 
+    def end_agents(self):
+        """Ask those that still run to end. They do so with status 0, or a sanitizer had something to say."""
+        for a in self.agents:
+            if a.process.poll() is None and a.stop() != 0:
+                raise AgentError("agent %d ended with %s" % (a.pid, a.process.returncode))
+
     def serve(self, server):
         self.servers.append(server)
         return server
