@@ -21,7 +21,7 @@ DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
-PARTS       := unit net cases asan valgrind
+PARTS       := unit net cases asan tsan valgrind
 
 PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -143,12 +143,21 @@ check-cases: all $(BUILD)/caserun
 # The sanitized code under all modules' tests, some of the agent's, and a sample of the packets.
 ASAN     := $(BUILD)/asan
 SAMPLE   := random-
-ASAN_NET := tests/net/test_churn.py tests/net/test_files.py tests/net/test_health.py tests/net/test_restart.py
+SANITIZED_NET := tests/net/test_churn.py tests/net/test_files.py tests/net/test_health.py tests/net/test_restart.py
 check-asan:
 	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
 	$(Q)$(TALLY) --part asan --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
-		$(foreach t,$(ASAN_NET),"$(t) --agent=$(ASAN)/proxylet") \
+		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(ASAN)/proxylet") \
 		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
+
+# The hand-overs between the threads. Without address randomisation where that can be had: libtsan of
+# gcc 12 does not know the layout of kernels that randomise more.
+TSAN       := $(BUILD)/tsan
+TSAN_UNDER := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+check-tsan:
+	$(Q)$(MAKE) BUILD=$(TSAN) SANITIZE=thread CFLAGS="-O1 -g" all
+	$(Q)$(TALLY) --part tsan --as "$(SUDO)" --under "$(TSAN_UNDER)" \
+		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(TSAN)/proxylet")
 
 # A leak in a test's child is its exit status, so that libcheck names the test. The two that read
 # many thousand broken documents take minutes under valgrind; ASan has them.
@@ -186,6 +195,7 @@ help:
 	@echo "check-net      the agent and the nf_tables code in network namespaces"
 	@echo "check-cases    recorded behaviour of kube-proxy; CASES='FOLDER|FILE...'"
 	@echo "check-asan     units and a sample of the packets under ASan and UBSan"
+	@echo "check-tsan     the agent's threads under ThreadSanitizer"
 	@echo "check-valgrind units under valgrind"
 	@echo "lint           include rule, banned calls, sizes, cppcheck, clang-tidy, scripts, man page"
 	@echo "bench          cold start and latency, against nft -f in the same run"
@@ -193,7 +203,7 @@ help:
 	@echo "install clean"
 
 .PHONY: all tests deps deps-demo deps-check deps-lint demo check check-unit check-net check-cases \
-	check-asan check-valgrind lint bench golden-accept install clean help
+	check-asan check-tsan check-valgrind lint bench golden-accept install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(UNIT:=.d) $(NET:=.d) $(CASE_OBJ:.o=.d)
