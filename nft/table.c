@@ -373,6 +373,7 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	dp_family_finish(t->fam, w);
 	dp_txn_commit(txn, t->nl, NULL, &rep);
 	note_result(txn, &rep, ret);
+	ret->heavy = ret->wrote && dp_txn_changes_verdicts(txn);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	dp_txn_report_release(&rep);

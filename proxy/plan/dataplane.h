@@ -36,6 +36,7 @@ struct dp_family_result {
 	int code;		/* 0: everything but the refused is in the kernel */
 	char message[256];	/* what failed, for code != 0 */
 	bool wrote;		/* false: the kernel already held it all, no write transaction */
+	bool heavy;		/* a small change after which the kernel had to look at the whole ruleset again */
 	uint32_t elements_added, elements_deleted;
 	uint64_t took_ns;
 };

@@ -93,3 +93,34 @@ bool kp_plan_node_equal(const struct kp_plan_node *a, const struct kp_plan_node 
 	return a->masquerade_all == b->masquerade_all && a->mark == b->mark &&
 	       same_family(a, b, KP_IPV4) && same_family(a, b, KP_IPV6);
 }
+
+static bool same_frontends(const struct kp_plan_port *a, const struct kp_plan_port *b)
+{
+	bool same = a->n_frontends == b->n_frontends && a->n_ranges == b->n_ranges;
+
+	for (uint32_t i = 0; same && i < a->n_frontends; i++) {
+		const struct kp_frontend *x = &a->frontends[i], *y = &b->frontends[i];
+
+		same = x->kind == y->kind && x->claimed == y->claimed && x->port == y->port && kp_addr_cmp(&x->ip, &y->ip) == 0;
+	}
+	for (uint32_t i = 0; same && i < a->n_ranges; i++)
+		same = a->ranges[i].len == b->ranges[i].len && kp_addr_cmp(&a->ranges[i].addr, &b->ranges[i].addr) == 0;
+	return same;
+}
+
+static bool same_treatment(const struct kp_plan_port *a, const struct kp_plan_port *b)
+{
+	return a->family == b->family && a->proto == b->proto && a->has_any == b->has_any &&
+	       a->internal_local == b->internal_local && a->external_local == b->external_local &&
+	       a->affinity_seconds == b->affinity_seconds && !a->n_local == !b->n_local &&
+	       strcmp(a->id, b->id) == 0 && strcmp(a->label, b->label) == 0 && same_frontends(a, b);
+}
+
+bool kp_plan_same_but_endpoints(const struct kp_plan *a, const struct kp_plan *b)
+{
+	bool same = a->n_ports == b->n_ports;
+
+	for (uint32_t i = 0; same && i < a->n_ports; i++)
+		same = same_treatment(&a->ports[i], &b->ports[i]);
+	return same;
+}

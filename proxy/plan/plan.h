@@ -69,6 +69,9 @@ struct kp_plan *kp_plan_ref(struct kp_plan *p);
 struct kp_plan *kp_plan_unref(struct kp_plan *p);	/* NULL is fine; returns NULL */
 KP_DEFINE_AUTO(struct kp_plan *, kp_plan_unref)
 
+/* The same front ends, treated the same way; only which endpoints serve them, and how many, may differ. */
+bool kp_plan_same_but_endpoints(const struct kp_plan *a, const struct kp_plan *b);
+
 /* How traffic from this node's (or the cluster's) pods is recognised (4.10). */
 enum kp_detect { KP_DETECT_NONE, KP_DETECT_CIDR, KP_DETECT_IFNAME, KP_DETECT_IFPREFIX };
 

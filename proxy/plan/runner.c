@@ -10,12 +10,23 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
+/*
+ * After a commit that changed verdicts the kernel walks the whole ruleset: 1 ms at 10,000
+ * Services, eight times that before Linux 6.12 (nft-design 2.4). So ten times as long as
+ * the last one took is left between two of them, and what comes meanwhile goes together.
+ * Changes of endpoints alone need no waiting.
+ */
+#define HEAVY_PAUSE	10
+#define HEAVY_PAUSE_MAX	500000000ull
+
 struct pending {
 	struct kp_plan *plan;	/* NULL: gone */
+	bool heavy;		/* more than endpoints changed */
 };
 
 struct kp_runner {
@@ -24,11 +35,15 @@ struct kp_runner {
 	pthread_t thread;
 	atomic_bool stop;
 	int wake, done;		/* eventfds: work for the thread, results for the caller */
+	uint64_t heavy_after_ns;	/* dataplane thread only */
+	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 
 	pthread_mutex_t lock;	/* guards what follows */
 	struct kp_map *pending;	/* key -> struct pending */
 	struct kp_plan_node *node;
+	size_t n_heavy;		/* of them */
 	uint64_t generation;	/* of the last submit */
+	uint64_t taken;		/* up to here nothing is pending */
 	struct kp_runner_result *results;
 	size_t n_results, cap_results;
 };
@@ -58,6 +73,11 @@ static void pending_free(void *p)
 	free(x);
 }
 
+static void plan_free(void *p)
+{
+	kp_plan_unref(p);
+}
+
 static void signal_fd(int fd)
 {
 	uint64_t one = 1;
@@ -74,23 +94,66 @@ static void clear_fd(int fd)
 		return;		/* EAGAIN: nothing there */
 }
 
-/* Everything that waits, as one batch. False: nothing does. */
-static bool take_pending(struct kp_runner *r, struct dp_batch *b, uint64_t *ret_generation)
+/* Moves what may go now out of pending. */
+static void take_changes(struct kp_runner *r, bool heavy_too, struct dp_batch *b)
 {
-	struct kp_map *pending;
 	size_t cap = 0;
 
-	pthread_mutex_lock(&r->lock);
-	pending = r->pending;
-	r->pending = kp_map_new(pending_free);
+	for (struct kp_map_it it = { 0 }; kp_map_next(r->pending, &it);) {
+		const struct pending *p = it.value;
+
+		if (p->heavy && !heavy_too)
+			continue;
+		r->n_heavy -= p->heavy;
+		dp_batch_add(b, it.key, p->plan, &cap);
+		kp_map_del_at(r->pending, &it);
+	}
+}
+
+/* Everything that waits and may go now, as one batch. False: nothing does. */
+static bool take_pending(struct kp_runner *r, struct dp_batch *b, uint64_t *ret_generation)
+{
+	bool heavy_too = kp_now_ns() >= r->heavy_after_ns;
+
 	*b = (struct dp_batch){ 0 };
+	pthread_mutex_lock(&r->lock);
 	b->node = kp_steal(&r->node);
-	*ret_generation = r->generation;
+	take_changes(r, heavy_too || b->node, b);
+	if (!kp_map_len(r->pending)) {
+		r->taken = r->generation;
+		kp_map_free(r->pending);	/* it keeps the size of the first batch otherwise */
+		r->pending = kp_map_new(pending_free);
+	}
+	*ret_generation = r->taken;
 	pthread_mutex_unlock(&r->lock);
-	for (struct kp_map_it it = { 0 }; kp_map_next(pending, &it);)
-		dp_batch_add(b, it.key, ((const struct pending *)it.value)->plan, &cap);
-	kp_map_free(pending);
 	return b->node || b->n_changes;
+}
+
+/* How long to sleep: until the backend or a heavy change has something to do. */
+static int pause_ms(struct kp_runner *r)
+{
+	int backend = r->ops->pending_ms(r->dp), heavy;
+	uint64_t now = kp_now_ns();
+	bool waits;
+
+	pthread_mutex_lock(&r->lock);
+	waits = r->n_heavy > 0;
+	pthread_mutex_unlock(&r->lock);
+	if (!waits)
+		return backend;
+	heavy = r->heavy_after_ns <= now ? 0 : (int)((r->heavy_after_ns - now) / 1000000 + 1);
+	return backend < 0 || heavy < backend ? heavy : backend;
+}
+
+static void note_heavy(struct kp_runner *r, const struct dp_result *res)
+{
+	uint64_t pause = 0;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (res->family[f].heavy && HEAVY_PAUSE * res->family[f].took_ns > pause)
+			pause = HEAVY_PAUSE * res->family[f].took_ns;
+	if (pause)
+		r->heavy_after_ns = kp_now_ns() + (pause < HEAVY_PAUSE_MAX ? pause : HEAVY_PAUSE_MAX);
 }
 
 static void post(struct kp_runner *r, const struct dp_result *res, uint64_t generation)
@@ -117,12 +180,13 @@ static void *run(void *arg)
 		struct dp_result res = { 0 };
 		struct dp_batch b;
 
-		poll(&p, 1, r->ops->pending_ms(r->dp));
+		poll(&p, 1, pause_ms(r));
 		clear_fd(r->wake);
 		if (take_pending(r, &b, &generation))
 			r->ops->apply(r->dp, &b, &res);
 		else
 			r->ops->retry(r->dp, &res);
+		note_heavy(r, &res);
 		dp_batch_release(&b);
 		if (was_tried(&res))
 			post(r, &res, generation);
@@ -153,6 +217,7 @@ static void release(struct kp_runner *r)
 		dp_result_release(&r->results[i].result);
 	free(r->results);
 	kp_map_free(r->pending);
+	kp_map_free(r->last);
 	kp_plan_node_unref(r->node);
 	kp_closep(&r->wake);
 	kp_closep(&r->done);
@@ -171,6 +236,7 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 	r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->pending = kp_map_new(pending_free);
+	r->last = kp_map_new(plan_free);
 	pthread_mutex_init(&r->lock, NULL);
 	rc = r->wake < 0 || r->done < 0 ? kp_err_set(err, -errno, "create eventfd: %s", strerror(errno)) : 0;
 	if (rc == 0)
@@ -188,17 +254,38 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 	return 0;
 }
 
+/* Is more than the endpoints new since the last plan of this Service? */
+static bool is_heavy(struct kp_runner *r, const struct dp_change *c)
+{
+	struct kp_plan *last = kp_map_gets(r->last, c->key);
+	bool heavy = (c->plan || last) && (!c->plan || !last || !kp_plan_same_but_endpoints(last, c->plan));
+
+	if (c->plan)
+		kp_map_puts(r->last, c->key, kp_plan_ref(c->plan));
+	else
+		kp_map_dels(r->last, c->key);
+	return heavy;
+}
+
+static void add_pending(struct kp_runner *r, struct dp_change *c)
+{
+	const struct pending *before = kp_map_gets(r->pending, c->key);
+	struct pending *p = kp_calloc(1, sizeof(*p));
+	bool was_heavy = before && before->heavy;
+
+	p->heavy = is_heavy(r, c) || was_heavy;
+	p->plan = kp_steal(&c->plan);
+	r->n_heavy += p->heavy && !was_heavy;
+	kp_map_puts(r->pending, c->key, p);
+}
+
 uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 {
 	uint64_t generation;
 
 	pthread_mutex_lock(&r->lock);
-	for (size_t i = 0; i < batch->n_changes; i++) {
-		struct pending *p = kp_calloc(1, sizeof(*p));
-
-		p->plan = kp_steal(&batch->changes[i].plan);
-		kp_map_puts(r->pending, batch->changes[i].key, p);
-	}
+	for (size_t i = 0; i < batch->n_changes; i++)
+		add_pending(r, &batch->changes[i]);
 	if (batch->node) {
 		kp_plan_node_unref(r->node);
 		r->node = kp_steal(&batch->node);

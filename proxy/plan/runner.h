@@ -8,8 +8,9 @@
 /*
  * The dataplane thread: the only one that talks to the kernel about rules, so that a slow
  * or stuck commit blocks nobody else. Changes handed in while it works are merged, the
- * latest plan of a Service wins, and go out together in the next commit. Results come
- * back by value; an eventfd says that there is one. submit and take: main thread.
+ * latest plan of a Service wins, and go out together in the next commit; changes that make
+ * the kernel look at the whole ruleset are collected for a moment, endpoints never wait.
+ * Results come back by value; an eventfd says that there is one. submit and take: main thread.
  */
 struct kp_runner;
 

@@ -1,0 +1,203 @@
+#include <check.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/mem.h"
+#include "proxy/plan/draft.h"
+#include "proxy/plan/runner.h"
+
+/* A backend that writes down what it is given, and can be held in the middle of a commit. */
+static struct fake {
+	pthread_mutex_t gate;		/* held by the test: apply() waits */
+	char log[4096];			/* "a b | c-gone | " */
+	int fail;			/* that many applies fail */
+	uint64_t heavy_ns;		/* what a heavy commit pretends to have taken */
+} fake;
+
+static int fake_open(void **ret, const struct dp_options *opt, struct kp_err *err)
+{
+	(void)opt, (void)err;
+	*ret = &fake;
+	return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(((const struct dp_change *)a)->key, ((const struct dp_change *)b)->key);
+}
+
+static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
+{
+	pthread_mutex_lock(&fake.gate);
+	(void)dp;
+	*ret = (struct dp_result){ 0 };
+	qsort(b->changes, b->n_changes, sizeof(*b->changes), by_key);
+	for (size_t i = 0; i < b->n_changes; i++) {
+		strcat(fake.log, b->changes[i].key);
+		strcat(fake.log, b->changes[i].plan ? " " : "-gone ");
+	}
+	strcat(fake.log, "| ");
+	ret->family[KP_IPV4] = (struct dp_family_result){ .tried = true, .code = fake.fail-- > 0 ? -EIO : 0,
+		.heavy = fake.heavy_ns > 0, .took_ns = fake.heavy_ns };
+	pthread_mutex_unlock(&fake.gate);
+	return ret->family[KP_IPV4].code;
+}
+
+static int fake_retry(void *dp, struct dp_result *ret)
+{
+	(void)dp;
+	*ret = (struct dp_result){ 0 };
+	return 0;
+}
+
+static int fake_pending(void *dp)
+{
+	(void)dp;
+	return -1;
+}
+
+static void fake_close(void *dp)
+{
+	(void)dp;
+}
+
+static const struct dp_ops fake_ops = {
+	.name = "fake", .open = fake_open, .apply = fake_apply, .retry = fake_retry,
+	.pending_ms = fake_pending, .close = fake_close,
+};
+
+static struct kp_runner *runner;
+
+static void setup(void)
+{
+	struct dp_options opt = { .families = { true, false } };
+	struct kp_err err = { 0 };
+
+	fake = (struct fake){ .gate = PTHREAD_MUTEX_INITIALIZER };
+	ck_assert_int_eq(kp_runner_start(&runner, &fake_ops, &opt, &err), 0);
+}
+
+static void teardown(void)
+{
+	kp_runner_stop(runner);
+}
+
+/* endpoints 0: without any, which is another treatment. */
+static uint64_t submit(const char *key, unsigned endpoints, bool gone)
+{
+	struct kp_draft d = { 0 };
+	struct dp_batch b = { 0 };
+	struct kp_plan_port *p = kp_draft_port(&d, key, "", IPPROTO_TCP, 80);
+	KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = NULL;
+	size_t cap = 0;
+
+	p->has_any = endpoints > 0;
+	for (unsigned i = 0; i < endpoints; i++)
+		kp_draft_cluster(&d, (struct kp_backend){ .addr = { .b = { 10, 0, 0, (uint8_t)i } }, .port = 80 });
+	if (!gone)
+		plan = kp_draft_freeze(&d, key);
+	dp_batch_add(&b, key, plan, &cap);
+	kp_draft_release(&d);
+	return kp_runner_submit(runner, &b);
+}
+
+/* Wait for the result that covers this generation. */
+static int wait_for(uint64_t generation)
+{
+	uint64_t deadline = kp_now_ms() + 5000;
+
+	while (kp_now_ms() < deadline) {
+		struct pollfd p = { .fd = kp_runner_fd(runner), .events = POLLIN };
+		struct kp_runner_result r;
+
+		poll(&p, 1, 100);
+		while (kp_runner_take(runner, &r)) {
+			int code = r.result.family[KP_IPV4].code;
+			bool covers = r.generation >= generation;
+
+			dp_result_release(&r.result);
+			if (covers)
+				return code;
+		}
+	}
+	ck_abort_msg("no result for generation %llu: %s", (unsigned long long)generation, fake.log);
+}
+
+START_TEST(latest_plan_wins)
+{
+	uint64_t last;
+
+	wait_for(submit("a", 1, false));
+	pthread_mutex_lock(&fake.gate);		/* the next commit is held */
+	submit("b", 1, false);
+	usleep(20000);				/* it may or may not have begun: both are right */
+	submit("c", 1, false);
+	submit("c", 2, false);
+	last = submit("c", 1, true);
+	pthread_mutex_unlock(&fake.gate);
+	ck_assert_int_eq(wait_for(last), 0);
+	ck_assert_msg(!strcmp(fake.log, "a | b | c-gone | ") || !strcmp(fake.log, "a | b c-gone | "), "%s", fake.log);
+}
+END_TEST
+
+START_TEST(failure_is_reported)
+{
+	fake.fail = 1;
+	ck_assert_int_eq(wait_for(submit("a", 1, false)), -EIO);
+	ck_assert_int_eq(wait_for(submit("a", 2, false)), 0);
+}
+END_TEST
+
+/* A heavy commit of 20 ms: the next one comes 200 ms later, endpoints pass by at once. */
+START_TEST(heavy_changes_are_collected)
+{
+	uint64_t began, last;
+
+	wait_for(submit("a", 1, false));
+	fake.heavy_ns = 20000000;
+	wait_for(submit("b", 1, false));
+	fake.heavy_ns = 0;
+	began = kp_now_ms();
+	submit("c", 1, false);
+	submit("a", 2, false);
+	submit("d", 1, false);
+	last = submit("b", 0, false);
+	ck_assert_int_eq(wait_for(last), 0);
+	ck_assert_uint_ge(kp_now_ms() - began, 150);
+	ck_assert_msg(strcmp(fake.log, "a | b | a | b c d | ") == 0, "%s", fake.log);
+}
+END_TEST
+
+START_TEST(stop_while_working)
+{
+	for (unsigned i = 0; i < 200; i++)
+		submit(i % 2 ? "a" : "b", i % 5, false);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("runner");
+	TCase *tc = tcase_create("runner");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, latest_plan_wins);
+	tcase_add_test(tc, failure_is_reported);
+	tcase_add_test(tc, heavy_changes_are_collected);
+	tcase_add_test(tc, stop_while_working);
+	suite_add_tcase(s, tc);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
