@@ -23,7 +23,7 @@ struct hz_service {
 	char *ns, *name;
 	uint16_t port;
 	bool has_family[KP_N_FAMILIES];
-	uint32_t local_ready[KP_N_FAMILIES];	/* min(wanted, in the kernel): rules O1 and O2 */
+	uint32_t local_ready[KP_N_FAMILIES];	/* for certain in the kernel, and still wanted: rules O1 and O2 */
 	int64_t created;		/* the older Service wins a contested port */
 };
 

@@ -8,10 +8,16 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
-/* A Service with a health port, as wanted and as acknowledged by the kernel. */
+/*
+ * A Service with a health port. held is what the kernel has for certain: a loss counts
+ * from the moment it is wanted, since from then on it may be committed at any time, a gain
+ * when the commit that holds it is acknowledged.
+ */
 struct port {
-	struct kp_plan *wanted, *held;	/* NULL: none */
+	struct kp_plan *wanted;
+	uint32_t held[KP_N_FAMILIES];
 	uint64_t generation;		/* that carries wanted */
+	bool settled;			/* and has been acknowledged */
 };
 
 /* A hand-over that is not acknowledged by every family yet. */
@@ -26,7 +32,7 @@ struct kp_health {
 	size_t n_flights, cap_flights;
 	bool eligible;
 	struct kp_map *ports;		/* key -> struct port */
-	bool unsettled;			/* some port's wanted plan is not held */
+	bool unsettled;			/* some port is */
 	struct hz_services *services;	/* what the ports amount to; NULL: make it anew */
 	struct kp_plan_node *node;
 };
@@ -36,7 +42,6 @@ static void port_free(void *p)
 	struct port *x = p;
 
 	kp_plan_unref(x->wanted);
-	kp_plan_unref(x->held);
 	free(x);
 }
 
@@ -87,7 +92,11 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 	kp_plan_unref(p->wanted);
 	p->wanted = kp_plan_ref(plan);
 	p->generation = h->submitted + 1;
+	p->settled = false;
 	h->unsettled = true;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (p->held[f] > plan->local_ready[f])
+			p->held[f] = plan->local_ready[f];
 }
 
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)
@@ -125,14 +134,14 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 	for (struct kp_map_it it = { 0 }; any && kp_map_next(h->ports, &it);) {
 		struct port *p = it.value;
 
-		if (p->held == p->wanted)
+		if (p->settled)
 			continue;
 		if (p->generation > acked || is_refused(res, it.key)) {
 			h->unsettled = true;
 			continue;
 		}
-		kp_plan_unref(p->held);
-		p->held = kp_plan_ref(p->wanted);
+		memcpy(p->held, p->wanted->local_ready, sizeof(p->held));
+		p->settled = true;
 		forget_services(h);
 	}
 }
@@ -187,12 +196,8 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	s->name = kp_strdup(slash + 1);
 	s->port = p->wanted->health_port;
 	s->created = p->wanted->created;
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		uint32_t wanted = p->wanted->local_ready[f], held = p->held ? p->held->local_ready[f] : 0;
-
-		s->has_family[f] = p->wanted->has_family[f];
-		s->local_ready[f] = wanted < held ? wanted : held;
-	}
+	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
+	memcpy(s->local_ready, p->held, sizeof(s->local_ready));
 }
 
 static struct hz_services *services(struct kp_health *h)

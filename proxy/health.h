@@ -13,8 +13,8 @@ struct hz_state;
  * what came back acknowledged, and how many local endpoints each health port may claim.
  * Main thread; makes the frozen states that the health thread answers from.
  *
- * Fail early, pass late (health-and-probes O1, O2): a health port claims the smaller
- * of what is wanted and what the kernel has acknowledged.
+ * Fail early, pass late (health-and-probes O1, O2): a loss counts when it is wanted, a
+ * gain when the kernel has acknowledged it.
  */
 struct kp_health;
 

@@ -1,0 +1,184 @@
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "healthz/state.h"
+#include "proxy/base/mem.h"
+#include "proxy/health.h"
+#include "proxy/plan/draft.h"
+
+/* What the agent lets the health thread say, step by step. Times are plain numbers. */
+#define KEY "default/web"
+#define STALE 60
+
+static struct kp_health *h;
+
+static void setup(void)
+{
+	h = kp_health_new((const bool[]){ true, true }, STALE);
+	kp_health_node(h, true);
+}
+
+static void teardown(void)
+{
+	kp_health_free(h);
+}
+
+static void want(const char *key, uint32_t ready)
+{
+	struct kp_draft d = { 0 };
+	KP_AUTO(kp_plan_unrefp) struct kp_plan *p = kp_draft_freeze(&d, key);
+
+	p->health_port = 32000;
+	p->has_family[KP_IPV4] = true;
+	p->local_ready[KP_IPV4] = ready;
+	kp_health_want(h, key, p);
+	kp_draft_release(&d);
+}
+
+/* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
+static void result(uint64_t generation, int v4, int v6, const char *refused)
+{
+	struct dp_refusal refusal = { .key = (char *)refused };
+	struct dp_result r = {
+		.family = { { .tried = v4 <= 0, .code = v4 }, { .tried = v6 <= 0, .code = v6 } },
+		.refused = &refusal, .n_refused = refused != NULL,
+	};
+
+	kp_health_result(h, generation, &r);
+}
+
+/* Local endpoints that the port claims; -1: no port. */
+static int claims(void)
+{
+	struct hz_state *s = kp_health_state(h);
+	int n = s->services && s->services->n ? (int)s->services->items[0].local_ready[KP_IPV4] : -1;
+
+	hz_state_free(s);
+	return n;
+}
+
+static bool ready(uint64_t now)
+{
+	struct hz_state *s = kp_health_state(h);
+	bool yes = hz_ready(s, now);
+
+	hz_state_free(s);
+	return yes;
+}
+
+static void start(uint32_t n)
+{
+	want(KEY, n);
+	kp_health_submitted(h, 1, 1);
+	result(1, 0, 0, NULL);
+}
+
+START_TEST(nothing_before_the_first_commit)
+{
+	ck_assert(!ready(1));
+	want(KEY, 2);
+	kp_health_submitted(h, 1, 1);
+	ck_assert_int_eq(claims(), -1);
+	ck_assert(!ready(1));
+	result(1, 0, 1, NULL);		/* one family is not enough */
+	ck_assert(!ready(1));
+	ck_assert_int_eq(claims(), -1);
+	result(1, 1, 0, NULL);
+	ck_assert(ready(1));
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
+START_TEST(loss_at_once_gain_after_the_commit)
+{
+	start(1);
+	want(KEY, 0);
+	ck_assert_int_eq(claims(), 0);
+	kp_health_submitted(h, 2, 2);
+	result(2, 0, 0, NULL);
+	want(KEY, 3);
+	kp_health_submitted(h, 3, 3);
+	ck_assert_int_eq(claims(), 0);
+	result(2, 0, 0, NULL);		/* an older word says nothing about it */
+	ck_assert_int_eq(claims(), 0);
+	result(3, 0, 0, NULL);
+	ck_assert_int_eq(claims(), 3);
+}
+END_TEST
+
+/* The loss may be in the kernel although nobody has said so yet. */
+START_TEST(gain_over_a_loss_in_flight)
+{
+	start(2);
+	want(KEY, 0);
+	kp_health_submitted(h, 2, 2);
+	want(KEY, 2);
+	kp_health_submitted(h, 3, 3);
+	ck_assert_int_eq(claims(), 0);
+	result(2, 0, 0, NULL);
+	ck_assert_int_eq(claims(), 0);
+	result(3, 0, 0, NULL);
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
+START_TEST(refused_claims_nothing_new)
+{
+	start(0);
+	want(KEY, 1);
+	kp_health_submitted(h, 2, 2);
+	result(2, 0, 0, KEY);
+	ck_assert_int_eq(claims(), 0);
+	ck_assert(ready(2 + STALE));	/* the others are there: the node is healthy */
+	result(2, 0, 0, NULL);
+	ck_assert_int_eq(claims(), 1);
+}
+END_TEST
+
+START_TEST(failure_makes_stale)
+{
+	start(1);
+	kp_health_submitted(h, 2, 10);
+	kp_health_submitted(h, 3, 20);
+	result(3, -EIO, 0, NULL);
+	ck_assert(ready(10 + STALE - 1));
+	ck_assert(!ready(10 + STALE));
+	result(2, 0, 1, NULL);		/* the older one is in: the younger counts from its own time */
+	ck_assert(ready(20 + STALE - 1));
+	ck_assert(!ready(20 + STALE));
+	result(3, 0, 1, NULL);
+	ck_assert(ready(1000));
+}
+END_TEST
+
+START_TEST(port_goes_with_the_service)
+{
+	start(1);
+	kp_health_want(h, KEY, NULL);
+	ck_assert_int_eq(claims(), -1);
+	want(KEY, 1);
+	ck_assert_int_eq(claims(), 0);	/* it is a new one */
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("health");
+	TCase *tc = tcase_create("health");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, nothing_before_the_first_commit);
+	tcase_add_test(tc, loss_at_once_gain_after_the_commit);
+	tcase_add_test(tc, gain_over_a_loss_in_flight);
+	tcase_add_test(tc, refused_claims_nothing_new);
+	tcase_add_test(tc, failure_makes_stale);
+	tcase_add_test(tc, port_goes_with_the_service);
+	suite_add_tcase(s, tc);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
