@@ -336,6 +336,11 @@ struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 	return s ? s->plan : NULL;
 }
 
+bool dp_family_has_set(const struct dp_family *fam, const char *name)
+{
+	return kp_map_gets(fam->sets, name) != NULL;
+}
+
 bool dp_family_is_tight(const struct dp_family *fam)
 {
 	for (int set = 0; set < DP_N_SETS; set++) {

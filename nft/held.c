@@ -1,6 +1,7 @@
 #include "nft/held.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
@@ -89,6 +90,11 @@ static const char *text(const struct nlattr *a)
 static uint32_t be32(const struct nlattr *a)
 {
 	return a && mnl_attr_get_payload_len(a) >= 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
+}
+
+static uint64_t be64(const struct nlattr *a)
+{
+	return a && mnl_attr_get_payload_len(a) >= 8 ? be64toh(mnl_attr_get_u64(a)) : 0;
 }
 
 /* One TLV of userdata; NULL: not there. */
@@ -319,7 +325,8 @@ static int on_entries(const struct nlmsghdr *nlh, void *arg)
 		const struct nlattr *k = key.tb[NFTA_DATA_VALUE], *v = data.tb[NFTA_DATA_VALUE];
 
 		if (k && v && mnl_attr_get_payload_len(k) == kp_addr_len((uint8_t)d->f))
-			d->fn(d->arg, mnl_attr_get_payload(k), mnl_attr_get_payload(v), mnl_attr_get_payload_len(v));
+			d->fn(d->arg, mnl_attr_get_payload(k), mnl_attr_get_payload(v), mnl_attr_get_payload_len(v),
+			      be64(e.tb[NFTA_SET_ELEM_EXPIRATION]));
 	}
 	return MNL_CB_OK;
 }

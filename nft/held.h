@@ -51,8 +51,8 @@ struct dp_held *dp_held_free(struct dp_held *h);
  */
 int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, struct dp_held **ret, struct kp_err *err);
 
-/* The entries of one map with endpoints as data (session affinity). */
-typedef void dp_entry_fn(void *arg, const uint8_t *key, const uint8_t *data, size_t len);
+/* The entries of one map with endpoints as data (session affinity); expires_ms: from now, 0: never. */
+typedef void dp_entry_fn(void *arg, const uint8_t *key, const uint8_t *data, size_t len, uint64_t expires_ms);
 int dp_held_entries(struct mnl_socket *nl, enum kp_family f, const char *table, const char *map, dp_entry_fn *fn, void *arg);
 
 int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret);

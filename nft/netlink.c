@@ -110,15 +110,37 @@ static void anon_elem(struct kp_buf *b, const void *key, size_t len, uint32_t fl
 	dp_attr_close(b, at);
 }
 
+static size_t open_entries(struct kp_buf *b, struct dp_txn *t, const char *map)
+{
+	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, dp_txn_table(t));
+	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, map);
+	return dp_attr_open(b, NFTA_SET_ELEM_LIST_ELEMENTS);
+}
+
 void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len)
 {
 	struct kp_buf *b = dp_txn_begin(t, DP_SEC_DEL_ELEM, NFT_MSG_DELSETELEM, 0, 0, "delete remembered choice");
-	size_t list;
+	size_t list = open_entries(b, t, map);
 
-	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, dp_txn_table(t));
-	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, map);
-	list = dp_attr_open(b, NFTA_SET_ELEM_LIST_ELEMENTS);
 	anon_elem(b, key, len, 0);
+	dp_attr_close(b, list);
+	dp_txn_end(t);
+}
+
+void dp_netlink_add_entry(struct dp_txn *t, const char *map, const void *key, size_t len,
+			  const void *data, size_t data_len, uint64_t expires_ms)
+{
+	struct kp_buf *b = dp_txn_begin(t, DP_SEC_ADD_ELEM, NFT_MSG_NEWSETELEM, NLM_F_CREATE, 0, "carry over remembered choice");
+	size_t list = open_entries(b, t, map), elem = dp_attr_open(b, NFTA_LIST_ELEM), at;
+	uint64_t ms = htobe64(expires_ms);
+
+	put_key(b, key, len);
+	at = dp_attr_open(b, NFTA_SET_ELEM_DATA);
+	dp_attr_put(b, NFTA_DATA_VALUE, data, data_len);
+	dp_attr_close(b, at);
+	if (expires_ms)
+		dp_attr_put(b, NFTA_SET_ELEM_TIMEOUT, &ms, sizeof(ms));
+	dp_attr_close(b, elem);
 	dp_attr_close(b, list);
 	dp_txn_end(t);
 }

@@ -22,7 +22,10 @@ void dp_netlink_prune(struct dp_writer *w);
 
 void dp_netlink_add_table(struct dp_txn *t);
 void dp_netlink_del_table(struct dp_txn *t, const char *name);
-void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len);	/* of a private map */
+/* Entries of private maps, one message each. */
+void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len);
+void dp_netlink_add_entry(struct dp_txn *t, const char *map, const void *key, size_t len,
+			  const void *data, size_t data_len, uint64_t expires_ms);
 
 /* What is compared: data, or chain name and NUL, then the userdata. */
 void dp_elem_value(const struct dp_elem *e, enum kp_family f, struct kp_buf *out);

@@ -107,12 +107,13 @@ struct stale {
 	size_t n, cap;
 };
 
-static void on_entry(void *arg, const uint8_t *key, const uint8_t *data, size_t len)
+static void on_entry(void *arg, const uint8_t *key, const uint8_t *data, size_t len, uint64_t expires_ms)
 {
 	struct stale *st = arg;
 	size_t addr = kp_addr_len((uint8_t)st->f);
 	struct kp_addr to = { .family = (uint8_t)st->f };
 
+	(void)expires_ms;
 	if (len < addr + 2)
 		return;
 	memcpy(to.b, data, addr);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "nft/carry.h"
 #include "nft/family.h"
 #include "nft/netlink.h"
 #include "proxy/base/clock.h"
@@ -202,15 +203,17 @@ static bool is_usable(const struct dp_held *held)
 	return true;
 }
 
-/* A second complete table under another name, or the first one. One transaction. */
+/* A second complete table under another name, or the first one. One transaction. carry: may be NULL. */
 static int load_fresh(struct dp_table *t, const char *name, const struct dp_wanted *want, const char **keys, size_t n,
-		      struct dp_family_result *ret, struct dp_txn_report *rep)
+		      const struct dp_carry *carry, struct dp_family_result *ret, struct dp_txn_report *rep)
 {
 	struct dp_txn *txn = dp_txn_new(t->f, name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 
 	dp_netlink_add_table(txn);
 	write_all(t, w, want, keys, n, NULL);
+	if (carry)
+		dp_carry_write(carry, t->fam, txn);
 	dp_txn_commit(txn, t->nl, NULL, rep);
 	note_result(txn, rep, ret);
 	dp_netlink_free(w);
@@ -233,19 +236,21 @@ static int delete_table(struct dp_table *t, const char *name, struct dp_txn_repo
  * empty maps and no table behind (6.2). There is a complete table at every moment:
  * load the second, delete the first, load the first, delete the second.
  */
-static int replace(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
+static int replace(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n, const struct dp_held *held,
 		   struct dp_family_result *ret, struct dp_txn_report *rep)
 {
+	struct dp_carry *carry = dp_carry_read(t->nl, t->f, t->name, held);
 	char next[DP_KEY_MAX];
 	int r;
 
 	snprintf(next, sizeof(next), "%s-next", t->name);
 	kp_info("nft", "%s: replacing table %s", kp_family_names[t->f], t->name);
-	r = load_fresh(t, next, want, keys, n, ret, rep);
+	r = load_fresh(t, next, want, keys, n, carry, ret, rep);
 	if (r == 0)
 		r = delete_table(t, t->name, rep);
 	if (r == 0)
-		r = load_fresh(t, t->name, want, keys, n, ret, rep);
+		r = load_fresh(t, t->name, want, keys, n, carry, ret, rep);
+	dp_carry_free(carry);
 	return r < 0 ? r : delete_table(t, next, rep);
 }
 
@@ -282,14 +287,14 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 		return r;
 	}
 	if (!held->table)
-		r = load_fresh(t, t->name, want, keys, n, ret, rep);
+		r = load_fresh(t, t->name, want, keys, n, NULL, ret, rep);
 	else if (!is_usable(held))
-		r = replace(t, want, keys, n, ret, rep);
+		r = replace(t, want, keys, n, held, ret, rep);
 	else
 		r = reconcile(t, want, keys, n, held, ret, rep);
-	dp_held_free(held);
 	if (r == 0 && dp_family_is_tight(t->fam))
-		r = replace(t, want, keys, n, ret, rep);
+		r = replace(t, want, keys, n, held, ret, rep);
+	dp_held_free(held);
 	return r;
 }
 
