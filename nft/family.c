@@ -336,6 +336,25 @@ struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 	return s ? s->plan : NULL;
 }
 
+bool dp_family_matches(const struct dp_family *fam, const struct dp_held *held, bool exactly)
+{
+	bool same = held->table && held->format_ok;
+
+	if (exactly)
+		same = same && kp_map_len(held->chains) == kp_map_len(fam->chains) && kp_map_len(held->sets) == kp_map_len(fam->sets);
+	for (struct kp_map_it it = { 0 }; same && kp_map_next(fam->chains, &it);) {
+		const struct dp_held_chain *c = kp_map_gets(held->chains, it.key);
+
+		same = c && c->fingerprint == ((const struct dp_known *)it.value)->fingerprint;
+	}
+	for (struct kp_map_it it = { 0 }; same && kp_map_next(fam->sets, &it);) {
+		const struct dp_held_set *set = kp_map_gets(held->sets, it.key);
+
+		same = set && set->as_defined;
+	}
+	return same;
+}
+
 bool dp_family_has_set(const struct dp_family *fam, const char *name)
 {
 	return kp_map_gets(fam->sets, name) != NULL;

@@ -25,6 +25,7 @@ struct dump {
 	struct dp_held *held;
 	enum kp_family f;
 	const char *table;
+	bool elements;
 	enum dp_set set;	/* of an element dump */
 	dp_entry_fn *fn;	/* of dp_held_entries() */
 	void *arg;
@@ -302,7 +303,7 @@ static int dump_all(struct mnl_socket *nl, struct dump *d)
 		r = dump(nl, NFT_MSG_GETRULE, d, NFTA_RULE_TABLE, NULL, on_rule);
 	if (r == 0)
 		r = dump(nl, NFT_MSG_GETSET, d, NFTA_SET_TABLE, NULL, on_set);
-	for (int set = 0; set < DP_N_SETS && r == 0; set++) {
+	for (int set = 0; d->elements && set < DP_N_SETS && r == 0; set++) {
 		const struct dp_held_set *s = kp_map_gets(d->held->sets, dp_set_defs[set].name);
 
 		d->set = (enum dp_set)set;
@@ -391,12 +392,13 @@ static int read_once(struct mnl_socket *nl, struct dump *d)
 	return r < 0 ? r : after == d->held->genid ? 0 : -EINTR;
 }
 
-int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, struct dp_held **ret, struct kp_err *err)
+int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
+		 struct dp_held **ret, struct kp_err *err)
 {
 	int r = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && r == -EINTR; i++) {
-		struct dump d = { .held = dp_held_new(), .f = f, .table = table };
+		struct dump d = { .held = dp_held_new(), .f = f, .table = table, .elements = elements };
 
 		r = read_once(nl, &d);
 		if (r == 0) {

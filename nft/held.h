@@ -46,10 +46,12 @@ struct dp_held *dp_held_new(void);
 struct dp_held *dp_held_free(struct dp_held *h);
 
 /*
- * Dump the table. Starts over when somebody commits meanwhile, a few times; 0, or -errno
- * with err set. A table that is not there is no error: ->table is false.
+ * Dump the table, with or without the elements of its sets. Starts over when somebody
+ * commits meanwhile, a few times; 0, or -errno with err set. A table that is not there is
+ * no error: ->table is false.
  */
-int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, struct dp_held **ret, struct kp_err *err);
+int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
+		 struct dp_held **ret, struct kp_err *err);
 
 /* The entries of one map with endpoints as data (session affinity); expires_ms: from now, 0: never. */
 typedef void dp_entry_fn(void *arg, const uint8_t *key, const uint8_t *data, size_t len, uint64_t expires_ms);

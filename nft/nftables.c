@@ -6,6 +6,7 @@
 
 #include "nft/conntrack.h"
 #include "nft/family.h"
+#include "nft/held.h"
 #include "nft/probe.h"
 #include "nft/sweep.h"
 #include "nft/table.h"
@@ -21,6 +22,14 @@
 #define BACKOFF_MAX_MS		30000
 #define REFUSED_RETRY_MS	30000
 
+/*
+ * Foreign changes are found by asking for the generation of the ruleset, which costs
+ * microseconds; a listener would make every commit on the node pay for it (nft-design 5).
+ */
+#define LOOK_MS		40
+#define AUDIT_MS	1000		/* after a foreign commit: elements too, */
+#define AUDIT_GAP_MS	30000		/* but not more often than this while others commit all the time */
+
 struct nft {
 	struct dp_table *tables[KP_N_FAMILIES];	/* NULL: not enabled */
 	struct dp_wanted want;
@@ -29,6 +38,9 @@ struct nft {
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	unsigned backoff_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
+	uint32_t generation;	/* of the ruleset, as far as it is our doing */
+	uint64_t look_ns;	/* when to ask for it next */
+	uint64_t audit_ns, audited_ns;	/* when to compare all elements next, 0: not needed; when it was done last */
 };
 
 static void plan_free(void *p)
@@ -59,7 +71,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	n->sweep = dp_sweep_new();
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
 		if (opt->families[f])
-			r = dp_table_new(&n->tables[f], (enum kp_family)f, opt->table ? opt->table : DP_TABLE, err);
+			r = dp_table_new(&n->tables[f], (enum kp_family)f, opt->table ? opt->table : DP_TABLE, &n->generation, err);
 	if (r < 0) {
 		nft_close(n);
 		return r;
@@ -174,6 +186,60 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 	}
 }
 
+static struct mnl_socket *any_socket(const struct nft *n)
+{
+	return dp_table_socket(n->tables[KP_IPV4] ? n->tables[KP_IPV4] : n->tables[KP_IPV6]);
+}
+
+static void repair(struct nft *n, int f, const char *what, struct dp_result *ret)
+{
+	struct dp_family_result *r = &ret->family[f];
+
+	dp_table_full(n->tables[f], &n->want, r);
+	if (r->wrote)
+		kp_warn("nft", "%s: %s of our table were changed by somebody else; put right in %llu us, elements added=%u deleted=%u",
+			kp_family_names[f], what, (unsigned long long)(r->took_ns / 1000), r->elements_added, r->elements_deleted);
+}
+
+/* Somebody committed: is what we wrote still there? Elements are compared a moment later. */
+static void look_closer(struct nft *n, struct dp_result *ret)
+{
+	uint64_t now = kp_now_ns(), earliest = n->audited_ns + AUDIT_GAP_MS * 1000000ull;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f] && !dp_table_is_intact(n->tables[f]))
+			repair(n, f, "chains or sets", ret);
+	if (!n->audit_ns)
+		n->audit_ns = now + AUDIT_MS * 1000000ull;
+	if (n->audited_ns && n->audit_ns < earliest)
+		n->audit_ns = earliest;
+}
+
+static void audit(struct nft *n, struct dp_result *ret)
+{
+	n->audit_ns = 0;
+	n->audited_ns = kp_now_ns();
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f] && dp_table_is_known(n->tables[f]))
+			repair(n, f, "elements", ret);
+}
+
+/* Before anything of ours goes out, and every 40 ms. */
+static void watch(struct nft *n, struct dp_result *ret)
+{
+	uint32_t generation;
+
+	n->look_ns = kp_now_ns() + LOOK_MS * 1000000ull;
+	if (!n->settled || dp_genid(any_socket(n), &generation) < 0)
+		return;
+	if (generation != n->generation) {
+		n->generation = generation;	/* first: what comes while we look is seen next time */
+		look_closer(n, ret);
+	}
+	if (n->audit_ns && kp_now_ns() >= n->audit_ns)
+		audit(n, ret);
+}
+
 static struct kp_plan **plans_before(const struct nft *n, const struct dp_batch *b)
 {
 	struct kp_plan **old = kp_calloc(b->n_changes, sizeof(struct kp_plan *));
@@ -193,7 +259,10 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	int code;
 
 	*ret = (struct dp_result){ 0 };
+	watch(n, ret);
 	take_wanted(n, b);
+	if (!n->settled && dp_genid(any_socket(n), &n->generation) < 0)
+		n->generation = 0;	/* one look too many */
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->tables[f])
 			dp_table_apply(n->tables[f], &n->want, b, &ret->family[f]);
@@ -220,19 +289,28 @@ static void run_conntrack(struct nft *n)
 			(unsigned long long)(stats.took_ns / 1000));
 }
 
+/* What failed, or was refused. */
+static void write_failed(struct nft *n, struct dp_result *ret)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		struct dp_table *t = n->tables[f];
+
+		if (t && (!dp_table_is_known(t) || kp_map_len(dp_table_refused(t))))
+			dp_table_full(t, &n->want, &ret->family[f]);
+	}
+}
+
 static int nft_retry(void *dp, struct dp_result *ret)
 {
 	struct nft *n = dp;
 	int code = 0;
 
 	*ret = (struct dp_result){ 0 };
-	if (n->retry_ns && kp_now_ns() >= n->retry_ns) {
-		for (int f = 0; f < KP_N_FAMILIES; f++) {
-			struct dp_table *t = n->tables[f];
-
-			if (t && (!dp_table_is_known(t) || kp_map_len(dp_table_refused(t))))
-				dp_table_full(t, &n->want, &ret->family[f]);
-		}
+	if (kp_now_ns() >= n->look_ns)
+		watch(n, ret);
+	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
+		write_failed(n, ret);
+	if (ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried) {
 		copy_refused(n, ret);
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, code);
@@ -243,18 +321,24 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	return code;
 }
 
+static int until_ms(uint64_t at_ns, uint64_t now_ns)
+{
+	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000 + 1);
+}
+
 static int nft_pending_ms(void *dp)
 {
 	const struct nft *n = dp;
 	uint64_t now = kp_now_ns();
-	int best = dp_ct_pending_ms(n->ct, now), sweep = dp_sweep_pending_ms(n->sweep, now), retry = -1;
+	const int all[] = {
+		dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now),
+		n->retry_ns ? until_ms(n->retry_ns, now) : -1, n->settled ? until_ms(n->look_ns, now) : -1,
+	};
+	int best = -1;
 
-	if (n->retry_ns)
-		retry = n->retry_ns <= now ? 0 : (int)((n->retry_ns - now) / 1000000 + 1);
-	if (sweep >= 0 && (best < 0 || sweep < best))
-		best = sweep;
-	if (retry >= 0 && (best < 0 || retry < best))
-		best = retry;
+	for (size_t i = 0; i < KP_N(all); i++)
+		if (all[i] >= 0 && (best < 0 || all[i] < best))
+			best = all[i];
 	return best;
 }
 

@@ -131,7 +131,7 @@ static void delete_entries(struct dp_table *t, const struct stale *st, const cha
 		struct dp_txn_report rep;
 
 		dp_netlink_del_entry(txn, map, st->keys[i], kp_addr_len((uint8_t)st->f));
-		dp_txn_commit(txn, dp_table_socket(t), NULL, &rep);
+		dp_table_commit(t, txn, NULL, &rep);
 		dp_txn_report_release(&rep);
 		dp_txn_free(txn);
 	}

@@ -24,6 +24,7 @@ struct dp_table {
 	enum kp_family f;
 	char *name;
 	struct mnl_socket *nl;
+	uint32_t *generation;	/* borrowed: see dp_table_new() */
 	struct dp_family *fam;
 	struct kp_map *good;	/* key -> plan that the kernel acknowledged */
 	struct kp_map *refused;	/* key -> struct dp_refusal */
@@ -77,7 +78,7 @@ static bool must_keep_gone(void)
 	return major < 6 || (major == 6 && minor < 2);
 }
 
-int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, struct kp_err *err)
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint32_t *generation, struct kp_err *err)
 {
 	struct dp_table *t = kp_calloc(1, sizeof(*t));
 	int r = dp_socket_open(&t->nl, err);
@@ -88,6 +89,7 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, stru
 	}
 	t->f = f;
 	t->name = kp_strdup(name);
+	t->generation = generation;
 	t->keep_gone = must_keep_gone();
 	t->fam = dp_family_new(f);
 	t->good = kp_map_new(plan_free);
@@ -132,6 +134,30 @@ const char *dp_table_name(const struct dp_table *t)
 const struct kp_map *dp_table_refused(const struct dp_table *t)
 {
 	return t->refused;
+}
+
+int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep)
+{
+	bool empty = dp_txn_empty(txn);
+
+	if (dp_txn_commit(txn, t->nl, genid, rep) == 0 && !empty)
+		(*t->generation)++;
+	return rep->code;
+}
+
+bool dp_table_is_intact(struct dp_table *t)
+{
+	struct dp_held *held = NULL;
+	struct kp_err err = { 0 };
+	bool intact;
+
+	if (!t->known)
+		return true;	/* it is being put right anyway */
+	if (dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
+		return false;
+	intact = dp_family_matches(t->fam, held, !t->keep_gone);
+	dp_held_free(held);
+	return intact;
 }
 
 static void note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret)
@@ -214,7 +240,7 @@ static int load_fresh(struct dp_table *t, const char *name, const struct dp_want
 	write_all(t, w, want, keys, n, NULL);
 	if (carry)
 		dp_carry_write(carry, t->fam, txn);
-	dp_txn_commit(txn, t->nl, NULL, rep);
+	dp_table_commit(t, txn, NULL, rep);
 	note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
@@ -226,7 +252,7 @@ static int delete_table(struct dp_table *t, const char *name, struct dp_txn_repo
 	struct dp_txn *txn = dp_txn_new(t->f, name);
 
 	dp_netlink_del_table(txn, name);
-	dp_txn_commit(txn, t->nl, NULL, rep);
+	dp_table_commit(t, txn, NULL, rep);
 	dp_txn_free(txn);
 	return rep->code;
 }
@@ -265,7 +291,7 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 		dp_netlink_keep_gone(w);
 	write_all(t, w, want, keys, n, held);
 	dp_netlink_prune(w);
-	dp_txn_commit(txn, t->nl, &held->genid, rep);
+	dp_table_commit(t, txn, &held->genid, rep);
 	note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
@@ -277,7 +303,7 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 {
 	struct dp_held *held = NULL;
 	struct kp_err err = { 0 };
-	int r = dp_held_read(t->nl, t->f, t->name, &held, &err);
+	int r = dp_held_read(t->nl, t->f, t->name, true, &held, &err);
 
 	if (r < 0) {
 		rep->code = r;
@@ -376,7 +402,7 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 		dp_family_service(t->fam, w, batch->changes[i].key, batch->changes[i].plan);
 	}
 	dp_family_finish(t->fam, w);
-	dp_txn_commit(txn, t->nl, NULL, &rep);
+	dp_table_commit(t, txn, NULL, &rep);
 	note_result(txn, &rep, ret);
 	ret->heavy = ret->wrote && dp_txn_changes_verdicts(txn);
 	dp_netlink_free(w);

@@ -4,6 +4,8 @@
 #include "proxy/plan/dataplane.h"
 
 struct dp_family;
+struct dp_txn;
+struct dp_txn_report;
 struct kp_map;
 struct mnl_socket;
 
@@ -20,7 +22,11 @@ struct dp_wanted {
 	struct kp_map *plans;	/* key -> struct kp_plan, counted references */
 };
 
-int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, struct kp_err *err);
+/*
+ * generation: raised with every commit of ours, as the kernel raises its own (shared by
+ * all tables; borrowed). When the two differ, somebody else committed.
+ */
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint32_t *generation, struct kp_err *err);
 struct dp_table *dp_table_free(struct dp_table *t);
 
 /* Write the changes (already part of wanted), or everything if the state of the kernel is not known. */
@@ -28,6 +34,11 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 		   struct dp_family_result *ret);
 /* Everything, compared with a dump; also tries the refused again. */
 int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret);
+
+/* A look at chains, rules and sets, after somebody else committed. False: they are not what we wrote. */
+bool dp_table_is_intact(struct dp_table *t);
+/* Send a transaction on this table's socket. Returns rep->code. */
+int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep);
 
 bool dp_table_is_known(const struct dp_table *t);	/* the last transaction succeeded */
 const struct dp_family *dp_table_family(const struct dp_table *t);

@@ -196,7 +196,7 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 	while (kp_runner_take(a->runner, &r)) {
 		bool first = !kp_health_started(a->health);
 
-		kp_health_result(a->health, r.generation, &r.result);
+		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			log_family(a, f, &r.result.family[f], first);
 		dp_result_release(&r.result);

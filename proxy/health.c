@@ -26,7 +26,11 @@ struct flight {
 };
 
 struct kp_health {
-	struct { bool enabled; uint64_t acked, updated_wall_ns; } family[KP_N_FAMILIES];
+	struct {
+		bool enabled;
+		uint64_t acked, updated_wall_ns;
+		uint64_t broken_ns;	/* since when the kernel refuses us, for what was handed over long ago too; 0: not */
+	} family[KP_N_FAMILIES];
 	uint64_t stale_ns, submitted;
 	struct flight *flights;		/* oldest first */
 	size_t n_flights, cap_flights;
@@ -146,13 +150,18 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 	}
 }
 
-void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res)
+void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res, uint64_t now_ns)
 {
 	size_t done = 0;
 
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		if (!res->family[f].tried || res->family[f].code < 0)
+		if (!res->family[f].tried)
 			continue;
+		if (res->family[f].code < 0) {
+			h->family[f].broken_ns = h->family[f].broken_ns ? h->family[f].broken_ns : now_ns;
+			continue;
+		}
+		h->family[f].broken_ns = 0;
 		h->family[f].acked = generation;
 		h->family[f].updated_wall_ns = kp_wall_ns();
 	}
@@ -182,10 +191,12 @@ bool kp_health_started(const struct kp_health *h)
 /* When the oldest change that this family has not acknowledged was handed over. */
 static uint64_t oldest_pending(const struct kp_health *h, int f)
 {
+	uint64_t broken = h->family[f].broken_ns;
+
 	for (size_t i = 0; i < h->n_flights; i++)
 		if (h->flights[i].generation > h->family[f].acked)
-			return h->flights[i].at_ns;
-	return 0;
+			return broken && broken < h->flights[i].at_ns ? broken : h->flights[i].at_ns;
+	return broken;
 }
 
 static void fill_service(struct hz_service *s, const char *key, const struct port *p)

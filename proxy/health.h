@@ -25,8 +25,8 @@ struct kp_health *kp_health_free(struct kp_health *h);
 void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan);
 /* Everything wanted so far went out as this generation. */
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns);
-/* The dataplane's word on everything up to generation. */
-void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res);
+/* The dataplane's word on everything up to generation; a failure also counts when nothing new was handed over. */
+void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res, uint64_t now_ns);
 void kp_health_node(struct kp_health *h, bool eligible);
 void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	/* where health ports listen */
 

@@ -37,6 +37,8 @@ static void want(const char *key, uint32_t ready)
 }
 
 /* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
+static uint64_t now;
+
 static void result(uint64_t generation, int v4, int v6, const char *refused)
 {
 	struct dp_refusal refusal = { .key = (char *)refused };
@@ -45,7 +47,7 @@ static void result(uint64_t generation, int v4, int v6, const char *refused)
 		.refused = &refusal, .n_refused = refused != NULL,
 	};
 
-	kp_health_result(h, generation, &r);
+	kp_health_result(h, generation, &r, now);
 }
 
 /* Local endpoints that the port claims; -1: no port. */
@@ -58,10 +60,10 @@ static int claims(void)
 	return n;
 }
 
-static bool ready(uint64_t now)
+static bool ready(uint64_t at)
 {
 	struct hz_state *s = kp_health_state(h);
-	bool yes = hz_ready(s, now);
+	bool yes = hz_ready(s, at);
 
 	hz_state_free(s);
 	return yes;
@@ -152,6 +154,21 @@ START_TEST(failure_makes_stale)
 }
 END_TEST
 
+/* A repair that fails: nothing was handed over, and still the rules are not what they should be. */
+START_TEST(broken_without_a_change)
+{
+	start(1);
+	now = 100;
+	result(1, -EIO, 0, NULL);
+	now = 110;
+	result(1, -EIO, 0, NULL);
+	ck_assert(ready(100 + STALE - 1));
+	ck_assert(!ready(100 + STALE));
+	result(1, 0, 1, NULL);
+	ck_assert(ready(1000));
+}
+END_TEST
+
 START_TEST(port_goes_with_the_service)
 {
 	start(1);
@@ -175,6 +192,7 @@ int main(void)
 	tcase_add_test(tc, gain_over_a_loss_in_flight);
 	tcase_add_test(tc, refused_claims_nothing_new);
 	tcase_add_test(tc, failure_makes_stale);
+	tcase_add_test(tc, broken_without_a_change);
 	tcase_add_test(tc, port_goes_with_the_service);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
