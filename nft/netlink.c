@@ -22,6 +22,7 @@ struct netlink {
 	struct dp_txn *txn;
 	struct dp_held *held;	/* NULL: nothing is known */
 	bool keep_gone;
+	enum dp_section rules;	/* where rules go now */
 	struct nlmsghdr *room;	/* where libnftnl builds a rule */
 };
 
@@ -203,12 +204,12 @@ static uint32_t make_anon(void *arg, const struct dp_stmt *s)
 {
 	struct netlink *n = arg;
 	uint32_t id = dp_txn_next_set_id(n->txn);
-	struct kp_buf *b = dp_txn_begin(n->txn, DP_SEC_RULE, NFT_MSG_NEWSET, NLM_F_CREATE, n->w.tag, "create anonymous set");
+	struct kp_buf *b = dp_txn_begin(n->txn, n->rules, NFT_MSG_NEWSET, NLM_F_CREATE, n->w.tag, "create anonymous set");
 	size_t list;
 
 	anon_head(b, n->txn, s, n->w.f, id);
 	dp_txn_end(n->txn);
-	b = dp_txn_begin(n->txn, DP_SEC_RULE, NFT_MSG_NEWSETELEM, NLM_F_CREATE, n->w.tag, "fill anonymous set");
+	b = dp_txn_begin(n->txn, n->rules, NFT_MSG_NEWSETELEM, NLM_F_CREATE, n->w.tag, "fill anonymous set");
 	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, dp_txn_table(n->txn));
 	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, "__set%d");
 	dp_attr_be32(b, NFTA_SET_ELEM_LIST_SET_ID, id);
@@ -249,7 +250,7 @@ static void put_rule(struct netlink *n, const char *chain, const struct dp_rule 
 	n->room->nlmsg_len = NLMSG_HDRLEN;
 	nftnl_rule_nlmsg_build_payload(n->room, rule);
 	snprintf(what, sizeof(what), "add rule to chain %s", chain);
-	b = dp_txn_begin(n->txn, DP_SEC_RULE, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, n->w.tag, what);
+	b = dp_txn_begin(n->txn, n->rules, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, n->w.tag, what);
 	kp_buf_add(b, (char *)n->room + NLMSG_HDRLEN, n->room->nlmsg_len - NLMSG_HDRLEN);
 	dp_txn_end(n->txn);
 	nftnl_rule_free(rule);
@@ -293,10 +294,11 @@ static void nl_chain(struct dp_writer *w, const struct dp_chain *c, bool exists)
 {
 	struct netlink *n = netlink_of(w);
 
+	n->rules = exists ? DP_SEC_REWRITE : DP_SEC_RULE;
 	if (!exists)
 		create_chain(n, c);
 	if (exists || n->keep_gone)	/* one that was left behind is still there */
-		flush_chain(n, DP_SEC_RULE, c->name);
+		flush_chain(n, n->rules, c->name);
 	for (size_t i = 0; i < c->n_rules; i++)
 		put_rule(n, c->name, &c->rules[i]);
 }

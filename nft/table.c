@@ -138,10 +138,10 @@ const struct kp_map *dp_table_refused(const struct dp_table *t)
 
 int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep)
 {
-	bool empty = dp_txn_empty(txn);
+	uint32_t commits = dp_txn_commits(txn);
 
-	if (dp_txn_commit(txn, t->nl, genid, rep) == 0 && !empty)
-		(*t->generation)++;
+	if (dp_txn_commit(txn, t->nl, genid, rep) == 0)
+		*t->generation += commits;
 	return rep->code;
 }
 

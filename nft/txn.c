@@ -170,6 +170,25 @@ bool dp_txn_empty(const struct dp_txn *t)
 	return !t->n && !added && !deleted;
 }
 
+/* Before packing, sections of elements are empty: they are looked at in their stages. */
+static bool has_later(const struct dp_txn *t)
+{
+	uint32_t added, deleted;
+
+	dp_txn_counts(t, &added, &deleted);
+	for (int s = DP_SEC_LATER; s < DP_N_SECTIONS; s++)
+		if (t->sections[s].len)
+			return true;
+	return added || deleted;
+}
+
+uint32_t dp_txn_commits(const struct dp_txn *t)
+{
+	if (dp_txn_empty(t))
+		return 0;
+	return !t->sections[DP_SEC_TABLE].len && t->sections[DP_SEC_CHAIN].len && has_later(t) ? 2 : 1;
+}
+
 bool dp_txn_changes_verdicts(const struct dp_txn *t)
 {
 	if (t->n)
@@ -328,9 +347,9 @@ static void read_answers(struct dp_txn *t, struct mnl_socket *nl, uint32_t last,
 }
 
 /* The last message in the order of sending asks for the ACK. Returns its sequence number. */
-static uint32_t ask_for_ack(struct dp_txn *t)
+static uint32_t ask_for_ack(struct dp_txn *t, int from, int to)
 {
-	for (int s = DP_N_SECTIONS - 1; s >= 0; s--) {
+	for (int s = to - 1; s >= from; s--) {
 		struct kp_buf *b = &t->sections[s];
 		struct nlmsghdr h;
 		size_t at = 0;
@@ -349,7 +368,7 @@ static uint32_t ask_for_ack(struct dp_txn *t)
 	return 0;
 }
 
-static int send_all(struct dp_txn *t, struct mnl_socket *nl, struct kp_buf *begin, struct kp_buf *end)
+static int send_sections(struct dp_txn *t, struct mnl_socket *nl, int from, int to, struct kp_buf *begin, struct kp_buf *end)
 {
 	struct iovec iov[DP_N_SECTIONS + 2] = { { begin->data, begin->len } };
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
@@ -357,7 +376,7 @@ static int send_all(struct dp_txn *t, struct mnl_socket *nl, struct kp_buf *begi
 	size_t n = 1, total = 0;
 	int room, fd = mnl_socket_get_fd(nl);
 
-	for (int s = 0; s < DP_N_SECTIONS; s++)
+	for (int s = from; s < to; s++)
 		if (t->sections[s].len)
 			iov[n++] = (struct iovec){ t->sections[s].data, t->sections[s].len };
 	iov[n++] = (struct iovec){ end->data, end->len };
@@ -373,24 +392,21 @@ static int send_all(struct dp_txn *t, struct mnl_socket *nl, struct kp_buf *begi
 	return 0;
 }
 
-int dp_txn_commit(struct dp_txn *t, struct mnl_socket *nl, const uint32_t *genid, struct dp_txn_report *ret)
+/* The sections from..to-1 as one transaction. */
+static int commit_sections(struct dp_txn *t, struct mnl_socket *nl, int from, int to, const uint32_t *genid,
+			   struct dp_txn_report *ret)
 {
 	struct kp_buf begin = { 0 }, end = { 0 };
-	uint32_t last;
+	uint32_t last = ask_for_ack(t, from, to);
 	int r;
 
-	*ret = (struct dp_txn_report){ 0 };
-	if (dp_txn_empty(t))
-		return 0;
-	pack(t);
-	last = ask_for_ack(t);
 	put_header(&begin, NFNL_MSG_BATCH_BEGIN, 0, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	if (genid)
 		dp_attr_be32(&begin, NFNL_BATCH_GENID, *genid);
 	close_message(&begin, 0);
 	put_header(&end, NFNL_MSG_BATCH_END, 0, (uint32_t)t->n + 1, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	close_message(&end, 0);
-	r = send_all(t, nl, &begin, &end);
+	r = send_sections(t, nl, from, to, &begin, &end);
 	if (r < 0) {
 		ret->code = r;
 		snprintf(ret->message, sizeof(ret->message), "send transaction of %zu messages: %s", t->n, strerror(-r));
@@ -400,4 +416,19 @@ int dp_txn_commit(struct dp_txn *t, struct mnl_socket *nl, const uint32_t *genid
 	kp_buf_release(&begin);
 	kp_buf_release(&end);
 	return ret->code;
+}
+
+int dp_txn_commit(struct dp_txn *t, struct mnl_socket *nl, const uint32_t *genid, struct dp_txn_report *ret)
+{
+	uint32_t commits = dp_txn_commits(t), next = genid ? *genid + 1 : 0;
+
+	*ret = (struct dp_txn_report){ 0 };
+	if (!commits)
+		return 0;
+	pack(t);
+	if (commits == 1)
+		return commit_sections(t, nl, 0, DP_N_SECTIONS, genid, ret);
+	if (commit_sections(t, nl, 0, DP_SEC_LATER, genid, ret) < 0)
+		return ret->code;
+	return commit_sections(t, nl, DP_SEC_LATER, DP_N_SECTIONS, genid ? &next : NULL, ret);
 }

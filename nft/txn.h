@@ -19,10 +19,12 @@ struct mnl_socket;
  */
 enum dp_section {
 	DP_SEC_TABLE,
-	DP_SEC_DEL_ELEM,	/* before the add of the same key */
 	DP_SEC_SET,		/* before rules that use them */
 	DP_SEC_CHAIN,		/* before rules and elements that jump to them */
-	DP_SEC_RULE,		/* before elements: binding a rule to a filled map walks the map */
+	DP_SEC_RULE,		/* of new chains; before elements: binding a rule to a filled map walks the map */
+	DP_SEC_LATER,		/* from here on: the second transaction, see dp_txn_commit() */
+	DP_SEC_DEL_ELEM = DP_SEC_LATER,	/* before the add of the same key */
+	DP_SEC_REWRITE,		/* rules of chains that were there before */
 	DP_SEC_ADD_ELEM,
 	DP_SEC_GONE_FLUSH,	/* rules of chains that go: they may name each other */
 	DP_SEC_GONE_CHAIN,
@@ -54,6 +56,7 @@ void dp_txn_elem_end(struct dp_txn *t);
 
 uint32_t dp_txn_next_set_id(struct dp_txn *t);	/* for NFTA_SET_ID within this transaction */
 bool dp_txn_empty(const struct dp_txn *t);
+uint32_t dp_txn_commits(const struct dp_txn *t);	/* how many transactions it takes: 0, 1 or 2 */
 void dp_txn_counts(const struct dp_txn *t, uint32_t *ret_added, uint32_t *ret_deleted);	/* elements */
 bool dp_txn_changes_verdicts(const struct dp_txn *t);	/* the kernel will validate the table (2.4) */
 
@@ -70,6 +73,11 @@ void dp_txn_report_release(struct dp_txn_report *r);
  * Send and read the answers. genid: NULL, or the generation the transaction was computed
  * from; the kernel refuses with ERESTART when someone else committed since. Returns
  * report->code. An empty transaction is not sent.
+ *
+ * New chains of a table that is in use go in a transaction of their own, before the elements
+ * that lead to them. A packet under way runs through the rules of its generation, but an
+ * element is seen as soon as it is committed: it would take the new verdict into a chain
+ * that is still empty for this packet, fall out, and leave untranslated.
  */
 int dp_txn_commit(struct dp_txn *t, struct mnl_socket *nl, const uint32_t *genid, struct dp_txn_report *ret);
 
