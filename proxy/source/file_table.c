@@ -129,9 +129,10 @@ static void unlink_item(struct kp_file_table *t, struct kp_file_item *i)
 
 	if (!e)
 		return;
-	for (p = &e->items; *p != i; p = &(*p)->next)
+	for (p = &e->items; *p && *p != i; p = &(*p)->next)
 		;
-	*p = i->next;
+	if (*p)
+		*p = i->next;
 	if (e->shown == i)
 		e->shown = NULL;
 	best = best_of(e);

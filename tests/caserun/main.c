@@ -29,7 +29,7 @@ void case_pass(struct case_run *r)
 	r->passed++;
 }
 
-static void vfail(struct case_run *r, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0))) vfail(struct case_run *r, const char *fmt, va_list ap)
 {
 	r->failed++;
 	printf("FAIL %s: ", r->file);
