@@ -8,6 +8,7 @@
 #include "healthz/request.h"
 #include "healthz/stamp.h"
 #include "healthz/state.h"
+#include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 
 #define BODY_MAX (HZ_ANSWER_MAX - 512)	/* no head is longer than 512 */
@@ -25,6 +26,8 @@ struct reply {
 	bool gone;		/* the Service is no longer answered for on this port */
 	bool weighs;		/* send the weight header */
 	uint32_t weight;
+	const char *type;	/* NULL: as the status says */
+	size_t length;		/* of the body */
 	struct text body;
 };
 
@@ -259,11 +262,11 @@ static void add_head(struct text *t, const struct reply *r, const struct hz_req 
 	char date[HZ_HTTP_DATE_LEN];
 
 	add(t, "HTTP/1.%d %d %s\r\n", req->minor, r->status, reason_of(r->status));
-	add(t, "Content-Type: %s\r\n", is_error(r->status) ? "text/plain" : "application/json");
+	add(t, "Content-Type: %s\r\n", r->type ? r->type : is_error(r->status) ? "text/plain" : "application/json");
 	add(t, "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n");
 	if (r->weighs)
 		add(t, "X-Load-Balancing-Endpoint-Weight: %u\r\n", r->weight);
-	add(t, "Date: %s\r\nContent-Length: %zu\r\n", hz_stamp_http(wall_ns, date), r->body.len);
+	add(t, "Date: %s\r\nContent-Length: %zu\r\n", hz_stamp_http(wall_ns, date), r->length);
 	if (close)
 		add(t, "Connection: close\r\n");
 	else if (req->minor == 0)
@@ -295,10 +298,35 @@ void hz_answer(const struct hz_asked *asked, const struct hz_req *req, struct hz
 	ret->status = r.status;
 	ret->path = r.path;
 	ret->close = !req->keep_alive || r.gone;
+	ret->more = NULL;
+	ret->more_len = 0;
+	r.length = r.body.len;
 	add_head(&out, &r, req, q.wall_ns, ret->close);
 	if (!req->is_head) {
 		memcpy(out.p + out.len, body, r.body.len);
 		out.len += r.body.len;
 	}
 	ret->len = out.len;
+}
+
+void hz_answer_page(const struct hz_req *req, int status, const char *content_type, struct kp_buf *body,
+		    uint64_t wall_ns, struct hz_answer *ret)
+{
+	struct reply r = { .status = req->status ? req->status : status, .type = content_type };
+	struct text out = { .p = ret->bytes, .room = sizeof(ret->bytes) };
+
+	if (req->status) {	/* there is no page for it */
+		r.type = "text/plain";
+		kp_buf_release(body);
+		kp_buf_printf(body, "%d %s\n", req->status, reason_of(req->status));
+	}
+	r.length = body->len;
+	ret->status = r.status;
+	ret->path = HZ_PATH_OTHER;
+	ret->close = !req->keep_alive;
+	add_head(&out, &r, req, wall_ns, ret->close);
+	ret->len = out.len;
+	ret->more_len = req->is_head ? 0 : body->len;
+	ret->more = kp_steal(&body->data);
+	*body = (struct kp_buf){ 0 };
 }

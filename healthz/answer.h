@@ -10,6 +10,7 @@
 struct hz_port;
 struct hz_req;
 struct hz_state;
+struct kp_buf;
 
 /* A key of the API is at most 520 bytes; escaped (times 6) it still leaves room for the rest. */
 #define HZ_ANSWER_MAX 4096
@@ -30,8 +31,10 @@ struct hz_answer {
 	int status;
 	enum hz_path path;
 	bool close;		/* the head says so: the connection ends with this answer */
+	char *more;		/* what follows bytes; malloc'd, whoever sends it frees it. NULL: nothing does */
+	size_t more_len;
 	size_t len;
-	char bytes[HZ_ANSWER_MAX];	/* head and body */
+	char bytes[HZ_ANSWER_MAX];	/* head and body; of a page: its head */
 };
 
 /*
@@ -40,5 +43,12 @@ struct hz_answer {
  * system call, no lock.
  */
 void hz_answer(const struct hz_asked *asked, const struct hz_req *req, struct hz_answer *ret);
+
+/*
+ * For ports with other things to say: status (200, 404 or 503) and a body of any size, which
+ * is taken. A request with a status of its own is answered with that instead, as above.
+ */
+void hz_answer_page(const struct hz_req *req, int status, const char *content_type, struct kp_buf *body,
+		    uint64_t wall_ns, struct hz_answer *ret);
 
 #endif

@@ -86,6 +86,7 @@ static void close_conn(struct conn *c)
 	event_del(&c->timer);
 	close(c->fd);
 	hz_port_unref(c->port);
+	free(c->out.more);
 	free(c);
 }
 
@@ -164,11 +165,29 @@ static void wait_writable(struct conn *c)
 	enter(c, PHASE_WRITE, c->cs->limits.write_timeout_ms);
 }
 
+/* The next piece of the answer; 0: all of it is out. */
+static size_t unsent(const struct conn *c, const char **ret)
+{
+	const struct hz_answer *a = &c->out;
+	size_t at;
+
+	if (c->sent < a->len) {
+		*ret = a->bytes + c->sent;
+		return a->len - c->sent;
+	}
+	at = c->sent - a->len;
+	*ret = a->more ? a->more + at : "";
+	return a->more_len - at;
+}
+
 /* False: the socket takes no more for now, or c is closed. */
 static bool flush(struct conn *c)
 {
-	while (c->sent < c->out.len) {
-		ssize_t n = send(c->fd, c->out.bytes + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
+	const char *piece;
+	size_t len;
+
+	while ((len = unsent(c, &piece)) > 0) {
+		ssize_t n = send(c->fd, piece, len, MSG_NOSIGNAL);
 
 		if (n >= 0) {
 			c->sent += (size_t)n;
@@ -198,6 +217,8 @@ static bool after_answer(struct conn *c)
 {
 	struct hz_limits *l = &c->cs->limits;
 
+	free(c->out.more);
+	c->out.more = NULL;
 	if (c->out.close) {
 		linger(c);
 		return false;
@@ -344,6 +365,7 @@ void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_fam
 	c->port = hz_port_ref(port);
 	c->family = family;
 	c->outcome = OUTCOME_TCP_ONLY;
+	c->out.more = NULL;
 	event_assign(&c->readable, cs->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->writable, cs->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
 	evtimer_assign(&c->timer, cs->base, on_timeout, c);

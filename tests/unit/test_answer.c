@@ -8,6 +8,7 @@
 #include "healthz/port.h"
 #include "healthz/request.h"
 #include "healthz/state.h"
+#include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 
 #define S 1000000000ull
@@ -317,6 +318,38 @@ START_TEST(longest_names)	/* no API name is that long; a file's may be, and must
 }
 END_TEST
 
+/* Pages of other ports: the head in front of a body of any size. */
+static const struct {
+	const char *name, *request;
+	int status;		/* asked for */
+	const char *start, *body;	/* of the answer */
+	bool close;
+} pages[] = {
+	{ "page", "GET /x HTTP/1.1\r\nHost: a\r\n\r\n", 200, "HTTP/1.1 200 OK\r\nContent-Type: text/x\r\n", "text", false },
+	{ "old", "GET /x HTTP/1.0\r\n\r\n", 404, "HTTP/1.0 404 Not Found\r\nContent-Type: text/x\r\n", "text", true },
+	{ "head", "HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", 200, "HTTP/1.1 200 OK\r\nContent-Type: text/x\r\n", "", false },
+	{ "bad", "GET\r\n\r\n", 200, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n", "400 Bad Request\n", true },
+};
+
+START_TEST(page)
+{
+	struct kp_buf text = { 0 };
+	struct hz_answer a;
+	struct hz_req req;
+
+	hz_req_parse(pages[_i].request, strlen(pages[_i].request), &req);
+	kp_buf_puts(&text, "text");
+	hz_answer_page(&req, pages[_i].status, "text/x", &text, WALL, &a);
+	ck_assert_ptr_null(text.data);
+	ck_assert_msg(strncmp(a.bytes, pages[_i].start, strlen(pages[_i].start)) == 0, "%s: %.*s", pages[_i].name, (int)a.len, a.bytes);
+	ck_assert_msg(a.more_len == strlen(pages[_i].body) && memcmp(a.more, pages[_i].body, a.more_len) == 0, "%s", pages[_i].name);
+	ck_assert_msg(a.close == pages[_i].close, "%s", pages[_i].name);
+	ck_assert_msg(strstr(a.bytes, pages[_i].status == 200 && req.status ? "Content-Length: 16\r\n" : "Content-Length: 4\r\n") != NULL,
+		      "%s: %.*s", pages[_i].name, (int)a.len, a.bytes);
+	free(a.more);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("answer");
@@ -333,6 +366,7 @@ int main(void)
 	tcase_add_test(tc, head_method);
 	tcase_add_test(tc, moved_port);
 	tcase_add_test(tc, longest_names);
+	tcase_add_loop_test(tc, page, 0, KP_N(pages));
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
