@@ -12,6 +12,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/source/file_impl.h"
+#include "proxy/source/status.h"
 
 #define TURN_MS 50	/* so long files are read before the loop gets its turn */
 /*
@@ -341,6 +342,35 @@ struct kp_file_source *kp_file_source_free(struct kp_file_source *s)
 	free(s->gone.v);
 	free(s);
 	return NULL;
+}
+
+static void file_status(const struct kp_file *f, struct kp_source_row *row, unsigned *n_refused)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(f->items, &it);) {
+		const struct kp_file_item *i = it.value;
+
+		row->n_objects += i->state == KP_FILE_GOOD;
+		*n_refused += i->state == KP_FILE_REFUSED;
+	}
+	if (f->complaint && !row->problem)
+		row->problem = kp_asprintf("%s: %s", f->path, f->complaint);
+}
+
+void kp_file_source_status(const struct kp_file_source *s, struct kp_source_status *ret)
+{
+	for (size_t r = 0; r < s->n_roots; r++) {
+		const struct kp_file_root *root = &s->roots[r];
+		struct kp_source_row *row = kp_source_status_add(ret, root->path);
+		unsigned n_refused = 0;
+
+		row->live = !root->gone_ms;
+		for (struct kp_map_it it = { 0 }; kp_map_next(root->files, &it);)
+			file_status(it.value, row, &n_refused);
+		if (!row->problem && n_refused)
+			row->problem = kp_asprintf("%u %s refused, see the log", n_refused, n_refused == 1 ? "object" : "objects");
+		if (!row->problem && !row->live)
+			row->problem = kp_strdup("is not there");
+	}
 }
 
 int kp_file_read_once(const char *const *paths, size_t n_paths, const struct kp_sink *sink, struct kp_err *err)
