@@ -20,6 +20,7 @@ static const struct {
 	{ "conntrack",		case_conntrack },
 	{ "health",		case_health },
 	{ "config",		case_config },
+	{ "metrics",		case_metrics },
 };
 
 static struct kp_map *skips;	/* reason -> count */

@@ -1,0 +1,49 @@
+#ifndef KP_METRICS_IMPL_H
+#define KP_METRICS_IMPL_H
+
+#include "proxy/base/prom.h"
+#include "proxy/metrics.h"
+#include "proxy/nolocal.h"
+
+/* Shared by metrics.c (counting) and metrics_write.c (what there is, as text). */
+
+enum kp_event { KP_EVENT_SERVICE, KP_EVENT_SLICE, KP_N_EVENTS };
+
+/* A hand-over that is not in the kernel of every family yet. */
+struct kp_flight {
+	uint64_t generation;
+	uint64_t *triggers[KP_N_FAMILIES];
+	size_t n_triggers[KP_N_FAMILIES], cap_triggers[KP_N_FAMILIES];
+	size_t n_events[KP_N_EVENTS];
+	struct kp_nolocal_counts nolocal;	/* after it */
+};
+
+/* All numbers are double: that is what the format has, and one kind of cell makes one kind of row. */
+struct kp_metrics_family {
+	uint64_t acked;		/* generation */
+	bool behind;		/* the kernel's state is not known: the next write compares everything */
+	struct kp_prom_histogram sync, full, partial, programming;
+	double last_success, last_queued;	/* seconds since 1970; 0: never */
+	double sync_failures, cleanup_failures;
+	double nolocal[KP_N_POLICIES];
+	double took, elements[2];	/* of the last commit; elements added and deleted */
+	double pending;
+};
+
+struct kp_metrics {
+	bool families[KP_N_FAMILIES];
+	struct kp_metrics_family family[KP_N_FAMILIES];
+	double events[KP_N_EVENTS], events_pending[KP_N_EVENTS];
+	double health[2][2];	/* healthz, livez; 200, 503 */
+	double refused, n_services;
+	double start_seconds;
+	struct kp_process process;
+	struct kp_nolocal *wanted;
+	struct kp_flight next;	/* what the next hand-over brings */
+	struct kp_flight *flights;	/* oldest first */
+	size_t n_flights, cap_flights;
+};
+
+size_t kp_metrics_pending_of(const struct kp_metrics *m, enum kp_event e);
+
+#endif

@@ -1,0 +1,167 @@
+#include "proxy/metrics.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/base/cleanup.h"
+#include "proxy/metrics_impl.h"
+
+/* How the cells at a row's offset become samples. */
+enum shape {
+	PLAIN,		/* one double in struct kp_metrics */
+	FAMILY,		/* one in struct kp_metrics_family, for each enabled family */
+	FAMILY_SET,	/* likewise, left out while it is 0: a time that is not there yet */
+	HISTOGRAM,	/* a histogram in struct kp_metrics_family */
+	POLICY,		/* doubles by policy in struct kp_metrics_family */
+	CODE,		/* two doubles in struct kp_metrics, by HTTP status */
+	CHANGE,		/* two doubles in struct kp_metrics_family: added and deleted */
+	VERSION,	/* none: 1, and what we are as labels */
+};
+
+struct row {
+	struct kp_prom_family family;
+	enum shape shape;
+	size_t offset;
+};
+
+#define ONE(member)	.offset = offsetof(struct kp_metrics, member)
+#define EACH(member)	.offset = offsetof(struct kp_metrics_family, member)
+#define KUBE		"kubeproxy_"
+#define SYNC		KUBE "sync_proxy_rules_"
+
+static const struct row rows[] = {
+	{ { KUBE "network_programming_duration_seconds", "[ALPHA] In Cluster Network Programming Latency in seconds",
+	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(programming) },
+	{ { KUBE "proxy_healthz_total", "[ALPHA] Cumulative proxy healthz HTTP status", KP_PROM_COUNTER }, CODE, ONE(health[0]) },
+	{ { KUBE "proxy_livez_total", "[ALPHA] Cumulative proxy livez HTTP status", KP_PROM_COUNTER }, CODE, ONE(health[1]) },
+	{ { KUBE "sync_full_proxy_rules_duration_seconds", "[ALPHA] SyncProxyRules latency in seconds for full resyncs",
+	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(full) },
+	{ { KUBE "sync_partial_proxy_rules_duration_seconds", "[ALPHA] SyncProxyRules latency in seconds for partial resyncs",
+	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(partial) },
+	{ { SYNC "duration_seconds", "[ALPHA] SyncProxyRules latency in seconds", KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(sync) },
+	{ { SYNC "endpoint_changes_pending", "[ALPHA] Pending proxy rules Endpoint changes", KP_PROM_GAUGE },
+	  PLAIN, ONE(events_pending[KP_EVENT_SLICE]) },
+	{ { SYNC "endpoint_changes_total", "[ALPHA] Cumulative proxy rules Endpoint changes", KP_PROM_COUNTER },
+	  PLAIN, ONE(events[KP_EVENT_SLICE]) },
+	{ { SYNC "last_queued_timestamp_seconds", "[ALPHA] The last time a sync of proxy rules was queued", KP_PROM_GAUGE },
+	  FAMILY_SET, EACH(last_queued) },
+	{ { SYNC "last_timestamp_seconds", "[ALPHA] The last time proxy rules were successfully synced", KP_PROM_GAUGE },
+	  FAMILY_SET, EACH(last_success) },
+	/* Stays 0: what is not wanted any more goes in the same transaction, there is no clean-up that could fail alone. */
+	{ { SYNC "nftables_cleanup_failures_total", "[ALPHA] Cumulative proxy nftables cleanup failures", KP_PROM_COUNTER },
+	  FAMILY, EACH(cleanup_failures) },
+	{ { SYNC "nftables_sync_failures_total", "[ALPHA] Cumulative proxy nftables sync failures", KP_PROM_COUNTER },
+	  FAMILY, EACH(sync_failures) },
+	{ { SYNC "no_local_endpoints_total", "[ALPHA] Number of services with a Local traffic policy and no endpoints",
+	    KP_PROM_GAUGE }, POLICY, EACH(nolocal) },
+	{ { SYNC "service_changes_pending", "[ALPHA] Pending proxy rules Service changes", KP_PROM_GAUGE },
+	  PLAIN, ONE(events_pending[KP_EVENT_SERVICE]) },
+	{ { SYNC "service_changes_total", "[ALPHA] Cumulative proxy rules Service changes", KP_PROM_COUNTER },
+	  PLAIN, ONE(events[KP_EVENT_SERVICE]) },
+
+	{ { "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", KP_PROM_COUNTER },
+	  PLAIN, ONE(process.cpu_seconds) },
+	{ { "process_max_fds", "Maximum number of open file descriptors.", KP_PROM_GAUGE }, PLAIN, ONE(process.max_fds) },
+	{ { "process_open_fds", "Number of open file descriptors.", KP_PROM_GAUGE }, PLAIN, ONE(process.open_fds) },
+	{ { "process_resident_memory_bytes", "Resident memory size in bytes.", KP_PROM_GAUGE },
+	  PLAIN, ONE(process.resident_bytes) },
+	{ { "process_start_time_seconds", "Start time of the process since unix epoch in seconds.", KP_PROM_GAUGE },
+	  PLAIN, ONE(start_seconds) },
+	{ { "process_virtual_memory_bytes", "Virtual memory size in bytes.", KP_PROM_GAUGE }, PLAIN, ONE(process.virtual_bytes) },
+
+	{ { "proxylet_build_info", "Always 1; the labels say which proxylet this is.", KP_PROM_GAUGE }, VERSION, 0 },
+	{ { "proxylet_last_commit_duration_seconds", "How long the last commit to the kernel took, also if it failed.",
+	    KP_PROM_GAUGE }, FAMILY, EACH(took) },
+	{ { "proxylet_last_commit_elements", "Map and set elements that the last successful commit added and deleted.",
+	    KP_PROM_GAUGE }, CHANGE, EACH(elements) },
+	{ { "proxylet_pending_age_seconds", "Age of the oldest change that is not in the kernel; 0 if there is none.",
+	    KP_PROM_GAUGE }, FAMILY, EACH(pending) },
+	{ { "proxylet_refused_services", "Services that the kernel refuses; their last good rules stay.", KP_PROM_GAUGE },
+	  PLAIN, ONE(refused) },
+	{ { "proxylet_services", "Services known.", KP_PROM_GAUGE }, PLAIN, ONE(n_services) },
+};
+
+static const char *const policy_names[] = { [KP_POLICY_INTERNAL] = "internal", [KP_POLICY_EXTERNAL] = "external" };
+static const char *const code_names[] = { "200", "503" };
+static const char *const change_names[] = { "added", "deleted" };
+
+/* Two samples side by side in memory, told apart by one label; of a family if that is one. */
+static void write_pair(struct kp_buf *out, const struct row *r, const char *label, const char *const names[2],
+		       const double *cells, const char *family)
+{
+	for (int i = 0; i < 2; i++) {
+		struct kp_prom_label labels[] = { { label, names[i] }, { "ip_family", family } };
+
+		kp_prom_sample(out, &r->family, labels, family ? 2 : 1, cells[i]);
+	}
+}
+
+static void write_family(struct kp_buf *out, const struct row *r, const struct kp_metrics_family *of, const char *name)
+{
+	const struct kp_prom_label label = { "ip_family", name };
+	const void *cell = (const char *)of + r->offset;
+
+	switch (r->shape) {
+	case HISTOGRAM:
+		kp_prom_histogram(out, &r->family, &label, 1, cell);
+		break;
+	case POLICY:
+		write_pair(out, r, "traffic_policy", policy_names, cell, name);
+		break;
+	case CHANGE:
+		write_pair(out, r, "change", change_names, cell, name);
+		break;
+	default:
+		if (r->shape == FAMILY || *(const double *)cell != 0)
+			kp_prom_sample(out, &r->family, &label, 1, *(const double *)cell);
+	}
+}
+
+static void write_row(struct kp_buf *out, const struct row *r, const struct kp_metrics *m)
+{
+	static const struct kp_prom_label version = { "version", KP_VERSION };
+	const void *cell = (const char *)m + r->offset;
+
+	kp_prom_head(out, &r->family);
+	switch (r->shape) {
+	case PLAIN:
+		kp_prom_sample(out, &r->family, NULL, 0, *(const double *)cell);
+		break;
+	case CODE:
+		write_pair(out, r, "code", code_names, cell, NULL);
+		break;
+	case VERSION:
+		kp_prom_sample(out, &r->family, &version, 1, 1);
+		break;
+	default:
+		for (int f = 0; f < KP_N_FAMILIES; f++)
+			if (m->families[f])
+				write_family(out, r, &m->family[f], kp_family_names[f]);
+	}
+}
+
+/* m with everything that is only looked up filled in; it owns nothing. */
+static struct kp_metrics with_now(const struct kp_metrics *m, const struct kp_metrics_now *now)
+{
+	struct kp_metrics all = *m;
+	const double health[2][2] = { { (double)now->health.healthz_200, (double)now->health.healthz_503 },
+				      { (double)now->health.livez_200, (double)now->health.livez_503 } };
+
+	memcpy(all.health, health, sizeof(health));
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		all.family[f].pending = (double)now->pending_ns[f] / 1e9;
+	for (int e = 0; e < KP_N_EVENTS; e++)
+		all.events_pending[e] = (double)kp_metrics_pending_of(m, e);
+	all.n_services = (double)now->n_services;
+	all.process = now->process;
+	return all;
+}
+
+void kp_metrics_write(const struct kp_metrics *m, const struct kp_metrics_now *now, struct kp_buf *out)
+{
+	const struct kp_metrics all = with_now(m, now);
+
+	for (size_t i = 0; i < KP_N(rows); i++)
+		write_row(out, &rows[i], &all);
+}
