@@ -17,11 +17,13 @@
 #include "proxy/base/mem.h"
 #include "proxy/health.h"
 #include "proxy/model/model.h"
+#include "proxy/monitor.h"
 #include "proxy/plan/build.h"
 #include "proxy/plan/runner.h"
 #include "proxy/setup.h"
 #include "proxy/source/file.h"
 #include "proxy/source/ifaddr.h"
+#include "proxy/source/status.h"
 
 #define DRAIN_TAINT "ToBeDeletedByClusterAutoscaler"
 
@@ -38,6 +40,7 @@ struct agent {
 	struct kp_runner *runner;
 	struct kp_health *health;
 	struct hz_server *server;
+	struct kp_monitor *monitor;
 	struct kp_file_source *source;
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
@@ -78,6 +81,7 @@ static struct kp_plan_node *changed_node(struct agent *a)
 static void hand_over(struct agent *a)
 {
 	struct dp_batch b = { .node = changed_node(a) };
+	uint64_t generation;
 	size_t cap = 0;
 	char *key;
 
@@ -85,12 +89,15 @@ static void hand_over(struct agent *a)
 		KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = kp_planner_build(a->planner, key);
 
 		kp_health_want(a->health, key, plan);
+		kp_monitor_want(a->monitor, key, plan);
 		dp_batch_add(&b, key, plan, &cap);
 		free(key);
 	}
 	if (!b.node && !b.n_changes)
 		return;
-	kp_health_submitted(a->health, kp_runner_submit(a->runner, &b), kp_now_ns());
+	generation = kp_runner_submit(a->runner, &b);
+	kp_health_submitted(a->health, generation, kp_now_ns());
+	kp_monitor_submitted(a->monitor, generation);
 }
 
 /* Sources call this after each burst; a loss shows in the health answers at once (O1). */
@@ -108,48 +115,52 @@ static void on_flush(void *arg)
 static void on_upsert(void *arg, struct kp_object *o)
 {
 	struct agent *a = arg;
+	bool changed = false;
 
 	switch (o->kind) {
 	case KP_KIND_SERVICE:
-		kp_model_put_service(a->model, kp_steal(&o->service));
+		changed = kp_model_put_service(a->model, kp_steal(&o->service));
 		break;
 	case KP_KIND_SLICE:
 		if (o->slice)
-			kp_model_put_slice(a->model, kp_steal(&o->slice));
+			changed = kp_model_put_slice(a->model, kp_steal(&o->slice));
 		else	/* no longer one of ours: label or address type changed */
-			kp_model_del_slice(a->model, o->key);
+			changed = kp_model_del_slice(a->model, o->key);
 		break;
 	case KP_KIND_NODE:
-		kp_model_put_node(a->model, kp_steal(&o->node));
+		changed = kp_model_put_node(a->model, kp_steal(&o->node));
 		break;
 	case KP_KIND_SERVICE_CIDR:
-		kp_model_put_service_cidr(a->model, kp_steal(&o->cidr));
+		changed = kp_model_put_service_cidr(a->model, kp_steal(&o->cidr));
 		break;
 	case KP_KIND_OTHER:
 		break;
 	}
+	kp_monitor_event(a->monitor, o->kind, changed);
 }
 
 static void on_remove(void *arg, enum kp_kind kind, const char *key)
 {
 	struct agent *a = arg;
+	bool changed = false;
 
 	switch (kind) {
 	case KP_KIND_SERVICE:
-		kp_model_del_service(a->model, key);
+		changed = kp_model_del_service(a->model, key);
 		break;
 	case KP_KIND_SLICE:
-		kp_model_del_slice(a->model, key);
+		changed = kp_model_del_slice(a->model, key);
 		break;
 	case KP_KIND_NODE:
-		kp_model_del_node(a->model, key);
+		changed = kp_model_del_node(a->model, key);
 		break;
 	case KP_KIND_SERVICE_CIDR:
-		kp_model_del_service_cidr(a->model, key);
+		changed = kp_model_del_service_cidr(a->model, key);
 		break;
 	case KP_KIND_OTHER:
 		break;
 	}
+	kp_monitor_event(a->monitor, kind, changed);
 }
 
 /* Nothing is programmed or removed before everything is known (SY-3). */
@@ -158,6 +169,7 @@ static void on_synced(void *arg)
 	struct agent *a = arg;
 
 	a->synced = true;
+	kp_monitor_synced(a->monitor);
 	kp_info("agent", "read %zu Services in %llu ms", kp_model_n_services(a->model),
 		(unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
 	if (!kp_model_node(a->model))
@@ -197,6 +209,7 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 		bool first = !kp_health_started(a->health);
 
 		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
+		kp_monitor_result(a->monitor, r.generation, &r.result);
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			log_family(a, f, &r.result.family[f], first);
 		dp_result_release(&r.result);
@@ -268,6 +281,25 @@ static int start_health(struct agent *a, struct kp_err *err)
 	return hz_server_start(&a->server, &opt, err);
 }
 
+static void source_status(void *arg, struct kp_source_status *ret)
+{
+	const struct agent *a = arg;
+
+	if (a->source)
+		kp_file_source_status(a->source, ret);
+}
+
+static int start_monitor(struct agent *a, const char *socket, struct kp_err *err)
+{
+	struct kp_monitor_view view = {
+		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = socket,
+		.model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
+	};
+
+	memcpy(view.families, a->setup.opt.families, sizeof(view.families));
+	return kp_monitor_new(&a->monitor, a->base, &view, err);
+}
+
 static int start_dataplane(struct agent *a, struct kp_err *err)
 {
 	const struct dp_ops *ops = &dp_nftables_ops;
@@ -292,7 +324,7 @@ static int start_source(struct agent *a, const char *const *paths, size_t n, str
 	return kp_file_source_new(&a->source, a->base, paths, n, &sink, err);
 }
 
-static int start(struct agent *a, const char *const *paths, size_t n, struct kp_err *err)
+static int start(struct agent *a, const char *const *paths, size_t n, const char *socket, struct kp_err *err)
 {
 	int r = kp_setup_node_name(a->cfg->hostname_override, &a->node_name, err);
 
@@ -309,6 +341,8 @@ static int start(struct agent *a, const char *const *paths, size_t n, struct kp_
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	r = start_health(a, err);
 	if (r == 0)
+		r = start_monitor(a, socket, err);
+	if (r == 0)
 		r = kp_ifaddr_new(&a->ifaddr, a->base, on_addresses, a, err);
 	if (r == 0)
 		r = start_dataplane(a, err);
@@ -320,9 +354,10 @@ static int start(struct agent *a, const char *const *paths, size_t n, struct kp_
 /* Against the flow: sources first, so that nobody is called who is gone. */
 static void stop(struct agent *a)
 {
-	kp_file_source_free(a->source);
+	a->source = kp_file_source_free(a->source);
 	kp_runner_stop(a->runner);
 	kp_ifaddr_free(a->ifaddr);
+	kp_monitor_free(a->monitor);
 	if (a->server)
 		hz_server_stop(a->server);
 	kp_health_free(a->health);
@@ -341,10 +376,11 @@ static void stop(struct agent *a)
 	free(a->node_name);
 }
 
-int kp_agent_run(const struct kp_config *cfg, const char *const *objects, size_t n_objects, struct kp_err *err)
+int kp_agent_run(const struct kp_config *cfg, const char *const *objects, size_t n_objects, const char *socket,
+		 struct kp_err *err)
 {
 	struct agent a = { .cfg = cfg, .instance = -1, .began_ns = kp_now_ns() };
-	int r = start(&a, objects, n_objects, err);
+	int r = start(&a, objects, n_objects, socket, err);
 
 	if (r == 0) {
 		kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a.node_name);

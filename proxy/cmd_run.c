@@ -9,6 +9,7 @@
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/config/run_flags.h"
+#include "proxy/status.h"
 
 static int usage(FILE *to, const char *problem)
 {
@@ -67,7 +68,7 @@ static int run(const struct kp_run_flags *f, const struct kp_config *cfg)
 		kp_error("config", "--objects is required: a Kubernetes API server is not read yet");
 		return 2;
 	}
-	r = kp_agent_run(cfg, f->objects.items, f->objects.n, &err);
+	r = kp_agent_run(cfg, f->objects.items, f->objects.n, f->socket ? f->socket : KP_STATUS_SOCKET, &err);
 	if (r == 0)
 		return 0;
 	kp_error("agent", "%s", err.msg);

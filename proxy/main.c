@@ -9,6 +9,7 @@ static const struct {
 	int (*fn)(int argc, char **argv);
 } commands[] = {
 	{ "run",	  "the agent: programs the Services of this node and answers health probes", kp_cmd_run },
+	{ "status",	  "a running agent: what is in the kernel, what waits, what is wrong", kp_cmd_status },
 	{ "render",	  "the rules for given objects as nft text; no privileges, no cluster", kp_cmd_render },
 	{ "check-config", "read a KubeProxyConfiguration and name every problem", kp_cmd_check_config },
 	{ "cleanup",	  "remove our rules without cutting connections", kp_cmd_cleanup },

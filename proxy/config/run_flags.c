@@ -23,6 +23,8 @@ const struct kp_flag kp_run_flag_table[] = {
 	  .help = "file or folder of Services, EndpointSlices and Nodes, watched; may be repeated" },
 	{ "hostname-override", .kind = KP_FLAG_STRING, AT(hostname_override), .arg = "NAME",
 	  .help = "name of this node; default: the host's name" },
+	{ "socket", .kind = KP_FLAG_STRING, AT(socket), .arg = "PATH",
+	  .help = "where \"proxylet status\" asks; default /run/proxylet/proxylet.sock, \"\" for none" },
 	{ "healthz-bind-address", .kind = KP_FLAG_STRING, AT(healthz_bind_address), .arg = "IP:PORT",
 	  .help = "health of this node; default 0.0.0.0:10256, \"\" for none" },
 	{ "proxy-mode", .kind = KP_FLAG_STRING, AT(proxy_mode), .arg = "MODE", .choices = modes,

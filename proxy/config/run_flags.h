@@ -10,6 +10,7 @@ struct kp_run_flags {
 	const char *config;
 	struct kp_flag_list objects;
 	const char *hostname_override;
+	const char *socket;
 	const char *healthz_bind_address, *proxy_mode, *cluster_cidr;
 	struct kp_flag_list nodeport_addresses;	/* each a list with commas */
 	int64_t verbosity;			/* -1: not given */

@@ -110,7 +110,8 @@ class Agent:
                 "hostnameOverride": obj.NODE, "clusterCIDR": CLUSTER_CIDR,
             }, **config), f)  # JSON is YAML
         self.logname = self.config + ".log"
-        self.argv = list(before) + [lab.agent, "run", "--config", self.config]
+        self.socket = self.config + ".sock"
+        self.argv = list(before) + [lab.agent, "run", "--config", self.config, "--socket", self.socket]
         for p in paths if isinstance(paths, (list, tuple)) else [paths]:
             self.argv += ["--objects", p]
         self.start()
@@ -132,6 +133,10 @@ class Agent:
         """-> (status, headers, body); status 0: nobody answers"""
         with self.ns:
             return obj.http_get(address, port, path)
+
+    def status(self, *flags):
+        """'proxylet status' about it. -> CompletedProcess"""
+        return self.lab.command("status", "--socket", self.socket, *flags)
 
     def ready(self, seconds=15.0):
         deadline = time.monotonic() + seconds

@@ -1,0 +1,15 @@
+#ifndef KP_CONFIGZ_H
+#define KP_CONFIGZ_H
+
+#include <jansson.h>
+
+struct kp_config;
+
+/*
+ * The configuration that is in effect, as kube-proxy's /configz shows it: below
+ * "kubeproxy.config.k8s.io", with the names of its internal form. Only what
+ * proxylet keeps is there. The caller's reference.
+ */
+json_t *kp_configz(const struct kp_config *c);
+
+#endif

@@ -1,0 +1,296 @@
+#include "proxy/monitor.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "healthz/answer.h"
+#include "healthz/conn.h"
+#include "healthz/listener.h"
+#include "healthz/request.h"
+#include "healthz/server.h"
+#include "healthz/state.h"
+#include "proxy/base/buf.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+#include "proxy/base/unixsock.h"
+#include "proxy/config/config.h"
+#include "proxy/configz.h"
+#include "proxy/health.h"
+#include "proxy/metrics.h"
+#include "proxy/model/model.h"
+#include "proxy/status.h"
+
+#define MAX_CONNECTIONS 64	/* scrapers and people; probes have a server of their own */
+
+struct kp_monitor {
+	struct kp_monitor_view view;
+	struct kp_metrics *metrics;
+	struct kp_commits commits;
+	bool synced;
+	uint64_t began_wall_ns;
+	struct hz_conns *conns;
+	struct hz_listeners *listeners;
+	struct kp_unixsock socket;
+	struct event *acceptable;
+	struct hz_port *socket_port;	/* tells its connections from those of the metrics port */
+	char *socket_problem;		/* why there is no socket; NULL: there is */
+};
+
+/* --- pages --- */
+
+struct now {
+	uint64_t ns, wall_ns;
+	struct hz_state *state;
+	uint64_t pending_ns[KP_N_FAMILIES];
+};
+
+/* Everything that depends on the moment; free now.state. */
+static struct now look(const struct kp_monitor *m)
+{
+	struct now n = { .state = kp_health_state(m->view.health) };
+
+	n.ns = kp_now_ns();	/* after the state was made: nothing in it is from the future */
+	n.wall_ns = kp_wall_ns();
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		n.pending_ns[f] = hz_pending_ns(n.state, f, n.ns);
+	return n;
+}
+
+static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
+{
+	struct kp_metrics_now values = {
+		.n_services = kp_model_n_services(m->view.model),
+		.health = hz_server_counters(m->view.server),
+	};
+	struct now n = look(m);
+
+	(void)kp_process_read(&values.process);	/* zeros where there is no /proc */
+	memcpy(values.pending_ns, n.pending_ns, sizeof(values.pending_ns));
+	kp_metrics_write(m->metrics, &values, out);
+	hz_state_free(n.state);
+}
+
+static void mode_page(struct kp_monitor *m, struct kp_buf *out)
+{
+	kp_buf_puts(out, m->view.mode);
+}
+
+/* That the process answers, and no more: whether it does its work is told on the health ports. */
+static void ping_page(struct kp_monitor *m, struct kp_buf *out)
+{
+	(void)m;
+	kp_buf_puts(out, "ok");
+}
+
+static int add_bytes(const char *p, size_t len, void *out)
+{
+	kp_buf_add(out, p, len);
+	return 0;
+}
+
+/* Takes the value. */
+static void json_page(json_t *value, size_t flags, struct kp_buf *out)
+{
+	json_dump_callback(value, add_bytes, out, flags);
+	json_decref(value);
+}
+
+static void configz_page(struct kp_monitor *m, struct kp_buf *out)
+{
+	json_page(kp_configz(m->view.cfg), JSON_COMPACT, out);
+}
+
+static void add_listener(struct kp_status *s, const char *name, const char *address, const char *problem)
+{
+	if (*address)
+		s->listeners[s->n_listeners++] = (struct kp_status_listener){ name, address, problem };
+}
+
+static void status_page(struct kp_monitor *m, struct kp_buf *out)
+{
+	const struct kp_monitor_view *v = &m->view;
+	struct now n = look(m);
+	struct kp_status s = {
+		.node_name = v->node_name, .mode = v->mode, .began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
+		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
+		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
+		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
+		.commits = &m->commits,
+	};
+
+	memcpy(s.families, v->families, sizeof(s.families));
+	memcpy(s.pending_ns, n.pending_ns, sizeof(s.pending_ns));
+	add_listener(&s, "status", v->socket, m->socket_problem);
+	v->sources(v->arg, &s.sources);
+	json_page(kp_status_json(&s), JSON_INDENT(2) | JSON_REAL_PRECISION(9), out);
+	kp_source_status_release(&s.sources);
+	hz_state_free(n.state);
+}
+
+static const struct page {
+	const char *path, *type;
+	bool on_socket, on_tcp;
+	void (*write)(struct kp_monitor *m, struct kp_buf *out);
+} pages[] = {
+	{ "/metrics",	"text/plain; version=0.0.4; charset=utf-8", true, true, metrics_page },
+	{ "/proxyMode",	"text/plain; charset=utf-8",		    true, true, mode_page },
+	{ "/healthz",	"text/plain; charset=utf-8",		    true, true, ping_page },
+	{ "/configz",	"application/json",			    true, true, configz_page },
+	{ "/status",	"application/json",			    true, false, status_page },
+};
+
+static const struct page *page_of(const struct kp_monitor *m, const struct hz_port *port, const struct hz_req *req)
+{
+	bool local = port == m->socket_port;
+
+	for (size_t i = 0; i < KP_N(pages); i++)
+		if ((local ? pages[i].on_socket : pages[i].on_tcp) && req->path_len == strlen(pages[i].path) &&
+		    memcmp(req->path, pages[i].path, req->path_len) == 0)
+			return &pages[i];
+	return NULL;
+}
+
+static void on_request(void *arg, const struct hz_port *port, enum kp_family family, const struct hz_req *req,
+		       struct hz_answer *ret)
+{
+	struct kp_monitor *m = arg;
+	const struct page *p = req->status ? NULL : page_of(m, port, req);
+	struct kp_buf body = { 0 };
+
+	(void)family;
+	if (p)
+		p->write(m, &body);
+	else
+		kp_buf_puts(&body, "404 page not found\n");
+	hz_answer_page(req, p ? 200 : 404, p ? p->type : "text/plain; charset=utf-8", &body, kp_wall_ns(), ret);
+}
+
+/* --- listening --- */
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+	struct kp_monitor *m = arg;
+	int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)what;
+	if (peer >= 0)
+		hz_conns_add(m->conns, peer, m->socket_port, KP_IPV4);
+	else if (errno == EMFILE || errno == ENFILE)
+		(void)hz_conns_evict(m->conns);	/* or the loop would spin on what it cannot accept */
+}
+
+static void open_socket(struct kp_monitor *m, struct event_base *base)
+{
+	struct kp_err err = { 0 };
+
+	if (!*m->view.socket)
+		return;
+	if (kp_unixsock_listen(&m->socket, m->view.socket, &err) < 0) {
+		m->socket_problem = kp_strdup(err.msg);
+		kp_warn("monitor", "no socket for \"proxylet status\": %s", err.msg);
+		return;
+	}
+	m->acceptable = event_new(base, m->socket.fd, EV_READ | EV_PERSIST, on_acceptable, m);
+	event_add(m->acceptable, NULL);
+}
+
+static int open_port(struct kp_monitor *m, struct kp_err *err)
+{
+	struct hz_listen at = { .name = "metrics", .proxy = HZ_PROXY_OFF };
+	const char *text = m->view.cfg->metrics_bind_address;
+	struct kp_err why = { 0 };
+	int r;
+
+	if (!*text || !kp_hostport_parse(text, &at.addr, &at.port))
+		return 0;
+	r = hz_listeners_add(m->listeners, &at, &why);
+	if (r < 0 && m->view.cfg->bind_address_hard_fail)
+		return kp_err_set(err, r, "metrics: %s", why.msg);
+	if (r < 0)
+		kp_warn("monitor", "%s, for metrics; retrying", why.msg);
+	return 0;
+}
+
+int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struct kp_monitor_view *view,
+		   struct kp_err *err)
+{
+	const struct hz_limits limits = { .max_connections = MAX_CONNECTIONS };
+	struct kp_monitor *m = kp_calloc(1, sizeof(*m));
+	int r;
+
+	m->view = *view;
+	m->socket = (struct kp_unixsock)KP_UNIXSOCK_NONE;
+	m->began_wall_ns = kp_wall_ns();
+	m->metrics = kp_metrics_new(view->families);
+	m->socket_port = hz_port_new_node("status", 0, HZ_PROXY_OFF);
+	m->conns = hz_conns_new(base, &limits, on_request, m);
+	m->listeners = hz_listeners_new(base, m->conns);
+	r = open_port(m, err);
+	if (r < 0) {
+		kp_monitor_free(m);
+		return r;
+	}
+	open_socket(m, base);
+	kp_model_track_triggers(view->model, m->began_wall_ns);
+	*ret = m;
+	return 0;
+}
+
+struct kp_monitor *kp_monitor_free(struct kp_monitor *m)
+{
+	if (!m)
+		return NULL;
+	hz_listeners_free(m->listeners);	/* may still accept and answer */
+	if (m->acceptable)
+		event_free(m->acceptable);
+	hz_conns_free(m->conns);
+	kp_unixsock_close(&m->socket);
+	hz_port_unref(m->socket_port);
+	kp_metrics_free(m->metrics);
+	kp_commits_release(&m->commits);
+	free(m->socket_problem);
+	free(m);
+	return NULL;
+}
+
+/* --- what happens --- */
+
+void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed)
+{
+	if (kind == KP_KIND_SERVICE)
+		kp_metrics_service_event(m->metrics, changed);
+	else if (kind == KP_KIND_SLICE)
+		kp_metrics_slice_event(m->metrics, changed);
+}
+
+void kp_monitor_synced(struct kp_monitor *m)
+{
+	m->synced = true;
+}
+
+void kp_monitor_want(struct kp_monitor *m, const char *key, const struct kp_plan *plan)
+{
+	KP_AUTO(kp_freep) uint64_t *triggers = NULL;
+	size_t n = kp_model_take_triggers(m->view.model, key, &triggers);
+
+	kp_metrics_want(m->metrics, key, plan, triggers, n);
+}
+
+void kp_monitor_submitted(struct kp_monitor *m, uint64_t generation)
+{
+	kp_metrics_submitted(m->metrics, generation, kp_wall_ns());
+}
+
+void kp_monitor_result(struct kp_monitor *m, uint64_t generation, const struct dp_result *res)
+{
+	uint64_t wall_ns = kp_wall_ns();
+
+	kp_metrics_result(m->metrics, generation, res, wall_ns);
+	kp_commits_note(&m->commits, res, wall_ns);
+}

@@ -1,0 +1,57 @@
+#ifndef KP_MONITOR_H
+#define KP_MONITOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/source/decode.h"
+
+struct dp_result;
+struct event_base;
+struct hz_server;
+struct kp_config;
+struct kp_err;
+struct kp_health;
+struct kp_model;
+struct kp_plan;
+struct kp_source_status;
+
+/*
+ * What the agent tells about itself: the HTTP server at metricsBindAddress (/metrics,
+ * /proxyMode, /healthz, /configz; kube-proxy-behaviour 10.2) and the UNIX socket that
+ * "proxylet status" asks (the same HTTP, /status). Main thread and main loop, with the
+ * parser, connections and limits of the health server.
+ */
+struct kp_monitor;
+
+/* Whom it looks at when somebody asks. Borrowed; all outlive the monitor. */
+struct kp_monitor_view {
+	const struct kp_config *cfg;
+	const char *node_name, *mode;
+	const char *socket;		/* path; "": none */
+	bool families[KP_N_FAMILIES];
+	struct kp_model *model;
+	struct kp_health *health;
+	const struct hz_server *server;
+	void (*sources)(void *arg, struct kp_source_status *ret);	/* may find no source yet */
+	void *arg;
+};
+
+/*
+ * An address that cannot be bound is logged and tried again every 5 s, with
+ * bindAddressHardFail it is an error (ME-11). A socket path that cannot be taken is only
+ * logged: other agents on the machine, in network namespaces of their own, may have it.
+ */
+int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struct kp_monitor_view *view,
+		   struct kp_err *err);
+struct kp_monitor *kp_monitor_free(struct kp_monitor *m);
+
+/* What happens, in this order. */
+void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed);	/* an object came or went */
+void kp_monitor_synced(struct kp_monitor *m);
+void kp_monitor_want(struct kp_monitor *m, const char *key, const struct kp_plan *plan);	/* right after pop_dirty */
+void kp_monitor_submitted(struct kp_monitor *m, uint64_t generation);
+void kp_monitor_result(struct kp_monitor *m, uint64_t generation, const struct dp_result *res);
+
+#endif

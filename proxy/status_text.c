@@ -1,0 +1,123 @@
+#include "proxy/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "proxy/base/buf.h"
+
+#define NAME_WIDTH 14	/* of the first column */
+
+/* "" if there is none. */
+static const char *str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static bool is(const json_t *o, const char *key)
+{
+	return json_is_true(json_object_get(o, key));
+}
+
+static long long num(const json_t *o, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(o, key));
+}
+
+static double real(const json_t *o, const char *key)
+{
+	return json_number_value(json_object_get(o, key));
+}
+
+/* One line of the overview; more of the same group leave the name empty. */
+static void __attribute__((format(printf, 3, 4))) line(struct kp_buf *out, const char *name, const char *fmt, ...)
+{
+	char value[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(value, sizeof(value), fmt, ap);
+	va_end(ap);
+	kp_buf_printf(out, "%-*s%s\n", NAME_WIDTH, name, value);
+}
+
+static const char *verdict(const json_t *s)
+{
+	if (is(s, "ready"))
+		return "ready";
+	if (!is(s, "synced"))
+		return "not ready: not everything is read yet";
+	if (!is(s, "started"))
+		return "not ready: the first rules are not in the kernel yet";
+	if (!is(s, "healthy"))
+		return "not ready: a change waits for too long";
+	return is(s, "nodeEligible") ? "not ready" : "not ready: the node is not eligible (not known, going, or tainted to go)";
+}
+
+static void add_family(const json_t *f, const char *name, struct kp_buf *out)
+{
+	const json_t *c = json_object_get(f, "lastCommit");
+
+	if (json_is_object(c))
+		line(out, name, "last commit %s in %.1f ms, %lld elements added, %lld deleted", str(c, "at"),
+		     real(c, "tookSeconds") * 1e3, num(c, "elementsAdded"), num(c, "elementsDeleted"));
+	else
+		line(out, name, "no commit yet");
+	if (real(f, "pendingSeconds") > 0)
+		line(out, "", "oldest change waits for %.1f s", real(f, "pendingSeconds"));
+	if (*str(f, "failure"))
+		line(out, "", "failed: %s", str(f, "failure"));
+}
+
+static void add_families(const json_t *families, struct kp_buf *out)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		const json_t *one = json_object_get(families, kp_family_names[f]);
+
+		if (one)
+			add_family(one, kp_family_names[f], out);
+	}
+}
+
+static void add_source(const json_t *s, const char *name, struct kp_buf *out)
+{
+	const char *problem = str(s, "problem");
+	char age[48] = "";
+
+	if (json_is_number(json_object_get(s, "silentSeconds")))
+		snprintf(age, sizeof(age), ", heard of %.1f s ago", real(s, "silentSeconds"));
+	line(out, name, "%s: %lld objects%s%s%s%s", str(s, "name"), num(s, "objects"), is(s, "live") ? "" : ", not watched",
+	     age, *problem ? "; " : "", problem);
+}
+
+static void add_listener(const json_t *l, const char *name, struct kp_buf *out)
+{
+	const char *problem = str(l, "problem");
+
+	line(out, name, "%s at %s%s%s", str(l, "name"), str(l, "address"), *problem ? ": " : "", problem);
+}
+
+static void add_refused(const json_t *r, const char *name, struct kp_buf *out)
+{
+	line(out, name, "%s: %s", str(r, "service"), str(r, "why"));
+}
+
+static void add_list(const json_t *list, const char *name, void (*add)(const json_t *, const char *, struct kp_buf *),
+		     struct kp_buf *out)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		add(json_array_get(list, i), i ? "" : name, out);
+}
+
+void kp_status_text(const json_t *s, struct kp_buf *out)
+{
+	line(out, "state", "%s", verdict(s));
+	line(out, "node", "%s, mode %s", str(s, "node"), str(s, "mode"));
+	line(out, "agent", "version %s, pid %lld, since %s", str(s, "version"), num(s, "pid"), str(s, "startedAt"));
+	line(out, "services", "%lld, %lld changes pending", num(s, "services"), num(s, "pendingChanges"));
+	add_families(json_object_get(s, "families"), out);
+	add_list(json_object_get(s, "sources"), "sources", add_source, out);
+	add_list(json_object_get(s, "listeners"), "listening", add_listener, out);
+	add_list(json_object_get(s, "refused"), "refused", add_refused, out);
+}
