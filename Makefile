@@ -15,15 +15,16 @@ VERSION     := 0.1.0
 CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 
 # Debian package names: to build, to see it work, to test it, to read the code's faults.
-DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev
+DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev \
+	       libcurl4-openssl-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
-DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin
+DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin openssl nghttp2-proxy
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
 PARTS       := unit net cases asan tsan valgrind
 
-PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core
+PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	     -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Wformat=2
 HARDEN    := -fstack-protector-strong -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2

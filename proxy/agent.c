@@ -23,6 +23,7 @@
 #include "proxy/setup.h"
 #include "proxy/source/file.h"
 #include "proxy/source/ifaddr.h"
+#include "proxy/source/kubeapi.h"
 #include "proxy/source/status.h"
 
 #define DRAIN_TAINT "ToBeDeletedByClusterAutoscaler"
@@ -41,7 +42,8 @@ struct agent {
 	struct kp_health *health;
 	struct hz_server *server;
 	struct kp_monitor *monitor;
-	struct kp_file_source *source;
+	struct kp_file_source *files;
+	struct kp_kube_source *api;	/* this or files */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
 	uint64_t began_ns;
@@ -285,8 +287,10 @@ static void source_status(void *arg, struct kp_source_status *ret)
 {
 	const struct agent *a = arg;
 
-	if (a->source)
-		kp_file_source_status(a->source, ret);
+	if (a->files)
+		kp_file_source_status(a->files, ret);
+	if (a->api)
+		kp_kube_source_status(a->api, ret);
 }
 
 static int start_monitor(struct agent *a, const char *socket, struct kp_err *err)
@@ -317,14 +321,20 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 	return 0;
 }
 
-static int start_source(struct agent *a, const char *const *paths, size_t n, struct kp_err *err)
+static int start_source(struct agent *a, const struct kp_agent_source *from, struct kp_err *err)
 {
 	struct kp_sink sink = { on_upsert, on_remove, on_synced, on_flush, a };
+	struct kp_kube_options api = {
+		.kubeconfig = a->cfg->kubeconfig, .master = from->master, .node_name = a->node_name,
+		.servers = (const char *const *)a->cfg->api_servers,
+	};
 
-	return kp_file_source_new(&a->source, a->base, paths, n, &sink, err);
+	if (from->n_objects)
+		return kp_file_source_new(&a->files, a->base, from->objects, from->n_objects, &sink, err);
+	return kp_kube_source_new(&a->api, a->base, &api, &sink, err);
 }
 
-static int start(struct agent *a, const char *const *paths, size_t n, const char *socket, struct kp_err *err)
+static int start(struct agent *a, const struct kp_agent_source *from, const char *socket, struct kp_err *err)
 {
 	int r = kp_setup_node_name(a->cfg->hostname_override, &a->node_name, err);
 
@@ -347,14 +357,15 @@ static int start(struct agent *a, const char *const *paths, size_t n, const char
 	if (r == 0)
 		r = start_dataplane(a, err);
 	if (r == 0)
-		r = start_source(a, paths, n, err);
+		r = start_source(a, from, err);
 	return r;
 }
 
 /* Against the flow: sources first, so that nobody is called who is gone. */
 static void stop(struct agent *a)
 {
-	a->source = kp_file_source_free(a->source);
+	a->files = kp_file_source_free(a->files);
+	a->api = kp_kube_source_free(a->api);
 	kp_runner_stop(a->runner);
 	kp_ifaddr_free(a->ifaddr);
 	kp_monitor_free(a->monitor);
@@ -376,11 +387,10 @@ static void stop(struct agent *a)
 	free(a->node_name);
 }
 
-int kp_agent_run(const struct kp_config *cfg, const char *const *objects, size_t n_objects, const char *socket,
-		 struct kp_err *err)
+int kp_agent_run(const struct kp_config *cfg, const struct kp_agent_source *from, const char *socket, struct kp_err *err)
 {
 	struct agent a = { .cfg = cfg, .instance = -1, .began_ns = kp_now_ns() };
-	int r = start(&a, objects, n_objects, socket, err);
+	int r = start(&a, from, socket, err);
 
 	if (r == 0) {
 		kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a.node_name);

@@ -18,7 +18,7 @@ static int usage(FILE *to, const char *problem)
 	if (problem)
 		fprintf(to, "proxylet run: %s\n", problem);
 	kp_flags_help(kp_run_flag_table, &help);
-	fprintf(to, "usage: proxylet run [--config FILE] --objects PATH... [flags]\n%s", help.data);
+	fprintf(to, "usage: proxylet run [--config FILE] [--kubeconfig FILE | --objects PATH...] [flags]\n%s", help.data);
 	kp_buf_release(&help);
 	return problem ? 2 : 0;
 }
@@ -57,6 +57,9 @@ static int check_mode(const struct kp_config *cfg, struct kp_err *err)
 
 static int run(const struct kp_run_flags *f, const struct kp_config *cfg)
 {
+	struct kp_agent_source from = {
+		.objects = f->objects.items, .n_objects = f->objects.n, .master = f->master ? f->master : "",
+	};
 	struct kp_err err = { 0 };
 	int r;
 
@@ -64,11 +67,7 @@ static int run(const struct kp_run_flags *f, const struct kp_config *cfg)
 		kp_error("config", "%s", err.msg);
 		return 2;
 	}
-	if (!f->objects.n) {
-		kp_error("config", "--objects is required: a Kubernetes API server is not read yet");
-		return 2;
-	}
-	r = kp_agent_run(cfg, f->objects.items, f->objects.n, f->socket ? f->socket : KP_STATUS_SOCKET, &err);
+	r = kp_agent_run(cfg, &from, f->socket ? f->socket : KP_STATUS_SOCKET, &err);
 	if (r == 0)
 		return 0;
 	kp_error("agent", "%s", err.msg);

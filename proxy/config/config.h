@@ -28,6 +28,7 @@ struct kp_config_backend {
  *
  *	proxylet:
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
+ *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -45,6 +46,7 @@ struct kp_config {
 	int64_t config_sync_period_ms;
 	int64_t oom_score_adj;
 	char *kubeconfig;
+	char **api_servers;		/* proxylet.apiServers; NULL-terminated, never NULL */
 	int64_t log_verbosity;
 	bool log_json;			/* logging.format */
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */

@@ -176,6 +176,7 @@ static const struct field fields[] = {
 	{ "nodePortAddresses", STRINGS, KEPT(nodeport_addresses), .def = "" },
 	{ "oomScoreAdj", INT, KEPT(oom_score_adj), .def = "-999", .checked = ALWAYS, .min = -1000, .max = 1000 },
 	{ "portRange", STRING, .def = "", .checked = ALWAYS, .check = check_port_range },
+	{ "proxylet.apiServers", STRINGS, KEPT(api_servers), .def = "" },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT, KEPT(shared_healthz_bind_address), .def = "0.0.0.0:10356",
 	  .port = 10356 },
 	{ "showHiddenMetricsForVersion", STRING, .def = "" },

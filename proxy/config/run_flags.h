@@ -8,6 +8,7 @@
 struct kp_run_flags {
 	bool help;
 	const char *config;
+	const char *kubeconfig, *master;
 	struct kp_flag_list objects;
 	const char *hostname_override;
 	const char *socket;

@@ -1,0 +1,526 @@
+#include "proxy/source/httpc.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "proxy/base/cleanup.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/mem.h"
+
+#define CONNECT_MS		10000L
+#define KEEPALIVE_IDLE_S	10
+#define KEEPALIVE_INTERVAL_S	5
+#define KEEPALIVE_PROBES	3
+#define UNACKED_MS		20000u	/* sent, and not acknowledged: the path is dead */
+#define PIECE			(64l << 10)
+
+struct kp_httpc {
+	struct event_base *base;
+	CURLM *multi;
+	struct event *timer;
+	struct sock *socks;
+	struct kp_http_call *calls;
+	void (*after)(void *arg);
+	void *arg;
+	uint64_t heard_ms;
+	bool is_http2;
+	bool suspect;		/* a connection broke, and no answer came since */
+};
+
+/* A socket of libcurl's that we watch. */
+struct sock {
+	struct kp_httpc *h;
+	struct event *event;
+	struct sock *prev, *next;
+};
+
+struct kp_http_call {
+	struct kp_httpc *h;
+	struct kp_http_call *prev, *next;
+	CURL *easy;
+	struct curl_slist *headers, *connect_to;
+	char error[CURL_ERROR_SIZE];
+	const struct kp_http_handler *handler;
+	void *arg;
+	bool has_head;
+	bool doomed;		/* its connection was closed by kp_httpc_reset */
+	int aborted;		/* what data returned */
+};
+
+#define LINK(list, x) do { \
+	(x)->next = *(list); \
+	if ((x)->next) \
+		(x)->next->prev = (x); \
+	*(list) = (x); \
+} while (0)
+
+#define UNLINK(list, x) do { \
+	if ((x)->next) \
+		(x)->next->prev = (x)->prev; \
+	*((x)->prev ? &(x)->prev->next : (list)) = (x)->next; \
+} while (0)
+
+/* --- the loop --- */
+
+static void finish(struct kp_http_call *c, int code, const char *why);
+
+static void after_curl(struct kp_httpc *h)
+{
+	struct kp_http_call *c;
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left))) {
+		CURLcode code = m->data.result;
+
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+		h->suspect |= code != CURLE_OK && !c->aborted;
+		if (code == CURLE_OK || c->aborted)
+			finish(c, c->aborted, NULL);
+		else
+			finish(c, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO,
+			       c->error[0] ? c->error : curl_easy_strerror(code));
+	}
+	if (h->after)
+		h->after(h->arg);
+}
+
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+	struct sock *s = arg;
+	struct kp_httpc *h = s->h;
+	int flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+	int n_running;
+
+	curl_multi_socket_action(h->multi, fd, flags, &n_running);
+	after_curl(h);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct kp_httpc *h = arg;
+	int n_running;
+
+	(void)fd;
+	(void)what;
+	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
+	after_curl(h);
+}
+
+static void free_sock(struct sock *s)
+{
+	UNLINK(&s->h->socks, s);
+	if (s->event)
+		event_free(s->event);
+	free(s);
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+{
+	struct kp_httpc *h = arg;
+	struct sock *s = known;
+	short want = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (s)
+			free_sock(s);
+		return 0;
+	}
+	if (!s) {
+		s = kp_calloc(1, sizeof(*s));
+		s->h = h;
+		LINK(&h->socks, s);
+		curl_multi_assign(h->multi, fd, s);
+	}
+	if (s->event)
+		event_free(s->event);
+	s->event = event_new(h->base, fd, want | EV_PERSIST, on_socket, s);
+	event_add(s->event, NULL);
+	return 0;
+}
+
+static int set_timer(CURLM *multi, long ms, void *arg)
+{
+	struct kp_httpc *h = arg;
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	(void)multi;
+	if (ms < 0)
+		event_del(h->timer);
+	else
+		event_add(h->timer, &tv);
+	return 0;
+}
+
+static CURLM *new_multi(struct kp_httpc *h)
+{
+	CURLM *m = curl_multi_init();
+
+	if (!m)
+		return NULL;
+	curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(m, CURLMOPT_SOCKETDATA, h);
+	curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(m, CURLMOPT_TIMERDATA, h);
+	curl_multi_setopt(m, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+	return m;
+}
+
+static void drop_multi(struct kp_httpc *h)
+{
+	curl_multi_cleanup(h->multi);
+	h->multi = NULL;
+	event_del(h->timer);
+	while (h->socks)
+		free_sock(h->socks);
+}
+
+/* Closes every connection; only when there are no calls. */
+static int renew(struct kp_httpc *h, struct kp_err *err)
+{
+	drop_multi(h);
+	h->suspect = h->is_http2 = false;
+	h->multi = new_multi(h);
+	return h->multi ? 0 : kp_err_set(err, -ENOMEM, "start libcurl");
+}
+
+int kp_httpc_new(struct kp_httpc **ret, struct event_base *base, void (*after)(void *arg), void *arg,
+		 struct kp_err *err)
+{
+	struct kp_httpc *h;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return kp_err_set(err, -ENOMEM, "start libcurl");
+	h = kp_calloc(1, sizeof(*h));
+	h->base = base;
+	h->after = after;
+	h->arg = arg;
+	h->timer = evtimer_new(base, on_timer, h);
+	h->multi = new_multi(h);
+	if (!h->multi) {
+		kp_httpc_free(h);
+		return kp_err_set(err, -ENOMEM, "start libcurl");
+	}
+	*ret = h;
+	return 0;
+}
+
+struct kp_httpc *kp_httpc_free(struct kp_httpc *h)
+{
+	if (!h)
+		return NULL;
+	while (h->calls)
+		kp_httpc_cancel(h->calls);
+	drop_multi(h);
+	event_free(h->timer);
+	free(h);
+	curl_global_cleanup();
+	return NULL;
+}
+
+/* --- one call --- */
+
+static void free_call(struct kp_http_call *c)
+{
+	UNLINK(&c->h->calls, c);
+	if (c->easy) {
+		curl_multi_remove_handle(c->h->multi, c->easy);
+		curl_easy_cleanup(c->easy);
+	}
+	curl_slist_free_all(c->headers);
+	curl_slist_free_all(c->connect_to);
+	free(c);
+}
+
+struct kp_http_call *kp_httpc_cancel(struct kp_http_call *c)
+{
+	if (c)
+		free_call(c);
+	return NULL;
+}
+
+static void tell_head(struct kp_http_call *c)
+{
+	struct kp_http_head head = { .content_type = "" };
+	curl_off_t retry_after = 0;
+	char *type = NULL;
+	long version = 0;
+
+	c->has_head = true;
+	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &head.status);
+	curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &type);
+	curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	curl_easy_getinfo(c->easy, CURLINFO_HTTP_VERSION, &version);
+	if (type)
+		head.content_type = type;
+	if (retry_after > 0)
+		head.retry_after_ms = (uint64_t)retry_after * 1000;
+	head.is_http2 = version == CURL_HTTP_VERSION_2_0;
+	c->h->is_http2 = head.is_http2;
+	c->h->suspect = false;
+	c->handler->head(c->arg, &head);
+}
+
+static void finish(struct kp_http_call *c, int code, const char *why)
+{
+	const struct kp_http_handler *handler = c->handler;
+	void *arg = c->arg;
+	char text[CURL_ERROR_SIZE] = "";
+
+	if (code == 0 && !c->has_head)
+		tell_head(c);
+	if (why) {
+		memcpy(text, why, strnlen(why, sizeof(text) - 1));
+		for (char *end = text + strlen(text); end > text && end[-1] == '\n'; )
+			*--end = '\0';
+	}
+	free_call(c);
+	handler->done(arg, code, why ? text : NULL);
+}
+
+/* The empty line ends a head; those of 100 Continue and of proxies come before it. */
+static size_t on_header(char *p, size_t size, size_t n, void *arg)
+{
+	struct kp_http_call *c = arg;
+	long status = 0;
+
+	c->h->heard_ms = kp_now_ms();
+	if (n * size > 2 || *p != '\r')
+		return size * n;
+	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 200 && !c->has_head)
+		tell_head(c);
+	return size * n;
+}
+
+static size_t on_data(char *p, size_t size, size_t n, void *arg)
+{
+	struct kp_http_call *c = arg;
+
+	c->h->heard_ms = kp_now_ms();
+	if (!c->has_head)
+		tell_head(c);
+	c->aborted = c->handler->data(c->arg, p, size * n);
+	return c->aborted < 0 ? size * n + 1 : size * n;
+}
+
+/* A dead path shows within KEEPALIVE_IDLE_S + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_S. */
+static int set_socket(void *arg, curl_socket_t fd, curlsocktype type)
+{
+	static const struct { int option, value; } options[] = {
+		{ TCP_KEEPIDLE, KEEPALIVE_IDLE_S }, { TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S },
+		{ TCP_KEEPCNT, KEEPALIVE_PROBES }, { TCP_USER_TIMEOUT, UNACKED_MS },
+	};
+	int on = 1;
+
+	(void)arg;
+	(void)type;
+	/* What cannot be set only makes us slower to notice. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	for (size_t i = 0; i < KP_N(options); i++)
+		(void)setsockopt(fd, IPPROTO_TCP, options[i].option, &options[i].value, sizeof(options[i].value));
+	return CURL_SOCKOPT_OK;
+}
+
+static void add_header(struct kp_http_call *c, const char *name, const char *value)
+{
+	KP_AUTO(kp_freep) char *line = kp_asprintf("%s: %s", name, value);
+
+	c->headers = curl_slist_append(c->headers, line);
+}
+
+static void set_blob(CURL *easy, CURLoption option, const struct kp_http_bytes *b)
+{
+	struct curl_blob blob = { .data = (void *)b->data, .len = b->len, .flags = CURL_BLOB_COPY };
+
+	if (b->data)
+		curl_easy_setopt(easy, option, &blob);
+}
+
+/*
+ * Bytes, not names of files: libcurl compares them when it looks for a connection, so
+ * that a new certificate gets a new one, and does not keep an old authority for a day.
+ */
+static void set_tls(CURL *easy, const struct kp_http_identity *who)
+{
+	if (who->ca.data) {
+		curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);	/* or the system's would do as well */
+		set_blob(easy, CURLOPT_CAINFO_BLOB, &who->ca);
+	}
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, (long)!who->insecure);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, who->insecure ? 0L : 2L);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	set_blob(easy, CURLOPT_SSLCERT_BLOB, &who->cert);
+	set_blob(easy, CURLOPT_SSLKEY_BLOB, &who->key);
+}
+
+static char *url_part(CURLU *url, CURLUPart part, unsigned flags)
+{
+	char *from = NULL, *copy = NULL;
+
+	if (curl_url_get(url, part, &from, flags) == CURLUE_OK)
+		copy = kp_strdup(from);
+	curl_free(from);
+	return copy;
+}
+
+/*
+ * libcurl takes the name to verify from the URL: so the URL gets that name, the Host
+ * header the true one, and the connection goes to where it went before.
+ */
+static char *rename_server(struct kp_http_call *c, CURLU *url, const char *name)
+{
+	KP_AUTO(kp_freep) char *host = url_part(url, CURLUPART_HOST, 0);
+	KP_AUTO(kp_freep) char *port = url_part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	KP_AUTO(kp_freep) char *authority = kp_asprintf("%s:%s", host ? host : "", port ? port : "");
+	KP_AUTO(kp_freep) char *to = kp_asprintf("::%s", authority);
+
+	add_header(c, "Host", authority);
+	c->connect_to = curl_slist_append(NULL, to);
+	if (curl_url_set(url, CURLUPART_HOST, name, 0) != CURLUE_OK)
+		return NULL;
+	return url_part(url, CURLUPART_URL, 0);
+}
+
+static int set_url(struct kp_http_call *c, const char *text, const char *tls_server_name, struct kp_err *err)
+{
+	KP_AUTO(kp_freep) char *full = NULL;
+	CURLU *url = curl_url();
+	CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+	bool tls = strncasecmp(text, "https:", 6) == 0;
+
+	if (code == CURLUE_OK)
+		full = tls_server_name && tls ? rename_server(c, url, tls_server_name) : kp_strdup(text);
+	curl_url_cleanup(url);
+	if (!full)
+		return kp_err_set(err, -EINVAL, "%s: %s", text, code ? curl_url_strerror(code) : "bad tls-server-name");
+	curl_easy_setopt(c->easy, CURLOPT_URL, full);
+	curl_easy_setopt(c->easy, CURLOPT_CONNECT_TO, c->connect_to);
+	/* Wait for the first connection to tell whether one is enough; without TLS that cannot be. */
+	curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, tls ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(c->easy, CURLOPT_PIPEWAIT, (long)tls);
+	return 0;
+}
+
+static void set_identity(struct kp_http_call *c, const struct kp_http_identity *who)
+{
+	if (who->token) {
+		KP_AUTO(kp_freep) char *bearer = kp_asprintf("Bearer %s", who->token);
+
+		add_header(c, "Authorization", bearer);
+	} else if (who->username) {
+		curl_easy_setopt(c->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+		curl_easy_setopt(c->easy, CURLOPT_USERNAME, who->username);
+		curl_easy_setopt(c->easy, CURLOPT_PASSWORD, who->password ? who->password : "");
+	}
+	curl_easy_setopt(c->easy, CURLOPT_ACCEPT_ENCODING, who->no_compression ? "identity" : "gzip");
+	if (who->proxy_url)
+		curl_easy_setopt(c->easy, CURLOPT_PROXY, who->proxy_url);
+	set_tls(c->easy, who);
+}
+
+static void set_plain(struct kp_http_call *c)
+{
+	curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
+	curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
+	curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(c->easy, CURLOPT_NOPROGRESS, 1L);
+	curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(c->easy, CURLOPT_USERAGENT, "proxylet/" KP_VERSION);
+	curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_easy_setopt(c->easy, CURLOPT_BUFFERSIZE, PIECE);
+	curl_easy_setopt(c->easy, CURLOPT_SOCKOPTFUNCTION, set_socket);
+	curl_easy_setopt(c->easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
+	curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
+	curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers);
+}
+
+int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const struct kp_http_identity *who,
+		 const struct kp_http_handler *handler, void *arg, struct kp_http_call **ret, struct kp_err *err)
+{
+	struct kp_http_call *c;
+	CURLMcode code;
+	int r = h->suspect && !h->calls ? renew(h, err) : 0;
+
+	if (r < 0)
+		return r;
+	c = kp_calloc(1, sizeof(*c));
+	c->h = h;
+	c->handler = handler;
+	c->arg = arg;
+	c->easy = curl_easy_init();
+	LINK(&h->calls, c);
+	add_header(c, "Accept", accept);
+	r = c->easy ? set_url(c, url, who->tls_server_name, err) : kp_err_set(err, -ENOMEM, "start libcurl");
+	if (r < 0) {
+		free_call(c);
+		return r;
+	}
+	set_identity(c, who);
+	set_plain(c);
+	*ret = c;	/* before libcurl may answer */
+	code = curl_multi_add_handle(h->multi, c->easy);
+	if (code == CURLM_OK)
+		return 0;
+	*ret = NULL;
+	free_call(c);
+	return kp_err_set(err, -EIO, "%s", curl_multi_strerror(code));
+}
+
+uint64_t kp_httpc_heard_ms(const struct kp_httpc *h)
+{
+	return h->heard_ms;
+}
+
+bool kp_httpc_is_http2(const struct kp_httpc *h)
+{
+	return h->is_http2;
+}
+
+static struct kp_http_call *first_doomed(struct kp_httpc *h)
+{
+	struct kp_http_call *c = h->calls;
+
+	while (c && !c->doomed)
+		c = c->next;
+	return c;
+}
+
+void kp_httpc_reset(struct kp_httpc *h, const char *why)
+{
+	struct kp_http_call *c;
+
+	for (c = h->calls; c; c = c->next) {
+		curl_multi_remove_handle(h->multi, c->easy);
+		c->doomed = true;
+	}
+	if (renew(h, NULL) < 0)
+		abort();	/* as every allocation that fails */
+	while ((c = first_doomed(h)))	/* each may start or cancel others */
+		finish(c, -ETIMEDOUT, why);
+	if (h->after)
+		h->after(h->arg);
+}
+
+char *kp_http_escape(const char *text)
+{
+	char *escaped = curl_easy_escape(NULL, text, 0), *copy = kp_strdup(escaped ? escaped : "");
+
+	curl_free(escaped);
+	return copy;
+}

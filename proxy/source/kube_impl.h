@@ -1,0 +1,63 @@
+#ifndef KP_SOURCE_KUBE_IMPL_H
+#define KP_SOURCE_KUBE_IMPL_H
+
+#include "proxy/base/log.h"
+#include "proxy/source/httpc.h"
+#include "proxy/source/kubeapi.h"
+
+/*
+ * Shared by the parts of the API source; nobody else includes this.
+ *
+ *	kubeapi.c	the source: servers, credentials, when everything is known, what is logged
+ *	reflector.c	one collection: list, watch, and what to do when either fails
+ */
+
+struct kp_collection {
+	const char *name;
+	const char *path, *older_path;	/* older_path: where older servers have it; NULL: nowhere */
+	const char *selector;		/* query, escaped; "%s" stands for the node's name */
+	const char *extra_selector;	/* left out when the server does not know it; NULL: none */
+	enum kp_kind kind;
+	bool optional;			/* nothing waits for it if the server refuses it */
+	bool is_own_node;		/* one object, always listed anew: see kp_kube_listed */
+};
+
+struct kp_reflector;
+struct kp_reflector *kp_reflector_new(struct kp_kube_source *s, struct event_base *base, const struct kp_collection *what,
+				      const char *node_name);
+struct kp_reflector *kp_reflector_free(struct kp_reflector *r);	/* NULL is fine; returns NULL */
+bool kp_reflector_is_settled(const struct kp_reflector *r);	/* complete once, or not to be had */
+/* The versions go backwards: a list says version, although a later one was seen before it was asked for. */
+void kp_reflector_check_history(struct kp_reflector *r, uint64_t version);
+void kp_reflector_note_history(struct kp_reflector *r);	/* such a list is being asked for */
+void kp_reflector_status(const struct kp_reflector *r, uint64_t now_ms, struct kp_kube_collection_status *ret);
+
+/* --- the source, as its reflectors see it --- */
+
+/* One request; remembers in *ret_origin where it went and as whom. As kp_httpc_get. */
+struct kp_kube_origin {
+	size_t server;
+	unsigned identity;
+};
+int kp_kube_get(struct kp_kube_source *s, const char *path, const struct kp_http_handler *handler, void *arg,
+		struct kp_kube_origin *ret_origin, struct kp_http_call **ret, struct kp_err *err);
+bool kp_kube_is_http2(const struct kp_kube_source *s);
+/* The server of a request does not answer. True: there is another to be tried at once. */
+bool kp_kube_unreachable(struct kp_kube_source *s, const struct kp_kube_origin *from, const char *why);
+void kp_kube_answered(struct kp_kube_source *s);
+/* 401. True: there are new credentials to be tried at once. */
+bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin *from);
+
+void kp_kube_upsert(struct kp_kube_source *s, struct kp_object *o);
+void kp_kube_remove(struct kp_kube_source *s, enum kp_kind kind, const char *key);
+/* A list of the own node is asked for: as a consistent read it also tells the version of the whole store. */
+void kp_kube_listing_node(struct kp_kube_source *s);
+/* A reflector became settled or was listed again; node_version: 0 unless it is the own node's. */
+void kp_kube_listed(struct kp_kube_source *s, uint64_t node_version);
+
+/* Logs it unless the same was said in the last minutes. */
+void kp_kube_say(struct kp_kube_source *s, enum kp_log_level level, const char *text);
+
+uint32_t kp_kube_random(void);
+
+#endif

@@ -1,0 +1,50 @@
+#ifndef KP_SOURCE_KUBEAPI_H
+#define KP_SOURCE_KUBEAPI_H
+
+#include "proxy/source/source.h"
+
+struct event_base;
+struct kp_err;
+struct kp_kube_source;
+
+/*
+ * Objects from a Kubernetes API server: Services, EndpointSlices, the own Node and
+ * ServiceCIDRs, with kube-proxy's selectors (kube-proxy-behaviour 0.4 item 12).
+ *
+ * Each collection is read as a WatchList where the server can do that, else in pages
+ * and then watched. synced comes when all four are complete; ServiceCIDRs that the
+ * server does not have, or does not let us read, are not waited for. Whatever happens
+ * to the server or the way to it afterwards: what is known stays, and after a new list
+ * only the differences are told. An object that does not decode keeps its last good form.
+ */
+struct kp_kube_options {
+	const char *kubeconfig, *master;	/* "": not given; see kp_kubeconfig_load */
+	const char *const *servers;		/* instead of the kubeconfig's; NULL-terminated; NULL or none: that one */
+	const char *node_name;
+};
+
+/*
+ * Strings are copied. Fails (-errno, err) when the kubeconfig or a file it names cannot be used;
+ * a server that does not answer is no failure: it is tried again for ever.
+ */
+int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, const struct kp_kube_options *opt,
+		       const struct kp_sink *sink, struct kp_err *err);
+struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s);	/* NULL is fine; returns NULL */
+
+#define KP_KUBE_N_COLLECTIONS 4
+
+struct kp_kube_status {
+	const char *server;		/* the one in use; borrowed, as all strings here, until the loop runs again */
+	bool synced;
+	struct kp_kube_collection_status {
+		const char *name;	/* "services", ... */
+		bool synced;		/* was complete once */
+		bool watching;		/* now */
+		size_t n_objects;
+		uint64_t event_age_ms;	/* since the last event, bookmark or list; UINT64_MAX: none yet */
+		const char *error;	/* what went wrong last; "" while all is well */
+	} collections[KP_KUBE_N_COLLECTIONS];
+};
+void kp_kube_source_status(const struct kp_kube_source *s, struct kp_kube_status *ret);
+
+#endif
