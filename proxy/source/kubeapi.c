@@ -54,35 +54,40 @@ struct kp_kube_source {
 	uint64_t probed_ms;
 
 	bool synced, dirty;		/* dirty: the sink was told something since its last flush */
-	struct kp_map *said;		/* line -> uint64_t *, when */
+	struct kp_map *said, *outage;	/* line -> uint64_t *, when; outage: until a server answers */
 	struct kp_ratelimit lines;
 };
 
 /* --- what is said --- */
 
-static bool said_lately(struct kp_kube_source *s, const char *text, uint64_t now_ms)
+static void forget(struct kp_map *said)
 {
-	uint64_t *when = kp_map_gets(s->said, text);
+	for (struct kp_map_it it = { 0 }; kp_map_next(said, &it);)
+		kp_map_del_at(said, &it);
+}
+
+static bool said_lately(struct kp_map *said, const char *text, uint64_t now_ms)
+{
+	uint64_t *when = kp_map_gets(said, text);
 
 	if (when && now_ms - *when < SAY_AGAIN_MS)
 		return true;
 	if (!when) {
-		if (kp_map_len(s->said) >= MAX_SAID)
-			for (struct kp_map_it it = { 0 }; kp_map_next(s->said, &it);)
-				kp_map_del_at(s->said, &it);
+		if (kp_map_len(said) >= MAX_SAID)
+			forget(said);
 		when = kp_malloc(sizeof(*when));
-		kp_map_puts(s->said, text, when);
+		kp_map_puts(said, text, when);
 	}
 	*when = now_ms;
 	return false;
 }
 
-void kp_kube_say(struct kp_kube_source *s, enum kp_log_level level, const char *text)
+static void say(struct kp_kube_source *s, struct kp_map *said, enum kp_log_level level, const char *text)
 {
 	uint64_t now = kp_now_ms();
 	unsigned swallowed;
 
-	if (said_lately(s, text, now)) {
+	if (said_lately(said, text, now)) {
 		kp_debug("api", "%s", text);
 		return;
 	}
@@ -93,10 +98,9 @@ void kp_kube_say(struct kp_kube_source *s, enum kp_log_level level, const char *
 	kp_log(level, "api", "%s", text);
 }
 
-static void forget_said(struct kp_kube_source *s)
+void kp_kube_say(struct kp_kube_source *s, enum kp_log_level level, const char *text)
 {
-	for (struct kp_map_it it = { 0 }; kp_map_next(s->said, &it);)
-		kp_map_del_at(s->said, &it);
+	say(s, s->said, level, text);
 }
 
 uint32_t kp_kube_random(void)
@@ -115,7 +119,7 @@ bool kp_kube_unreachable(struct kp_kube_source *s, const struct kp_kube_origin *
 
 	if (s->n_servers > 1 && from->server != s->server)
 		return true;	/* left already */
-	kp_kube_say(s, KP_LOG_WARN, text);
+	say(s, s->outage, KP_LOG_WARN, text);
 	if (++s->n_tried < s->n_servers) {
 		s->server = (s->server + 1) % s->n_servers;
 		kp_info("api", "going on with %s", s->servers[s->server]);
@@ -137,7 +141,7 @@ void kp_kube_answered(struct kp_kube_source *s)
 	kp_info("api", "%s answers again after %llu ms", s->servers[s->server],
 		(unsigned long long)(kp_now_ms() - s->down_ms));
 	s->down_ms = 0;
-	forget_said(s);	/* the next outage is news */
+	forget(s->outage);	/* the next one is news */
 }
 
 static void refresh(struct kp_kube_source *s, bool force)
@@ -327,6 +331,7 @@ int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, con
 	s->sink = *sink;
 	s->node_name = kp_strdup(opt->node_name);
 	s->said = kp_map_new(free);
+	s->outage = kp_map_new(free);
 	s->lines = (struct kp_ratelimit){ .window_ms = 10000, .burst = 20 };
 	r = kp_kubeconfig_load(opt->kubeconfig, opt->master, &s->config, err);
 	if (r == 0)
@@ -359,6 +364,7 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s)
 		free(s->servers[i]);
 	free(s->servers);
 	kp_map_free(s->said);
+	kp_map_free(s->outage);
 	free(s->node_name);
 	free(s);
 	return NULL;

@@ -38,6 +38,7 @@
 #define LONG_WATCH_S	300		/* with it, up to twice that */
 #define GRACE_MS	15000
 #define BRIEF_MS	1000		/* a watch that ends sooner than that is a failure */
+#define FRESH_MS	10000
 #define UNAVAILABLE_MS	300000
 #define PATIENCE	3		/* failures before nothing waits for an optional collection any more */
 
@@ -58,10 +59,10 @@ struct kp_reflector {
 	bool lossy;			/* something in this list could not be identified: sweep nothing */
 	bool no_stream, no_extra, use_older, no_limit;	/* what the server made us leave */
 	unsigned n_expired;		/* page tokens in a row */
-	unsigned n_broken;		/* streams in a row */
+	unsigned n_broken, n_brief;	/* streams, watches */
 	unsigned n_failed;		/* attempts in a row */
 	bool synced, unavailable, restart;
-	uint64_t event_ms;
+	uint64_t event_ms, listed_ms;
 	char error[512];
 
 	/* The request under way. */
@@ -164,8 +165,6 @@ static void fail(struct kp_reflector *r, uint64_t at_least_ms)
 
 static void unreachable(struct kp_reflector *r, const char *why)
 {
-	if (r->what->is_own_node)
-		relist(r);
 	if (kp_kube_unreachable(r->s, &r->origin, why))
 		again(r);
 	else
@@ -179,23 +178,29 @@ static void leave_stream(struct kp_reflector *r, const char *why)
 	again(r);
 }
 
+static bool lasted(const struct kp_reflector *r)
+{
+	return kp_now_ms() - r->began_ms >= BRIEF_MS;
+}
+
 /* The stream broke: at once again if it had lasted, as client-go. */
 static void broken_off(struct kp_reflector *r, const char *why)
 {
-	bool lasted = r->has_head && r->head.status == 200 && kp_now_ms() - r->began_ms >= BRIEF_MS;
+	bool watched = r->phase == WATCH && r->has_head && r->head.status == 200;
 
 	if (r->phase == STREAM && r->has_head && ++r->n_broken >= 2) {
 		leave_stream(r, why);
 		return;
 	}
-	if (!lasted || r->phase != WATCH) {
+	if (!watched) {
 		unreachable(r, why);
 		return;
 	}
 	kp_debug("api", "%s: watch broken off: %s", r->what->name, why);
-	if (r->what->is_own_node)
-		relist(r);
-	again(r);
+	if (lasted(r))
+		again(r);
+	else
+		back_off(r, 0, why);
 }
 
 /* --- events --- */
@@ -216,7 +221,8 @@ static void complete(struct kp_reflector *r, const char *version)
 	r->phase = WATCH;
 	r->synced = true;
 	r->unavailable = false;
-	r->n_expired = r->n_broken = 0;
+	r->listed_ms = kp_now_ms();
+	r->n_expired = r->n_broken = r->n_brief = 0;
 	settle(r, r->what->is_own_node ? kp_version_number(version) : 0);
 }
 
@@ -326,6 +332,16 @@ static int on_event(void *arg, struct kp_event *e)
 
 /* --- the end of a request --- */
 
+/* A watch that was away for long has to expect that; unless it comes right after the list. */
+static void expired(struct kp_reflector *r)
+{
+	relist(r);
+	if (kp_now_ms() - r->listed_ms >= FRESH_MS)
+		again(r);
+	else
+		back_off(r, r->head.retry_after_ms, r->trouble);
+}
+
 /* An ERROR event in a stream that began well. */
 static void stopped(struct kp_reflector *r)
 {
@@ -333,12 +349,13 @@ static void stopped(struct kp_reflector *r)
 		leave_stream(r, r->trouble);
 		return;
 	}
+	if (r->error_code == 410) {
+		expired(r);
+		return;
+	}
 	if (r->error_code != 429 && r->error_code != 500)	/* as client-go: these do not say that we missed anything */
 		relist(r);
-	if (r->error_code == 410)	/* what a watch that was away for long has to expect */
-		back_off(r, 0, r->trouble);
-	else
-		fail(r, 0);
+	fail(r, 0);
 }
 
 /* A data error of ours: the body is not what it should be. */
@@ -355,7 +372,9 @@ static void ended(struct kp_reflector *r)
 		again(r);	/* the next page, or the watch */
 	} else if (r->phase == STREAM) {
 		leave_stream(r, "it ends too soon");
-	} else if (kp_now_ms() - r->began_ms < BRIEF_MS) {
+	} else if (!lasted(r)) {
+		if (++r->n_brief >= 2)	/* perhaps it is no watch at all; a list will tell */
+			relist(r);
 		back_off(r, 0, "the watch ends as soon as it begins");
 	} else {
 		again(r);
@@ -431,9 +450,11 @@ static void refused(struct kp_reflector *r)
 		not_to_be_had(r, text);
 	} else if (status >= 502 && status <= 504 && kp_kube_unreachable(r->s, &r->origin, r->trouble)) {
 		again(r);
+	} else if (status == 410) {
+		expired(r);
 	} else {
 		if (r->phase == WATCH && status != 403 && status != 429 && status != 503)
-			relist(r);	/* 410, or a version from the future */
+			relist(r);	/* most likely it does not like the version */
 		fail(r, r->head.retry_after_ms);
 	}
 }
@@ -583,6 +604,8 @@ static void begin(struct kp_reflector *r)
 	struct kp_buf path = { 0 };
 	struct kp_err err = { 0 };
 
+	if (r->what->is_own_node && r->asked != PAGES)	/* it costs nothing, and tells of the store: see kp_kube_listing_node */
+		relist(r);
 	r->asked = r->phase = next_phase(r);
 	if (r->phase != WATCH && !r->next)
 		begin_list(r);
