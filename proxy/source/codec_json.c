@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proxy/base/doc_stream.h"
 #include "proxy/base/err.h"
@@ -13,13 +14,27 @@ struct kp_body {
 	kp_event_fn *fn;
 	void *arg;
 	struct kp_doc_stream *list;	/* NULL: a watch */
+	json_t *empty;			/* a list without any items, as the walker does not know lists by their kind */
 	struct kp_lines lines;
 };
+
+/* Go writes null for a list that was never filled. */
+static bool is_empty_list(const json_t *value)
+{
+	const char *kind = json_string_value(json_object_get(value, "kind"));
+	size_t len = kind ? strlen(kind) : 0;
+
+	return len > 4 && strcmp(kind + len - 4, "List") == 0 && !json_array_size(json_object_get(value, "items"));
+}
 
 static int on_item(void *arg, const struct kp_doc_item *item)
 {
 	struct kp_body *b = arg;
 
+	if (!item->list_kind && !b->empty && is_empty_list(item->value)) {
+		b->empty = json_incref(item->value);
+		return 0;
+	}
 	return kp_watch_object(KP_EVENT_ADDED, item->value, item->list_kind, b->fn, b->arg);
 }
 
@@ -77,6 +92,8 @@ static int json_end(struct kp_body *b, struct kp_err *err)
 	if (kp_doc_stream_end(b->list, &list, err) < 0)
 		return -EPROTO;
 	if (!list)
+		list = json_incref(b->empty);
+	if (!list)
 		return kp_err_set(err, -EPROTO, "the answer is no list");
 	meta = json_object_get(list, "metadata");
 	e.version = text_of(meta, "resourceVersion");
@@ -89,6 +106,7 @@ static struct kp_body *json_free(struct kp_body *b)
 	if (!b)
 		return NULL;
 	kp_doc_stream_free(b->list);
+	json_decref(b->empty);
 	kp_lines_release(&b->lines);
 	free(b);
 	return NULL;

@@ -16,9 +16,9 @@
 #include "proxy/source/kube_impl.h"
 #include "proxy/source/kubeconfig.h"
 
-#define TICK_MS		2500
-#define SILENCE_MS	10000	/* of an HTTP/2 connection, before the server is asked for a sign of life, */
-#define ANSWER_MS	10000	/* and what it gets to give one: together with a tick less than 30 s */
+#define TICK_MS		2000
+#define SILENCE_MS	8000	/* of an HTTP/2 connection, before the server is asked for a sign of life, */
+#define ANSWER_MS	10000	/* and what it gets to give one: together with two ticks less than 30 s */
 #define SAY_AGAIN_MS	600000	/* the same line */
 #define MAX_SAID	200	/* different lines that are remembered */
 

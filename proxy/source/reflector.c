@@ -1,20 +1,15 @@
-#include "proxy/source/kube_impl.h"
+#include "proxy/source/reflector_impl.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
-#include "proxy/source/backoff.h"
-#include "proxy/source/codec.h"
-#include "proxy/source/known.h"
 
 /*
  * One collection, as client-go's reflector:
@@ -38,57 +33,14 @@
 #define LONG_WATCH_S	300		/* with it, up to twice that */
 #define GRACE_MS	15000
 #define BRIEF_MS	1000		/* a watch that ends sooner than that is a failure */
-#define FRESH_MS	10000
+#define FRESH_MS	10000		/* a list that was outdated sooner than that is a failure */
 #define UNAVAILABLE_MS	300000
 #define PATIENCE	3		/* failures before nothing waits for an optional collection any more */
 
-enum phase { STREAM, PAGES, WATCH };
-
-struct kp_reflector {
-	struct kp_kube_source *s;
-	const struct kp_collection *what;
-	const char *node_name;		/* the source's */
-	char *selector;
-	struct event *timer;		/* the next attempt, or the deadline of this one */
-	struct kp_backoff backoff;
-	struct kp_known *known;
-
-	char *version;			/* to watch from; NULL: list first */
-	uint64_t history;		/* its number when the own node was asked for */
-	char *list_version, *next;	/* PAGES */
-	bool lossy;			/* something in this list could not be identified: sweep nothing */
-	bool no_stream, no_extra, use_older, no_limit;	/* what the server made us leave */
-	unsigned n_expired;		/* page tokens in a row */
-	unsigned n_broken, n_brief;	/* streams, watches */
-	unsigned n_failed;		/* attempts in a row */
-	bool synced, unavailable, restart;
-	uint64_t event_ms, listed_ms;
-	char error[512];
-
-	/* The request under way. */
-	struct kp_http_call *call;
-	struct kp_kube_origin origin;
-	enum phase asked, phase;	/* what it was begun for, and what it has become: STREAM -> WATCH, PAGES -> WATCH */
-	uint64_t began_ms, heard_ms, until_ms;
-	bool has_head;
-	struct kp_http_head head;	/* without its content_type */
-	const struct kp_codec *codec;
-	struct kp_body *body;
-	struct kp_buf refusal;
-	int error_code;			/* of an ERROR event */
-	char trouble[400];		/* why its data was refused */
-};
-
-static void set_text(char **to, const char *text)
-{
-	free(*to);
-	*to = *text ? kp_strdup(text) : NULL;
-}
-
 static void relist(struct kp_reflector *r)
 {
-	set_text(&r->version, "");
-	set_text(&r->next, "");
+	kp_reflector_set(&r->version, "");
+	kp_reflector_set(&r->next, "");
 }
 
 /* --- time --- */
@@ -109,9 +61,9 @@ static uint64_t deadline(const struct kp_reflector *r)
 {
 	if (!r->has_head)
 		return r->began_ms + (kp_kube_is_http2(r->s) ? HEAD_HTTP2_MS : HEAD_MS);
-	if (r->phase == STREAM)
+	if (r->phase == KP_STREAM)
 		return r->heard_ms + STREAM_MS;
-	if (r->phase == PAGES)
+	if (r->phase == KP_PAGES)
 		return r->heard_ms + PAGE_MS;
 	return r->head.is_http2 ? r->until_ms : r->heard_ms + WATCH_MS;
 }
@@ -124,22 +76,6 @@ static void arm(struct kp_reflector *r)
 }
 
 /* --- what went wrong --- */
-
-static void __attribute__((format(printf, 2, 3))) note_trouble(struct kp_reflector *r, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(r->trouble, sizeof(r->trouble), fmt, ap);
-	va_end(ap);
-}
-
-static void settle(struct kp_reflector *r, uint64_t node_version)
-{
-	r->n_failed = 0;
-	r->error[0] = '\0';
-	kp_kube_listed(r->s, node_version);
-}
 
 /* Every failed attempt passes here. */
 static void back_off(struct kp_reflector *r, uint64_t at_least_ms, const char *error)
@@ -184,15 +120,15 @@ static bool lasted(const struct kp_reflector *r)
 }
 
 /* The stream broke: at once again if it had lasted, as client-go. */
-static void broken_off(struct kp_reflector *r, const char *why)
+static void broken_off(struct kp_reflector *r, int code, const char *why)
 {
-	bool watched = r->phase == WATCH && r->has_head && r->head.status == 200;
+	bool watched = r->phase == KP_WATCH && r->has_head && r->head.status == 200;
 
-	if (r->phase == STREAM && r->has_head && ++r->n_broken >= 2) {
+	if (r->phase == KP_STREAM && r->has_head && ++r->n_broken >= 2) {
 		leave_stream(r, why);
 		return;
 	}
-	if (!watched) {
+	if (!watched || code == -ETIMEDOUT) {
 		unreachable(r, why);
 		return;
 	}
@@ -201,133 +137,6 @@ static void broken_off(struct kp_reflector *r, const char *why)
 		again(r);
 	else
 		back_off(r, 0, why);
-}
-
-/* --- events --- */
-
-static void gone(void *arg, const char *key)
-{
-	struct kp_reflector *r = arg;
-
-	kp_kube_remove(r->s, r->what->kind, key);
-}
-
-static void complete(struct kp_reflector *r, const char *version)
-{
-	size_t n = r->lossy ? 0 : kp_known_sweep(r->known, gone, r);
-
-	kp_debug("api", "%s: %zu listed, %zu gone, version %s", r->what->name, kp_known_len(r->known), n, version);
-	set_text(&r->version, *version ? version : "0");	/* any */
-	r->phase = WATCH;
-	r->synced = true;
-	r->unavailable = false;
-	r->listed_ms = kp_now_ms();
-	r->n_expired = r->n_broken = r->n_brief = 0;
-	settle(r, r->what->is_own_node ? kp_version_number(version) : 0);
-}
-
-static int on_refused(struct kp_reflector *r, const struct kp_decode_error *why)
-{
-	KP_AUTO(kp_freep) char *text = kp_asprintf("%s: %s%s%s; its last good form stays", why->object, why->field,
-						   *why->field ? ": " : "", why->why);
-
-	kp_kube_say(r->s, KP_LOG_WARN, text);
-	if (why->kind == r->what->kind)
-		kp_known_keep(r->known, why->key);
-	return 0;
-}
-
-static int on_bad(struct kp_reflector *r, struct kp_event *e)
-{
-	note_trouble(r, "%s", e->text);
-	if (r->phase == WATCH)	/* an event may be lost: only a list can tell */
-		return -EPROTO;
-	KP_AUTO(kp_freep) char *text = kp_asprintf("%s: %s; skipped", r->what->name, e->text);
-
-	kp_kube_say(r->s, KP_LOG_WARN, text);
-	r->lossy = true;
-	return 0;
-}
-
-/* Is it of this collection, and news? < 0: it is not even a Kubernetes object of this kind. */
-static int is_news(struct kp_reflector *r, struct kp_event *e)
-{
-	if (e->object.kind != r->what->kind) {
-		e->text = "an object of another kind";
-		return on_bad(r, e);
-	}
-	if (r->what->is_own_node && strcmp(e->object.key, r->node_name) != 0)
-		return 0;
-	if (r->phase != WATCH)
-		return 1;
-	if (*e->version)
-		set_text(&r->version, e->version);
-	return !kp_known_is_stale(r->known, e->object.key, e->version);
-}
-
-static int on_object(struct kp_reflector *r, struct kp_event *e)
-{
-	int news = e->refused ? on_refused(r, e->refused) : is_news(r, e);
-
-	if (news <= 0)
-		return news;
-	kp_known_put(r->known, e->object.key, e->version);
-	kp_kube_upsert(r->s, &e->object);
-	return 0;
-}
-
-static int on_deleted(struct kp_reflector *r, struct kp_event *e)
-{
-	int news;
-
-	if (e->refused) {	/* that it is gone is all that matters */
-		e->object.kind = e->refused->kind;
-		snprintf(e->object.key, sizeof(e->object.key), "%s", e->refused->key);
-		e->object.value = NULL;
-	}
-	news = is_news(r, e);
-	if (news > 0 && kp_known_del(r->known, e->object.key))
-		kp_kube_remove(r->s, r->what->kind, e->object.key);
-	return news < 0 ? news : 0;
-}
-
-static int on_bookmark(struct kp_reflector *r, struct kp_event *e)
-{
-	if (r->phase == STREAM && e->initial_end)
-		complete(r, e->version);
-	else if (r->phase == WATCH && *e->version)
-		set_text(&r->version, e->version);
-	return 0;
-}
-
-static int on_error(struct kp_reflector *r, struct kp_event *e)
-{
-	r->error_code = e->code;
-	note_trouble(r, "%d: %s", e->code, e->text);
-	return -EREMOTEIO;
-}
-
-static int on_page(struct kp_reflector *r, struct kp_event *e)
-{
-	if (!r->list_version)
-		set_text(&r->list_version, e->version);
-	set_text(&r->next, e->next);
-	if (!r->next)
-		complete(r, r->list_version ? r->list_version : "");
-	return 0;
-}
-
-static int on_event(void *arg, struct kp_event *e)
-{
-	static int (*const handlers[])(struct kp_reflector *, struct kp_event *) = {
-		[KP_EVENT_ADDED] = on_object, [KP_EVENT_MODIFIED] = on_object, [KP_EVENT_DELETED] = on_deleted,
-		[KP_EVENT_BOOKMARK] = on_bookmark, [KP_EVENT_ERROR] = on_error, [KP_EVENT_PAGE] = on_page,
-		[KP_EVENT_BAD] = on_bad,
-	};
-	struct kp_reflector *r = arg;
-
-	r->event_ms = r->heard_ms;
-	return handlers[e->type](r, e);
 }
 
 /* --- the end of a request --- */
@@ -345,7 +154,7 @@ static void expired(struct kp_reflector *r)
 /* An ERROR event in a stream that began well. */
 static void stopped(struct kp_reflector *r)
 {
-	if (r->phase == STREAM) {
+	if (r->phase == KP_STREAM) {
 		leave_stream(r, r->trouble);
 		return;
 	}
@@ -361,22 +170,23 @@ static void stopped(struct kp_reflector *r)
 /* A data error of ours: the body is not what it should be. */
 static void unusable(struct kp_reflector *r)
 {
-	if (r->phase == WATCH)
+	if (r->phase == KP_WATCH)
 		relist(r);
 	fail(r, 0);
 }
 
 static void ended(struct kp_reflector *r)
 {
-	if (r->asked == PAGES) {
+	if (r->asked == KP_PAGES) {
 		again(r);	/* the next page, or the watch */
-	} else if (r->phase == STREAM) {
+	} else if (r->phase == KP_STREAM) {
 		leave_stream(r, "it ends too soon");
 	} else if (!lasted(r)) {
 		if (++r->n_brief >= 2)	/* perhaps it is no watch at all; a list will tell */
 			relist(r);
 		back_off(r, 0, "the watch ends as soon as it begins");
 	} else {
+		r->n_brief = 0;
 		again(r);
 	}
 }
@@ -396,7 +206,7 @@ static void unauthorized(struct kp_reflector *r, const char *text)
 /* A page token that is too old: from the start; when that does not help, without pages. */
 static void page_expired(struct kp_reflector *r)
 {
-	set_text(&r->next, "");
+	kp_reflector_set(&r->next, "");
 	r->no_limit = ++r->n_expired >= 2;
 	again(r);
 }
@@ -407,7 +217,7 @@ static void not_to_be_had(struct kp_reflector *r, const char *text)
 
 	kp_kube_say(r->s, KP_LOG_INFO, say);
 	r->unavailable = true;
-	settle(r, 0);
+	kp_reflector_settle(r, 0);
 	snprintf(r->error, sizeof(r->error), "%ld: %s", r->head.status, text);
 	wait_ms(r, UNAVAILABLE_MS);
 }
@@ -420,11 +230,11 @@ static bool is_refusal_of_request(long status)
 /* What can be left out of the request, is: 1. */
 static bool ask_for_less(struct kp_reflector *r)
 {
-	if (r->phase == STREAM)
+	if (r->phase == KP_STREAM)
 		r->no_stream = true;
-	else if (r->phase == PAGES && r->head.status == 400 && r->what->extra_selector && !r->no_extra)
+	else if (r->phase == KP_PAGES && r->head.status == 400 && r->what->extra_selector && !r->no_extra)
 		r->no_extra = true;
-	else if (r->phase == PAGES && r->head.status == 404 && r->what->older_path && !r->use_older)
+	else if (r->phase == KP_PAGES && r->head.status == 404 && r->what->older_path && !r->use_older)
 		r->use_older = true;
 	else
 		return false;
@@ -436,13 +246,13 @@ static void refused(struct kp_reflector *r)
 	KP_AUTO(kp_freep) char *text = kp_status_text(r->refusal.data ? r->refusal.data : "", r->refusal.len);
 	long status = r->head.status;
 
-	note_trouble(r, "%ld: %s", status, text);
+	kp_reflector_trouble(r, "%ld: %s", status, text);
 	if (status == 401) {
 		unauthorized(r, text);
 	} else if (is_refusal_of_request(status) && ask_for_less(r)) {
 		kp_debug("api", "%s: %s: asking for less", r->what->name, r->trouble);
 		again(r);
-	} else if (status == 410 && r->phase == PAGES && r->next) {
+	} else if (status == 410 && r->phase == KP_PAGES && r->next) {
 		page_expired(r);
 	} else if (r->what->optional && (status == 403 || status == 404)) {
 		r->use_older = false;
@@ -453,7 +263,7 @@ static void refused(struct kp_reflector *r)
 	} else if (status == 410) {
 		expired(r);
 	} else {
-		if (r->phase == WATCH && status != 403 && status != 429 && status != 503)
+		if (r->phase == KP_WATCH && status != 403 && status != 429 && status != 503)
 			relist(r);	/* most likely it does not like the version */
 		fail(r, r->head.retry_after_ms);
 	}
@@ -474,10 +284,10 @@ static void on_head(void *arg, const struct kp_http_head *head)
 	if (head->status == 200) {
 		r->codec = kp_codec_find(head->content_type);
 		if (r->codec)
-			r->body = r->codec->open(r->phase == PAGES ? KP_BODY_LIST : KP_BODY_WATCH, on_event, r);
+			r->body = r->codec->open(r->phase == KP_PAGES ? KP_BODY_LIST : KP_BODY_WATCH, kp_reflector_event, r);
 		else
-			note_trouble(r, "the answer is \"%.100s\", not JSON", head->content_type);
-		if (r->phase == WATCH)
+			kp_reflector_trouble(r, "the answer is \"%.100s\", not JSON", head->content_type);
+		if (r->phase == KP_WATCH)
 			r->n_failed = 0, r->error[0] = '\0';
 	}
 	arm(r);
@@ -486,7 +296,7 @@ static void on_head(void *arg, const struct kp_http_head *head)
 static int on_data(void *arg, const char *p, size_t n)
 {
 	struct kp_reflector *r = arg;
-	enum phase before = r->phase;
+	enum kp_reflector_phase before = r->phase;
 	struct kp_err err = { 0 };
 	int result;
 
@@ -500,7 +310,7 @@ static int on_data(void *arg, const char *p, size_t n)
 		return -EPROTO;
 	result = r->codec->feed(r->body, p, n, &err);
 	if (err.code)
-		note_trouble(r, "%s", err.msg);
+		kp_reflector_trouble(r, "%s", err.msg);
 	if (r->phase != before)
 		arm(r);
 	return result;
@@ -515,7 +325,7 @@ static int end_body(struct kp_reflector *r, int code)
 	if (code == 0 && r->body)
 		code = r->codec->end(r->body, &err);
 	if (err.code)
-		note_trouble(r, "%s", err.msg);
+		kp_reflector_trouble(r, "%s", err.msg);
 	if (r->body)
 		r->body = r->codec->free(r->body);
 	return code;
@@ -529,7 +339,7 @@ static void on_done(void *arg, int code, const char *why)
 	event_del(r->timer);
 	code = end_body(r, code);
 	if (why)
-		broken_off(r, why);
+		broken_off(r, code, why);
 	else if (code == -EREMOTEIO)
 		stopped(r);
 	else if (code < 0)
@@ -541,16 +351,16 @@ static void on_done(void *arg, int code, const char *why)
 	kp_buf_release(&r->refusal);
 }
 
-static enum phase next_phase(const struct kp_reflector *r)
+static enum kp_reflector_phase next_phase(const struct kp_reflector *r)
 {
 	if (r->version)
-		return WATCH;
-	return r->no_stream || r->next ? PAGES : STREAM;
+		return KP_WATCH;
+	return r->no_stream || r->next ? KP_PAGES : KP_STREAM;
 }
 
 static unsigned watch_seconds(const struct kp_reflector *r)
 {
-	if (r->phase == WATCH && !kp_kube_is_http2(r->s))
+	if (r->phase == KP_WATCH && !kp_kube_is_http2(r->s))
 		return SHORT_WATCH_S + kp_kube_random() % 5;
 	return LONG_WATCH_S + kp_kube_random() % LONG_WATCH_S;
 }
@@ -566,11 +376,11 @@ static void write_path(struct kp_reflector *r, struct kp_buf *b)
 		kp_buf_printf(b, "&%s", c->extra_selector);
 	r->until_ms = kp_now_ms() + seconds * 1000ull + GRACE_MS;
 	switch (r->phase) {
-	case STREAM:
+	case KP_STREAM:
 		kp_buf_printf(b, "&watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
 			      "&allowWatchBookmarks=true&timeoutSeconds=%u", seconds);
 		break;
-	case PAGES:
+	case KP_PAGES:
 		if (!r->no_limit)
 			kp_buf_printf(b, "&limit=%d", PAGE_LIMIT);
 		if (r->next) {
@@ -579,7 +389,7 @@ static void write_path(struct kp_reflector *r, struct kp_buf *b)
 			kp_buf_printf(b, "&continue=%s", token);
 		}
 		break;
-	case WATCH: {
+	case KP_WATCH: {
 		KP_AUTO(kp_freep) char *version = kp_http_escape(r->version);
 
 		kp_buf_printf(b, "&watch=true&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%u",
@@ -592,7 +402,7 @@ static void write_path(struct kp_reflector *r, struct kp_buf *b)
 static void begin_list(struct kp_reflector *r)
 {
 	kp_known_begin(r->known);
-	set_text(&r->list_version, "");
+	kp_reflector_set(&r->list_version, "");
 	r->lossy = false;
 	if (r->what->is_own_node)
 		kp_kube_listing_node(r->s);
@@ -604,10 +414,10 @@ static void begin(struct kp_reflector *r)
 	struct kp_buf path = { 0 };
 	struct kp_err err = { 0 };
 
-	if (r->what->is_own_node && r->asked != PAGES)	/* it costs nothing, and tells of the store: see kp_kube_listing_node */
+	if (r->what->is_own_node && r->asked != KP_PAGES)	/* it costs nothing, and tells of the store: see kp_kube_listing_node */
 		relist(r);
 	r->asked = r->phase = next_phase(r);
-	if (r->phase != WATCH && !r->next)
+	if (r->phase != KP_WATCH && !r->next)
 		begin_list(r);
 	r->began_ms = r->heard_ms = kp_now_ms();
 	r->has_head = false;
@@ -618,7 +428,7 @@ static void begin(struct kp_reflector *r)
 	write_path(r, &path);
 	arm(r);
 	if (kp_kube_get(r->s, path.data, &handler, r, &r->origin, &r->call, &err) < 0) {
-		note_trouble(r, "%s", err.msg);
+		kp_reflector_trouble(r, "%s", err.msg);
 		fail(r, 0);
 	}
 	kp_buf_release(&path);
@@ -635,9 +445,9 @@ static void drop_call(struct kp_reflector *r)
 static void overdue(struct kp_reflector *r)
 {
 	drop_call(r);
-	if (!r->has_head || r->phase == PAGES)
+	if (!r->has_head || r->phase == KP_PAGES)
 		unreachable(r, "no answer in time");
-	else if (r->phase == STREAM)
+	else if (r->phase == KP_STREAM)
 		leave_stream(r, "it does not say when all was sent");
 	else
 		again(r);
@@ -717,7 +527,7 @@ void kp_reflector_check_history(struct kp_reflector *r, uint64_t version)
 void kp_reflector_status(const struct kp_reflector *r, uint64_t now_ms, struct kp_kube_collection_status *ret)
 {
 	*ret = (struct kp_kube_collection_status){
-		.name = r->what->name, .synced = r->synced, .watching = r->call && r->has_head && r->phase == WATCH,
+		.name = r->what->name, .synced = r->synced, .watching = r->call && r->has_head && r->phase == KP_WATCH,
 		.n_objects = kp_known_len(r->known), .error = r->error,
 		.event_age_ms = r->event_ms ? now_ms - r->event_ms : UINT64_MAX,
 	};
