@@ -30,7 +30,7 @@ bool kp_reflector_is_settled(const struct kp_reflector *r);	/* complete once, or
 /* The versions go backwards: a list says version, although a later one was seen before it was asked for. */
 void kp_reflector_check_history(struct kp_reflector *r, uint64_t version);
 void kp_reflector_note_history(struct kp_reflector *r);	/* such a list is being asked for */
-void kp_reflector_status(const struct kp_reflector *r, uint64_t now_ms, struct kp_kube_collection_status *ret);
+void kp_reflector_status(const struct kp_reflector *r, struct kp_source_status *ret);	/* one row */
 
 /* --- the source, as its reflectors see it --- */
 

@@ -22,7 +22,7 @@
 #define SAY_AGAIN_MS	600000	/* the same line */
 #define MAX_SAID	200	/* different lines that are remembered */
 
-static const struct kp_collection collections[KP_KUBE_N_COLLECTIONS] = {
+static const struct kp_collection collections[] = {
 	{ .name = "services", .path = "/api/v1/services", .kind = KP_KIND_SERVICE,
 	  .selector = "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name",
 	  .extra_selector = "fieldSelector=spec.clusterIP%21%3DNone" },
@@ -35,6 +35,8 @@ static const struct kp_collection collections[KP_KUBE_N_COLLECTIONS] = {
 	  .selector = "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name" },
 };
 
+#define N_COLLECTIONS KP_N(collections)
+
 struct kp_kube_source {
 	struct kp_sink sink;
 	char *node_name;
@@ -42,7 +44,7 @@ struct kp_kube_source {
 	struct kp_credentials *credentials;
 	unsigned identity;		/* counts their changes */
 	struct kp_httpc *http;
-	struct kp_reflector *reflectors[KP_KUBE_N_COLLECTIONS];
+	struct kp_reflector *reflectors[N_COLLECTIONS];
 
 	char **servers;
 	size_t n_servers, server;	/* in use */
@@ -248,7 +250,7 @@ void kp_kube_remove(struct kp_kube_source *s, enum kp_kind kind, const char *key
 
 void kp_kube_listing_node(struct kp_kube_source *s)
 {
-	for (size_t i = 0; i < KP_KUBE_N_COLLECTIONS; i++)
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		if (s->reflectors[i] && !collections[i].is_own_node)
 			kp_reflector_note_history(s->reflectors[i]);
 }
@@ -259,7 +261,7 @@ void kp_kube_listing_node(struct kp_kube_source *s)
  */
 static void check_history(struct kp_kube_source *s, uint64_t node_version)
 {
-	for (size_t i = 0; i < KP_KUBE_N_COLLECTIONS; i++)
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		if (!collections[i].is_own_node)
 			kp_reflector_check_history(s->reflectors[i], node_version);
 }
@@ -270,7 +272,7 @@ void kp_kube_listed(struct kp_kube_source *s, uint64_t node_version)
 		check_history(s, node_version);
 	if (s->synced)
 		return;
-	for (size_t i = 0; i < KP_KUBE_N_COLLECTIONS; i++)
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		if (!kp_reflector_is_settled(s->reflectors[i]))
 			return;
 	s->synced = s->dirty = true;
@@ -315,7 +317,7 @@ static void start(struct kp_kube_source *s, struct event_base *base)
 {
 	struct timeval tick = { .tv_sec = TICK_MS / 1000, .tv_usec = TICK_MS % 1000 * 1000 };
 
-	for (size_t i = 0; i < KP_KUBE_N_COLLECTIONS; i++)
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		s->reflectors[i] = kp_reflector_new(s, base, &collections[i], s->node_name);
 	s->tick = event_new(base, -1, EV_PERSIST, on_tick, s);
 	event_add(s->tick, &tick);
@@ -355,7 +357,7 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s)
 		return NULL;
 	if (s->tick)
 		event_free(s->tick);
-	for (size_t i = 0; i < KP_KUBE_N_COLLECTIONS; i++)
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		kp_reflector_free(s->reflectors[i]);
 	kp_httpc_free(s->http);
 	kp_credentials_free(s->credentials);
@@ -370,11 +372,8 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s)
 	return NULL;
 }
 
-void kp_kube_source_status(const struct kp_kube_source *s, struct kp_kube_status *ret)
+void kp_kube_source_status(const struct kp_kube_source *s, struct kp_source_status *ret)
 {
-	uint64_t now = kp_now_ms();
-
-	*ret = (struct kp_kube_status){ .server = s->servers[s->server], .synced = s->synced };
-	for (size_t i = 0; i < KP_KUBE_N_COLLECTIONS; i++)
-		kp_reflector_status(s->reflectors[i], now, &ret->collections[i]);
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
+		kp_reflector_status(s->reflectors[i], ret);
 }

@@ -6,6 +6,7 @@
 struct event_base;
 struct kp_err;
 struct kp_kube_source;
+struct kp_source_status;
 
 /*
  * Objects from a Kubernetes API server: Services, EndpointSlices, the own Node and
@@ -31,20 +32,7 @@ int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, con
 		       const struct kp_sink *sink, struct kp_err *err);
 struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s);	/* NULL is fine; returns NULL */
 
-#define KP_KUBE_N_COLLECTIONS 4
-
-struct kp_kube_status {
-	const char *server;		/* the one in use; borrowed, as all strings here, until the loop runs again */
-	bool synced;
-	struct kp_kube_collection_status {
-		const char *name;	/* "services", ... */
-		bool synced;		/* was complete once */
-		bool watching;		/* now */
-		size_t n_objects;
-		uint64_t event_age_ms;	/* since the last event, bookmark or list; UINT64_MAX: none yet */
-		const char *error;	/* what went wrong last; "" while all is well */
-	} collections[KP_KUBE_N_COLLECTIONS];
-};
-void kp_kube_source_status(const struct kp_kube_source *s, struct kp_kube_status *ret);
+/* One row for each collection. */
+void kp_kube_source_status(const struct kp_kube_source *s, struct kp_source_status *ret);
 
 #endif

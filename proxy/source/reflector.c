@@ -10,6 +10,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/source/status.h"
 
 /*
  * One collection, as client-go's reflector:
@@ -524,11 +525,15 @@ void kp_reflector_check_history(struct kp_reflector *r, uint64_t version)
 	event_active(r->timer, EV_TIMEOUT, 0);
 }
 
-void kp_reflector_status(const struct kp_reflector *r, uint64_t now_ms, struct kp_kube_collection_status *ret)
+void kp_reflector_status(const struct kp_reflector *r, struct kp_source_status *ret)
 {
-	*ret = (struct kp_kube_collection_status){
-		.name = r->what->name, .synced = r->synced, .watching = r->call && r->has_head && r->phase == KP_WATCH,
-		.n_objects = kp_known_len(r->known), .error = r->error,
-		.event_age_ms = r->event_ms ? now_ms - r->event_ms : UINT64_MAX,
-	};
+	struct kp_source_row *row = kp_source_status_add(ret, r->what->name);
+
+	row->n_objects = kp_known_len(r->known);
+	row->live = r->call && r->has_head && r->phase == KP_WATCH;
+	row->heard_ns = r->event_ms * 1000000;
+	if (r->error[0])
+		row->problem = kp_strdup(r->error);
+	else if (!kp_reflector_is_settled(r))
+		row->problem = kp_strdup("not read yet");
 }

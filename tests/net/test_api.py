@@ -452,5 +452,22 @@ def test_recorded_streams(lab):
     said(agent, "does not decode|last good form|skipped", 0)
 
 
+def test_status(lab):
+    server = one_service(lab)
+    server.quirks.refuse = [Refusal(403, name="services", body=status_body(403, "services is forbidden"))]
+    agent = run(lab, server)
+
+    def rows():
+        return {r["name"]: r for r in json.loads(agent.status("-o", "json").stdout or '{"sources": []}')["sources"]}
+
+    wait(lambda: rows().get("services", {}).get("problem"), "the problem", 5, 0.05)
+    equal(rows()["services"]["problem"], "403: services is forbidden", "problem")
+    server.quirks.refuse = []
+    agent.ready(20)
+    wait(lambda: all(r["live"] for r in rows().values()), "four watches", 5, 0.05)
+    equal({n: r["objects"] for n, r in rows().items()}, {"services": 1, "endpointslices": 1, "nodes": 1, "servicecidrs": 0}, "objects")
+    equal([r["problem"] for r in rows().values() if r.get("problem")], [], "problems")
+
+
 if __name__ == "__main__":
     harness.main(globals())

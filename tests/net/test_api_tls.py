@@ -242,7 +242,7 @@ def test_next_server(lab):
 
 def front(lab, server, port=8443):
     if not Front.is_installed():
-        raise Skip("nghttpx is not installed (nghttp2-proxy)")
+        raise Skip("nghttpx is not installed (Debian package nghttp2-proxy)")
     ca = Authority(lab.folder, "ca-%d" % port)
     cert, key = ca.issue("front-%d" % port)
     proxy = lab.serve(Front(lab, server, cert, key, port))
