@@ -203,7 +203,7 @@ int kp_config_load_aks(const char *path, struct kp_config *c, struct kp_config_r
 	else
 		r = kp_config_read_aks(text.data ? text.data : "", text.len, c, rep);
 	kp_buf_release(&text);
-	return r;
+	return r < 0 ? kp_err_set(err, r, "'%s' is not a valid configuration", path) : 0;
 }
 
 bool kp_is_aks(const json_t *doc)
