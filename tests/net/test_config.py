@@ -43,9 +43,21 @@ def rewrite(agent, **fields):
     os.rename(agent.config + ".new", agent.config)
 
 
+def sockets(agent, port):
+    """The inodes of what listens at a port: the same ones if it was never closed."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        with open("/proc/%d/net/%s" % (agent.pid, name)) as f:
+            for line in list(f)[1:]:
+                word = line.split()
+                if word[3] == "0A" and int(word[1].split(":")[1], 16) == port:
+                    found.add(word[9])
+    return found
+
+
 @contextlib.contextmanager
 def probed(agent, *ports, address="127.0.0.1"):
-    """Ask all the time; every answer has to be 200."""
+    """Ask all the time; every answer has to be 200, and from the same sockets."""
     bad, count, over = [], [0], threading.Event()
 
     def loop():
@@ -56,6 +68,7 @@ def probed(agent, *ports, address="127.0.0.1"):
                 if code != 200:
                     bad.append((port, code))
 
+    before = {port: sockets(agent, port) for port in ports}
     thread = threading.Thread(target=loop)
     thread.start()
     try:
@@ -63,6 +76,8 @@ def probed(agent, *ports, address="127.0.0.1"):
     finally:
         over.set()
         thread.join()
+    for port in ports:
+        equal(sockets(agent, port), before[port], "sockets of port %d" % port)
     check(not bad, "%d of %d answers were not 200: %s", len(bad), count[0], bad[:5])
     check(count[0] > 20, "only %d answers", count[0])
 
