@@ -305,17 +305,72 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 		resume_accept(ls->services[i]);
 }
 
+/* HC-10: 0.0.0.0 and [::] mean every address of both families. Returns how many. */
+static size_t fixed_addrs(const struct hz_listen *listen, struct kp_addr ret[KP_N_FAMILIES])
+{
+	if (!kp_addr_is_zero(&listen->addr)) {
+		ret[0] = listen->addr;
+		return 1;
+	}
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		ret[f] = (struct kp_addr){ .family = (uint8_t)f };
+	return KP_N_FAMILIES;
+}
+
+static struct listener *new_fixed(struct hz_listeners *ls, const struct hz_listen *listen)
+{
+	struct listener *l = new_listener(ls, hz_port_new_node(listen->name, listen->port, listen->proxy));
+	struct kp_addr addrs[KP_N_FAMILIES];
+	size_t n = fixed_addrs(listen, addrs);
+
+	set_addrs(l, addrs, n);
+	return l;
+}
+
 int hz_listeners_add(struct hz_listeners *ls, const struct hz_listen *listen, struct kp_err *err)
 {
-	/* HC-10: 0.0.0.0 and [::] mean every address of both families. */
-	const struct kp_addr any[KP_N_FAMILIES] = { { .family = KP_IPV4 }, { .family = KP_IPV6 } };
-	bool everywhere = kp_addr_is_zero(&listen->addr);
-	struct listener *l = new_listener(ls, hz_port_new_node(listen->name, listen->port, listen->proxy));
+	struct listener *l = new_fixed(ls, listen);
 
 	kp_grow(&ls->fixed, ls->n_fixed, &ls->cap_fixed);
 	ls->fixed[ls->n_fixed++] = l;
-	set_addrs(l, everywhere ? any : &listen->addr, everywhere ? KP_N_FAMILIES : 1);
 	return open_missing(l, err);
+}
+
+static bool is_for(const struct listener *l, const struct hz_listen *listen)
+{
+	struct kp_addr addrs[KP_N_FAMILIES];
+
+	return l->port->number == listen->port && l->port->proxy == listen->proxy &&
+	       strcmp(l->port->name, listen->name) == 0 && l->n == fixed_addrs(listen, addrs) &&
+	       kp_addr_cmp(&l->socks[0]->addr, &addrs[0]) == 0;
+}
+
+static struct listener *take_fixed(struct hz_listeners *ls, const struct hz_listen *listen)
+{
+	for (size_t i = 0; i < ls->n_fixed; i++)
+		if (ls->fixed[i] && is_for(ls->fixed[i], listen))
+			return kp_steal(&ls->fixed[i]);
+	return NULL;
+}
+
+void hz_listeners_set(struct hz_listeners *ls, const struct hz_listen *listen, size_t n)
+{
+	struct listener **next = kp_calloc(n + 1, sizeof(*next));
+
+	for (size_t i = 0; i < n; i++)
+		next[i] = take_fixed(ls, &listen[i]);
+	for (size_t i = 0; i < ls->n_fixed; i++)
+		if (ls->fixed[i])
+			free_listener(ls->fixed[i]);
+	free(ls->fixed);
+	ls->fixed = next;
+	ls->n_fixed = n;
+	ls->cap_fixed = n + 1;
+	for (size_t i = 0; i < n; i++) {
+		if (!next[i])
+			next[i] = new_fixed(ls, &listen[i]);
+		open_or_log(next[i]);
+	}
 }
 
 static int cmp_names(const struct hz_port *p, const struct hz_service *svc)

@@ -23,6 +23,12 @@ struct hz_listeners *hz_listeners_free(struct hz_listeners *ls);	/* NULL is fine
 int hz_listeners_add(struct hz_listeners *ls, const struct hz_listen *listen, struct kp_err *err);
 
 /*
+ * Make these the listeners that stay. One that is there already keeps its sockets, others
+ * close before new ones open. What cannot be bound is logged and tried again.
+ */
+void hz_listeners_set(struct hz_listeners *ls, const struct hz_listen *listen, size_t n);
+
+/*
  * Make the listeners of Services what the state asks for. One whose port did not
  * change keeps its sockets; one that goes first accepts what waits in its queue, so that
  * those peers get an answer. s is not used after the first connection is accepted.

@@ -14,13 +14,20 @@
 #include "healthz/conn.h"
 #include "healthz/listener.h"
 #include "healthz/state.h"
+#include "proxy/base/cleanup.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
+/* The listeners to have. */
+struct fixed {
+	size_t n;
+	struct hz_listen listen[];
+};
+
 /*
- * The hand-over is one pointer. publish() swaps the newest state into the slot, and
+ * The hand-over of states is one pointer. publish() swaps the newest state into the slot, and
  * whoever finds a state in his hands frees it: publish() one that nobody took, the thread
  * the one it answered from so far. The eventfd only tells the thread to look at its
  * listeners; every request looks into the slot itself, so that no answer is older
@@ -28,6 +35,7 @@
  */
 struct hz_server {
 	struct hz_state *slot;		/* atomic */
+	struct fixed *listen;		/* atomic, handed over in the same way */
 	bool stop;			/* atomic */
 	struct hz_counters counters;	/* atomic, each */
 	int wake_fd;
@@ -78,6 +86,14 @@ static void on_request(void *arg, const struct hz_port *port, enum kp_family fam
 	count(s, ret);
 }
 
+static void set_listeners(struct hz_server *s)
+{
+	KP_AUTO(kp_freep) struct fixed *f = __atomic_exchange_n(&s->listen, NULL, __ATOMIC_ACQUIRE);
+
+	if (f)
+		hz_listeners_set(s->listeners, f->listen, f->n);
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct hz_server *s = arg;
@@ -90,6 +106,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 		event_base_loopbreak(s->base);
 		return;
 	}
+	set_listeners(s);
 	take_newest(s);
 	if (!s->fresh)
 		return;
@@ -121,6 +138,17 @@ void hz_server_publish(struct hz_server *s, struct hz_state *taken)
 	wake(s);
 }
 
+void hz_server_listen(struct hz_server *s, const struct hz_listen *listen, size_t n)
+{
+	struct fixed *f = kp_malloc(sizeof(*f) + n * sizeof(*listen));
+
+	f->n = n;
+	if (n)
+		memcpy(f->listen, listen, n * sizeof(*listen));
+	free(__atomic_exchange_n(&s->listen, f, __ATOMIC_ACQ_REL));
+	wake(s);
+}
+
 struct hz_counters hz_server_counters(const struct hz_server *s)
 {
 	const struct hz_counters *c = &s->counters;
@@ -143,6 +171,7 @@ static void free_server(struct hz_server *s)
 		event_base_free(s->base);
 	if (s->wake_fd >= 0)
 		close(s->wake_fd);
+	free(s->listen);
 	hz_state_free(s->slot);
 	hz_state_free(s->state);
 	free(s);

@@ -44,6 +44,12 @@ int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct
  */
 void hz_server_publish(struct hz_server *s, struct hz_state *taken);
 
+/*
+ * Other fixed listeners from now on, copied. From the thread that publishes; the health
+ * thread soon changes what differs, and those that stay the same are not touched.
+ */
+void hz_server_listen(struct hz_server *s, const struct hz_listen *listen, size_t n);
+
 /* kube-proxy's counters (kubeproxy_proxy_healthz_total{code}, ..._livez_total), for the metrics to come. */
 struct hz_counters {
 	uint64_t healthz_200, healthz_503, livez_200, livez_503;

@@ -15,9 +15,11 @@
 #include "proxy/base/instance.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/filewatch.h"
 #include "proxy/health.h"
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
+#include "proxy/own_node.h"
 #include "proxy/plan/build.h"
 #include "proxy/plan/runner.h"
 #include "proxy/setup.h"
@@ -25,43 +27,45 @@
 #include "proxy/source/ifaddr.h"
 #include "proxy/source/kubeapi.h"
 #include "proxy/source/status.h"
-
-#define DRAIN_TAINT "ToBeDeletedByClusterAutoscaler"
+#include "proxy/sysctl.h"
 
 struct agent {
-	const struct kp_config *cfg;
+	/* As long as the process. */
+	struct kp_config *cfg;
+	const struct kp_agent_job *job;
 	struct event_base *base;
-	struct event *results, *signals[2];
-	char *node_name;
+	struct event *signals[3];
+	struct kp_filewatch *watch;
 	int instance;			/* held as long as we program this network namespace */
+	struct hz_server *server;	/* answers also while everything below begins anew */
+	struct kp_config *previous;	/* what was in force before the one that made us begin anew */
+	bool again;			/* to begin anew */
+	struct kp_err failure;		/* to end with */
+
+	/* One life of it: a node's name and a source. */
+	char *node_name;
 	struct kp_setup_plan setup;
 	struct kp_model *model;
 	struct kp_planner *planner;
 	struct kp_ifaddr *ifaddr;
 	struct kp_runner *runner;
+	struct event *results;
 	struct kp_health *health;
-	struct hz_server *server;
 	struct kp_monitor *monitor;
 	struct kp_file_source *files;
 	struct kp_kube_source *api;	/* this or files */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
+	bool node_gone;			/* deleted; what it was last still counts for the rules */
+	bool waiting;			/* for more of the Node, and said so */
 	uint64_t began_ns;
 };
 
+/* After a beginning anew the last word of the former life holds until there is a commit. */
 static void publish(struct agent *a)
 {
-	hz_server_publish(a->server, kp_health_state(a->health));
-}
-
-static bool is_eligible(const struct kp_node *n)
-{
-	if (!n || n->deleting)
-		return false;
-	for (char **t = n->taint_keys; t && *t; t++)
-		if (strcmp(*t, DRAIN_TAINT) == 0)
-			return false;
-	return true;
+	if (!a->previous || kp_health_started(a->health))
+		hz_server_publish(a->server, kp_health_state(a->health));
 }
 
 /* The part of the plan that is the same for all Services; NULL: as before. */
@@ -79,14 +83,30 @@ static struct kp_plan_node *changed_node(struct agent *a)
 	return node;
 }
 
+/* Nothing is programmed or removed before everything is known (SY-3, IN-31). */
+static bool may_program(struct agent *a)
+{
+	if (!a->synced)
+		return false;
+	if (kp_own_node_suffices(kp_model_node(a->model), a->cfg))
+		return true;
+	if (!a->waiting)
+		kp_warn("agent", "detectLocalMode is NodeCIDR: waiting for podCIDRs of Node \"%s\"", a->node_name);
+	a->waiting = true;
+	return false;
+}
+
 /* Plans for everything that changed, as one batch to the dataplane. */
 static void hand_over(struct agent *a)
 {
-	struct dp_batch b = { .node = changed_node(a) };
+	struct dp_batch b = { .node = NULL };
 	uint64_t generation;
 	size_t cap = 0;
 	char *key;
 
+	if (!may_program(a))
+		return;
+	b.node = changed_node(a);
 	while ((key = kp_model_pop_dirty(a->model))) {
 		KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = kp_planner_build(a->planner, key);
 
@@ -108,10 +128,60 @@ static void on_flush(void *arg)
 	struct agent *a = arg;
 
 	kp_model_pop_node_dirty(a->model);
-	kp_health_node(a->health, is_eligible(kp_model_node(a->model)));
-	if (a->synced)
-		hand_over(a);
+	kp_health_node(a->health, !a->node_gone && kp_own_node_eligible(kp_model_node(a->model)));
+	hand_over(a);
 	publish(a);
+}
+
+/* False: nothing good can come of this configuration on this node. */
+static bool fits_node(struct agent *a, const struct kp_config *cfg, struct kp_err *err)
+{
+	const struct kp_node *n = kp_model_node(a->model);
+	struct kp_config_report rep = { 0 };
+	struct kp_node_facts facts;
+	bool fits;
+
+	if (!n)
+		return true;
+	facts = kp_own_node_facts(n, a->setup.opt.families[KP_IPV6]);
+	kp_config_check_node_ports(cfg, &facts, &rep);
+	kp_config_check_families(cfg, &facts, &rep);
+	for (size_t i = 0; i < rep.n; i++)
+		if (rep.items[i].level == KP_PROBLEM_ERROR)
+			kp_err_set(err, -EINVAL, "%s", rep.items[i].detail);
+		else
+			kp_warn("config", "%s: %s", rep.items[i].field, rep.items[i].detail);
+	fits = !rep.n_errors;
+	kp_config_report_release(&rep);
+	return fits;
+}
+
+static bool put_node(struct agent *a, struct kp_node *taken)
+{
+	const struct kp_node *old = kp_model_node(a->model);
+	struct kp_node_change change;
+	bool changed;
+
+	if (strcmp(taken->name, a->node_name) != 0) {
+		kp_node_free(taken);
+		return false;
+	}
+	change = kp_own_node_adapt(taken, old, a->cfg);
+	a->node_gone = false;
+	changed = kp_model_put_node(a->model, taken);
+	if ((!old || change.ips || change.pod_cidrs) && !fits_node(a, a->cfg, &a->failure))
+		event_base_loopbreak(a->base);
+	return changed;
+}
+
+/* kube-proxy ends when its Node is deleted, and waits for it; the rules stay. */
+static bool del_node(struct agent *a, const char *name)
+{
+	if (strcmp(name, a->node_name) != 0)
+		return false;
+	kp_warn("agent", "Node \"%s\" is gone: /healthz is 503, the rules stay as they are", name);
+	a->node_gone = true;
+	return true;
 }
 
 static void on_upsert(void *arg, struct kp_object *o)
@@ -130,7 +200,7 @@ static void on_upsert(void *arg, struct kp_object *o)
 			changed = kp_model_del_slice(a->model, o->key);
 		break;
 	case KP_KIND_NODE:
-		changed = kp_model_put_node(a->model, kp_steal(&o->node));
+		changed = put_node(a, kp_steal(&o->node));
 		break;
 	case KP_KIND_SERVICE_CIDR:
 		changed = kp_model_put_service_cidr(a->model, kp_steal(&o->cidr));
@@ -154,7 +224,7 @@ static void on_remove(void *arg, enum kp_kind kind, const char *key)
 		changed = kp_model_del_slice(a->model, key);
 		break;
 	case KP_KIND_NODE:
-		changed = kp_model_del_node(a->model, key);
+		changed = del_node(a, key);
 		break;
 	case KP_KIND_SERVICE_CIDR:
 		changed = kp_model_del_service_cidr(a->model, key);
@@ -165,7 +235,6 @@ static void on_remove(void *arg, enum kp_kind kind, const char *key)
 	kp_monitor_event(a->monitor, kind, changed);
 }
 
-/* Nothing is programmed or removed before everything is known (SY-3). */
 static void on_synced(void *arg)
 {
 	struct agent *a = arg;
@@ -182,8 +251,6 @@ static void on_addresses(void *arg)
 {
 	struct agent *a = arg;
 
-	if (!a->synced)
-		return;
 	hand_over(a);
 	publish(a);
 }
@@ -219,15 +286,6 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 	publish(a);
 }
 
-static void on_signal(evutil_socket_t signo, short what, void *arg)
-{
-	struct agent *a = arg;
-
-	(void)what;
-	kp_info("agent", "%s: ending; the rules stay", strsignal(signo));
-	event_base_loopbreak(a->base);
-}
-
 /* Two sockets for each health port, and the probers' connections: as many as we may have. */
 static void raise_descriptors(void)
 {
@@ -251,35 +309,41 @@ static void set_oom_score(int64_t score)
 		(void)fclose(f);	/* what mattered was the flush */
 }
 
-static int start_loop(struct agent *a, struct kp_err *err)
-{
-	static const int signos[] = { SIGTERM, SIGINT };
-
-	a->base = event_base_new();
-	if (!a->base)
-		return kp_err_set(err, -ENOMEM, "create the event loop");
-	for (size_t i = 0; i < KP_N(signos); i++) {
-		a->signals[i] = evsignal_new(a->base, signos[i], on_signal, a);
-		event_add(a->signals[i], NULL);
-	}
-	signal(SIGPIPE, SIG_IGN);
-	return 0;
-}
-
 static bool listen_at(const char *text, const char *name, struct hz_listen *ret)
 {
 	*ret = (struct hz_listen){ .name = name };
 	return *text && kp_hostport_parse(text, &ret->addr, &ret->port);
 }
 
-static int start_health(struct agent *a, struct kp_err *err)
+/* The health ports as configured: what to listen at, and how many. */
+static size_t health_ports(const struct kp_config *c, struct hz_listen ret[2])
+{
+	size_t n = 0;
+
+	n += listen_at(c->healthz_bind_address, "main", &ret[n]);
+	n += listen_at(c->shared_healthz_bind_address, "shared", &ret[n]);
+	return n;
+}
+
+static uint64_t stale_ns(const struct kp_config *c)
+{
+	return 2 * (uint64_t)kp_config_active(c).sync_period_ms * 1000000u;
+}
+
+static void listen_as_configured(struct agent *a)
+{
+	struct hz_listen listen[2];
+	size_t n = health_ports(a->cfg, listen);
+
+	hz_server_listen(a->server, listen, n);
+}
+
+static int start_server(struct agent *a, struct kp_err *err)
 {
 	struct hz_listen listen[2];
 	struct hz_options opt = { .listen = listen, .hard_fail = a->cfg->bind_address_hard_fail };
 
-	opt.n_listen += listen_at(a->cfg->healthz_bind_address, "main", &listen[opt.n_listen]);
-	opt.n_listen += listen_at(a->cfg->shared_healthz_bind_address, "shared", &listen[opt.n_listen]);
-	a->health = kp_health_new(a->setup.opt.families, 2 * (uint64_t)a->cfg->nftables.sync_period_ms * 1000000u);
+	opt.n_listen = health_ports(a->cfg, listen);
 	return hz_server_start(&a->server, &opt, err);
 }
 
@@ -293,10 +357,10 @@ static void source_status(void *arg, struct kp_source_status *ret)
 		kp_kube_source_status(a->api, ret);
 }
 
-static int start_monitor(struct agent *a, const char *socket, struct kp_err *err)
+static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_monitor_view view = {
-		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = socket,
+		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
 		.model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
 	};
 
@@ -321,44 +385,103 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 	return 0;
 }
 
-static int start_source(struct agent *a, const struct kp_agent_source *from, struct kp_err *err)
+static int start_source(struct agent *a, struct kp_err *err)
 {
 	struct kp_sink sink = { on_upsert, on_remove, on_synced, on_flush, a };
 	struct kp_kube_options api = {
-		.kubeconfig = a->cfg->kubeconfig, .master = from->master, .node_name = a->node_name,
+		.kubeconfig = a->cfg->kubeconfig, .master = a->job->master, .node_name = a->node_name,
 		.servers = (const char *const *)a->cfg->api_servers,
 	};
 
-	if (from->n_objects)
-		return kp_file_source_new(&a->files, a->base, from->objects, from->n_objects, &sink, err);
+	if (a->job->n_objects)
+		return kp_file_source_new(&a->files, a->base, a->job->objects, a->job->n_objects, &sink, err);
 	return kp_kube_source_new(&a->api, a->base, &api, &sink, err);
 }
 
-static int start(struct agent *a, const struct kp_agent_source *from, const char *socket, struct kp_err *err)
+/* What the planner does not know of. */
+static void set_up_host(const struct kp_config *c)
+{
+	set_oom_score(c->oom_score_adj);
+	(void)kp_sysctl_set_conntrack(&c->conntrack);	/* what it cannot set it has said */
+}
+
+/* --- a new configuration --- */
+
+/* The objects are the same, but what they mean may be another thing. */
+static void renew_plans(struct agent *a)
+{
+	kp_planner_free(a->planner);
+	kp_setup_plan_release(&a->setup);
+	kp_setup_plan(a->cfg, &a->setup);
+	a->planner = kp_planner_new(a->model, &a->setup.opt);
+	kp_model_mark_all_dirty(a->model);
+	kp_health_set_stale(a->health, stale_ns(a->cfg));
+	a->waiting = false;
+	hand_over(a);
+	publish(a);
+}
+
+static void take_over(struct agent *a, struct kp_config *taken)
+{
+	KP_AUTO(kp_config_freep) struct kp_config *c = taken;
+	bool anew = kp_config_compare(a->cfg, c) == KP_CONFIG_IDENTITY;
+	struct kp_err err = { 0 };
+
+	if (!anew && !fits_node(a, c, &err)) {
+		kp_error("config", "%s; the last good configuration stays in force", err.msg);
+		return;
+	}
+	kp_config_swap(a->cfg, c);
+	if (!anew) {
+		listen_as_configured(a);
+		set_up_host(a->cfg);
+		renew_plans(a);
+		kp_info("config", "the new configuration is in force");
+		return;
+	}
+	kp_config_free(a->previous);
+	a->previous = kp_steal(&c);
+	a->again = true;
+	event_base_loopbreak(a->base);
+}
+
+static void on_config(void *arg)
+{
+	struct agent *a = arg;
+	struct kp_config *c = NULL;
+
+	if (!a->job->reload || a->again || a->job->reload(a->job->arg, a->cfg, &c) < 0)
+		return;
+	if (c)
+		take_over(a, c);
+}
+
+/* --- lives --- */
+
+static int start(struct agent *a, struct kp_err *err)
 {
 	int r = kp_setup_node_name(a->cfg->hostname_override, &a->node_name, err);
 
-	if (r == 0)
-		r = kp_instance_take(&a->instance, err);
-	if (r == 0)
-		r = start_loop(a, err);
 	if (r < 0)
 		return r;
-	raise_descriptors();
-	set_oom_score(a->cfg->oom_score_adj);
+	a->began_ns = kp_now_ns();
+	listen_as_configured(a);
 	kp_setup_plan(a->cfg, &a->setup);
 	a->model = kp_model_new(a->node_name);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
-	r = start_health(a, err);
-	if (r == 0)
-		r = start_monitor(a, socket, err);
+	a->health = kp_health_new(a->setup.opt.families, stale_ns(a->cfg));
+	r = start_monitor(a, err);
 	if (r == 0)
 		r = kp_ifaddr_new(&a->ifaddr, a->base, on_addresses, a, err);
 	if (r == 0)
 		r = start_dataplane(a, err);
 	if (r == 0)
-		r = start_source(a, from, err);
-	return r;
+		r = start_source(a, err);
+	if (r < 0)
+		return r;
+	set_up_host(a->cfg);	/* now that the modules are loaded */
+	kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a->node_name);
+	return 0;
 }
 
 /* Against the flow: sources first, so that nobody is called who is gone. */
@@ -366,36 +489,101 @@ static void stop(struct agent *a)
 {
 	a->files = kp_file_source_free(a->files);
 	a->api = kp_kube_source_free(a->api);
-	kp_runner_stop(a->runner);
-	kp_ifaddr_free(a->ifaddr);
-	kp_monitor_free(a->monitor);
-	if (a->server)
-		hz_server_stop(a->server);
-	kp_health_free(a->health);
-	kp_planner_free(a->planner);
-	kp_model_free(a->model);
-	kp_plan_node_unref(a->node);
+	a->runner = kp_runner_stop(a->runner);
+	kp_ifaddr_free(kp_steal(&a->ifaddr));
+	a->monitor = kp_monitor_free(a->monitor);
+	a->health = kp_health_free(a->health);
+	a->planner = kp_planner_free(a->planner);
+	a->model = kp_model_free(a->model);
+	a->node = kp_plan_node_unref(a->node);
 	kp_setup_plan_release(&a->setup);
 	if (a->results)
-		event_free(a->results);
+		event_free(kp_steal(&a->results));
+	free(kp_steal(&a->node_name));
+	a->synced = a->node_gone = a->waiting = false;
+}
+
+/* One life, until a signal, a failure, or a configuration that asks for another. */
+static int live(struct agent *a, struct kp_err *err)
+{
+	int r = start(a, err);
+
+	a->again = false;
+	if (r == 0) {
+		event_base_dispatch(a->base);
+		*err = a->failure;
+		r = a->failure.code;
+	} else if (a->previous) {
+		kp_error("config", "%s; back to the last good configuration", err->msg);
+		kp_config_swap(a->cfg, a->previous);
+		a->previous = kp_config_free(a->previous);
+		a->again = true;
+	}
+	stop(a);
+	return r;
+}
+
+/* --- the process --- */
+
+static void on_signal(evutil_socket_t signo, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	(void)what;
+	if (signo == SIGHUP) {
+		on_config(a);
+		return;
+	}
+	kp_info("agent", "%s: ending; the rules stay", strsignal(signo));
+	event_base_loopbreak(a->base);
+}
+
+static int start_loop(struct agent *a, struct kp_err *err)
+{
+	static const int signos[KP_N(a->signals)] = { SIGTERM, SIGINT, SIGHUP };
+
+	a->base = event_base_new();
+	if (!a->base)
+		return kp_err_set(err, -ENOMEM, "create the event loop");
+	for (size_t i = 0; i < KP_N(signos); i++) {
+		a->signals[i] = evsignal_new(a->base, signos[i], on_signal, a);
+		event_add(a->signals[i], NULL);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	if (a->job->n_config_files)
+		a->watch = kp_filewatch_new(a->base, a->job->config_files, a->job->n_config_files, on_config, a);
+	return 0;
+}
+
+static void end(struct agent *a)
+{
+	if (a->server)
+		hz_server_stop(a->server);
+	kp_filewatch_free(a->watch);
 	for (size_t i = 0; i < KP_N(a->signals); i++)
 		if (a->signals[i])
 			event_free(a->signals[i]);
 	if (a->base)
 		event_base_free(a->base);
 	kp_closep(&a->instance);
-	free(a->node_name);
+	kp_config_free(a->previous);
 }
 
-int kp_agent_run(const struct kp_config *cfg, const struct kp_agent_source *from, const char *socket, struct kp_err *err)
+int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct kp_err *err)
 {
-	struct agent a = { .cfg = cfg, .instance = -1, .began_ns = kp_now_ns() };
-	int r = start(&a, from, socket, err);
+	struct agent a = { .cfg = cfg, .job = job, .instance = -1 };
+	int r = kp_instance_take(&a.instance, err);
 
+	if (r == 0)
+		r = start_loop(&a, err);
 	if (r == 0) {
-		kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a.node_name);
-		event_base_dispatch(a.base);
+		raise_descriptors();
+		r = start_server(&a, err);
 	}
-	stop(&a);
+	if (r == 0)
+		do {
+			r = live(&a, err);
+		} while (a.again);
+	end(&a);
 	return r;
 }

@@ -18,7 +18,8 @@ struct options {
 
 static const char *const outputs[] = { "text", "json", NULL };
 static const struct kp_flag flags[] = {
-	{ "output", 'o', KP_FLAG_STRING, offsetof(struct options, output), "FORMAT", outputs, "text or json" },
+	{ "output", 'o', KP_FLAG_STRING, offsetof(struct options, output), .arg = "FORMAT", .choices = outputs,
+	  .help = "text or json" },
 	{ "help", 'h', KP_FLAG_BOOL, offsetof(struct options, help), .help = "this text" },
 	{ .name = NULL }
 };

@@ -27,15 +27,15 @@ struct options {
 
 static const char *const modes[] = { "nftables", NULL };
 static const struct kp_flag flags[] = {
-	{ "objects", 'f', KP_FLAG_STRINGS, offsetof(struct options, objects), "PATH", NULL,
-	  "file or folder of Services, EndpointSlices and Nodes; may be repeated" },
-	{ "node", 0, KP_FLAG_STRING, offsetof(struct options, node), "NAME", NULL, "the node whose rules to print" },
-	{ "mode", 0, KP_FLAG_STRING, offsetof(struct options, mode), "MODE", modes, "nftables" },
-	{ "config", 0, KP_FLAG_STRING, offsetof(struct options, config), "FILE", NULL, "KubeProxyConfiguration" },
-	{ "cluster-cidr", 0, KP_FLAG_STRING, offsetof(struct options, cluster_cidr), "CIDR[,CIDR]", NULL,
-	  "pod addresses; overrides the configuration" },
-	{ "plan", 0, KP_FLAG_BOOL, offsetof(struct options, plan), NULL, NULL,
-	  "print the plan, what shall be reachable where, instead of rules" },
+	{ "objects", 'f', KP_FLAG_STRINGS, offsetof(struct options, objects), .arg = "PATH",
+	  .help = "file or folder of Services, EndpointSlices and Nodes; may be repeated" },
+	{ "node", 0, KP_FLAG_STRING, offsetof(struct options, node), .arg = "NAME", .help = "the node whose rules to print" },
+	{ "mode", 0, KP_FLAG_STRING, offsetof(struct options, mode), .arg = "MODE", .choices = modes, .help = "nftables" },
+	{ "config", 0, KP_FLAG_STRING, offsetof(struct options, config), .arg = "FILE", .help = "KubeProxyConfiguration" },
+	{ "cluster-cidr", 0, KP_FLAG_STRING, offsetof(struct options, cluster_cidr), .arg = "CIDR[,CIDR]",
+	  .help = "pod addresses; overrides the configuration" },
+	{ "plan", 0, KP_FLAG_BOOL, offsetof(struct options, plan),
+	  .help = "print the plan, what shall be reachable where, instead of rules" },
 	{ "help", 'h', KP_FLAG_BOOL, offsetof(struct options, help), .help = "this text" },
 	{ .name = NULL }
 };

@@ -25,8 +25,8 @@ struct options {
 static const char *const formats[] = { "text", "json", NULL };
 
 static const struct kp_flag flags[] = {
-	{ "output", 'o', KP_FLAG_STRING, offsetof(struct options, format), "FORMAT", formats, "text or json" },
-	{ "socket", 0, KP_FLAG_STRING, offsetof(struct options, socket), "PATH", .help = "of the agent; default " KP_STATUS_SOCKET },
+	{ "output", 'o', KP_FLAG_STRING, offsetof(struct options, format), .arg = "FORMAT", .choices = formats, .help = "text or json" },
+	{ "socket", 0, KP_FLAG_STRING, offsetof(struct options, socket), .arg = "PATH", .help = "of the agent; default " KP_STATUS_SOCKET },
 	{ "help", 'h', KP_FLAG_BOOL, offsetof(struct options, help), .help = "this text" },
 	{ .name = NULL }
 };

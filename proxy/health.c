@@ -72,6 +72,11 @@ struct kp_health *kp_health_free(struct kp_health *h)
 	return NULL;
 }
 
+void kp_health_set_stale(struct kp_health *h, uint64_t stale_ns)
+{
+	h->stale_ns = stale_ns;
+}
+
 static void forget_services(struct kp_health *h)
 {
 	h->services = hz_services_unref(h->services);

@@ -20,6 +20,7 @@ struct kp_health;
 
 struct kp_health *kp_health_new(const bool families[KP_N_FAMILIES], uint64_t stale_ns);
 struct kp_health *kp_health_free(struct kp_health *h);
+void kp_health_set_stale(struct kp_health *h, uint64_t stale_ns);
 
 /* A Service's new plan, NULL: gone. Before the batch that holds it is handed over. */
 void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan);

@@ -35,6 +35,18 @@ int kp_setup_node_name(const char *override, char **ret, struct kp_err *err)
 	return 0;
 }
 
+int kp_setup_mode(const struct kp_config *c, enum kp_mode *ret, struct kp_err *err)
+{
+	bool exists = c->mode == KP_MODE_UNSET || c->mode == KP_MODE_NFTABLES;
+
+	if (!exists && c->fallback == KP_MODE_UNSET)
+		return kp_err_set(err, -EINVAL, "mode \"%s\" is not built yet, only \"nftables\" is; "
+				  "with proxylet.fallback: nftables that takes its place",
+				  c->mode == KP_MODE_IPVS ? "ipvs" : "iptables");
+	*ret = exists ? KP_MODE_NFTABLES : c->fallback;
+	return 0;
+}
+
 /* "a,b": the first of each family counts (NF-92). */
 static void cluster_cidrs(const char *text, struct kp_plan_options *opt)
 {
@@ -51,7 +63,7 @@ static void cluster_cidrs(const char *text, struct kp_plan_options *opt)
 	}
 }
 
-/* Unset means primary in nftables mode (CF-13). */
+/* Unset means primary in nftables mode, and everywhere in the others, also when nftables stands in (CF-13). */
 static void nodeport_cidrs(const struct kp_config *c, struct kp_setup_plan *ret)
 {
 	size_t n = 0, cap = 0;
@@ -63,7 +75,8 @@ static void nodeport_cidrs(const struct kp_config *c, struct kp_setup_plan *ret)
 		else if (kp_cidr_parse(*p, &ret->nodeport_cidrs[n]))
 			n++;
 	}
-	ret->opt.nodeport_primary |= !c->nodeport_addresses[0];
+	if (!c->nodeport_addresses[0])
+		ret->opt.nodeport_primary = c->mode == KP_MODE_UNSET || c->mode == KP_MODE_NFTABLES;
 	ret->opt.nodeport_cidrs = ret->nodeport_cidrs;
 	ret->opt.n_nodeport_cidrs = n;
 }
@@ -84,11 +97,13 @@ static void detector(const struct kp_config *c, struct kp_plan_options *opt)
 
 void kp_setup_plan(const struct kp_config *c, struct kp_setup_plan *ret)
 {
+	struct kp_config_backend active = kp_config_active(c);
+
 	*ret = (struct kp_setup_plan){ 0 };
 	ret->opt.families[KP_IPV4] = true;
 	ret->opt.families[KP_IPV6] = access("/proc/net/if_inet6", F_OK) == 0;	/* NF-61 */
-	ret->opt.masquerade_all = c->nftables.masquerade_all;
-	ret->opt.masquerade_bit = (unsigned)c->nftables.masquerade_bit;
+	ret->opt.masquerade_all = active.masquerade_all;
+	ret->opt.masquerade_bit = (unsigned)active.masquerade_bit;
 	detector(c, &ret->opt);
 	nodeport_cidrs(c, ret);
 }

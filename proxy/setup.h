@@ -11,6 +11,12 @@ struct kp_err;
 /* The node's name: override or the host's, trimmed and in lower case (IN-30). Caller frees. */
 int kp_setup_node_name(const char *override, char **ret, struct kp_err *err);
 
+/*
+ * The mode to run in: that of the configuration, nftables if it has none. A mode that does
+ * not exist here is -EINVAL with err, or nftables where proxylet.fallback says so.
+ */
+int kp_setup_mode(const struct kp_config *c, enum kp_mode *ret, struct kp_err *err);
+
 /* Options of the planner; the CIDRs it borrows live as long as *ret. IPv6 is left out where the host has none. */
 struct kp_setup_plan {
 	struct kp_plan_options opt;

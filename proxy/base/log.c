@@ -7,18 +7,18 @@
 
 #define LINE_MAX_LEN 2048
 
-/* Set once before threads start; the only process-wide state there is. */
+/* The only process-wide state there is; atomic. */
 static enum kp_log_level max_level = KP_LOG_INFO;
 static bool as_json;
 
 void kp_log_set_level(enum kp_log_level level)
 {
-	max_level = level;
+	__atomic_store_n(&max_level, level, __ATOMIC_RELAXED);
 }
 
 void kp_log_set_json(bool on)
 {
-	as_json = on;
+	__atomic_store_n(&as_json, on, __ATOMIC_RELAXED);
 }
 
 static void mask_control(char *s)
@@ -50,7 +50,7 @@ void kp_log(enum kp_log_level level, const char *module, const char *fmt, ...)
 	va_list ap;
 	int n;
 
-	if (level > max_level)
+	if (level > __atomic_load_n(&max_level, __ATOMIC_RELAXED))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(msg, sizeof(msg), fmt, ap);
@@ -59,7 +59,7 @@ void kp_log(enum kp_log_level level, const char *module, const char *fmt, ...)
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(when, sizeof(when), "%FT%T", &tm);
-	if (as_json) {
+	if (__atomic_load_n(&as_json, __ATOMIC_RELAXED)) {
 		quote(quoted, sizeof(quoted), msg);
 		n = snprintf(line, sizeof(line), "{\"ts\":\"%s.%03ldZ\",\"level\":\"%s\",\"module\":\"%s\",\"msg\":\"%s\"}\n",
 			     when, now.tv_nsec / 1000000, name[level], module, quoted);

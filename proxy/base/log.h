@@ -12,7 +12,7 @@
  */
 enum kp_log_level { KP_LOG_ERROR, KP_LOG_WARN, KP_LOG_INFO, KP_LOG_DEBUG };
 
-/* Both before the first thread starts. */
+/* For all threads, from any thread. */
 void kp_log_set_level(enum kp_log_level level);
 void kp_log_set_json(bool on);	/* one JSON object per line: ts, level, module, msg */
 

@@ -81,6 +81,8 @@ char *kp_config_problem_str(const struct kp_config_problem *p)
 {
 	struct kp_buf b = { 0 };
 
+	if (*p->type == 'C')	/* a code of the AKS form, which people search for */
+		kp_buf_printf(&b, "%s ", p->type);
 	if (*p->field)
 		kp_buf_printf(&b, "%s: ", p->field);
 	kp_buf_puts(&b, p->detail);
@@ -129,6 +131,14 @@ struct kp_config *kp_config_free(struct kp_config *c)
 		kp_fields_release(c);
 	free(c);
 	return NULL;
+}
+
+void kp_config_swap(struct kp_config *a, struct kp_config *b)
+{
+	struct kp_config t = *a;
+
+	*a = *b;
+	*b = t;
 }
 
 static void warn_duplicate(void *arg, const char *path, unsigned line)
@@ -201,7 +211,9 @@ int kp_config_load_text(const char *text, size_t len, struct kp_config **ret, st
 		return -EINVAL;
 	}
 	c = new_unfilled();
-	if (json_is_object(doc) || json_is_null(doc))
+	if (strncmp(text + strspn(text, " \t\r\n"), "{", 1) == 0 && kp_is_aks(doc))
+		kp_config_read_aks(text, len, c, rep);
+	else if (json_is_object(doc) || json_is_null(doc))
 		kp_fields_read(c, doc, rep);
 	else
 		kp_report_error(rep, KP_WRONG_TYPE, "", "", "must be a mapping with kind KubeProxyConfiguration");
@@ -217,7 +229,7 @@ int kp_config_load_text(const char *text, size_t len, struct kp_config **ret, st
 	return 0;
 }
 
-static int read_whole(const char *path, struct kp_buf *to, struct kp_err *err)
+int kp_config_read_whole(const char *path, struct kp_buf *to, struct kp_err *err)
 {
 	KP_AUTO(kp_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = 1;
@@ -238,7 +250,7 @@ static int read_whole(const char *path, struct kp_buf *to, struct kp_err *err)
 int kp_config_load_file(const char *path, struct kp_config **ret, struct kp_config_report *rep, struct kp_err *err)
 {
 	struct kp_buf text = { 0 };
-	int r = read_whole(path, &text, err);
+	int r = kp_config_read_whole(path, &text, err);
 
 	if (r == 0) {
 		r = kp_config_load_text(text.data ? text.data : "", text.len, ret, rep);

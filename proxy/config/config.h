@@ -14,21 +14,48 @@ enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS }
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
 
-/* Section of one backend. Durations in milliseconds. */
+/* Section of one backend. Durations in milliseconds, here and below. */
 struct kp_config_backend {
 	int64_t masquerade_bit;
 	bool masquerade_all;
 	int64_t sync_period_ms, min_sync_period_ms;
 };
 
+/* 0: leave the kernel's value alone. */
+struct kp_config_conntrack {
+	int64_t max_per_core, min;
+	bool tcp_be_liberal;
+	int64_t tcp_established_ms, tcp_close_wait_ms, udp_ms, udp_stream_ms;
+};
+
+/* What only mode ipvs has; its periods are in a struct kp_config_backend. */
+struct kp_config_ipvs {
+	char **exclude_cidrs;
+	char *scheduler;
+	bool strict_arp;
+	int64_t tcp_ms, tcp_fin_ms, udp_ms;
+};
+
+struct kp_config_client {
+	char *accept_content_types, *content_type;
+	int64_t burst;
+	double qps;
+};
+
+struct kp_config_stream {
+	char *info_buffer_size;
+	bool split_stream;
+};
+
 /*
- * KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) after defaulting: what
- * proxylet reads of it. Strings are owned; never NULL ("" when unset). Keys of our own
- * lie below "proxylet", which kube-proxy ignores with a warning:
+ * KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) after defaulting: all of it.
+ * Strings and lists are owned; never NULL ("" and empty when unset). Lists end with NULL.
+ * Keys of our own lie below "proxylet", which kube-proxy ignores with a warning:
  *
  *	proxylet:
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
+ *	  fallback: nftables				# for modes that do not exist here; "" for none
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -40,17 +67,29 @@ struct kp_config {
 	char *cluster_cidr;		/* as written: one CIDR or two with a comma */
 	enum kp_detect_mode detect_mode;
 	char *bridge_interface, *interface_prefix;
-	char **nodeport_addresses;	/* NULL-terminated, never NULL; entries are CIDRs or "primary" */
+	char **nodeport_addresses;	/* entries are CIDRs or "primary" */
 	struct kp_config_backend nftables, iptables, ipvs;
+	struct kp_config_ipvs ipvs_only;
 	bool localhost_nodeports;
 	int64_t config_sync_period_ms;
 	int64_t oom_score_adj;
+	struct kp_config_conntrack conntrack;
 	char *kubeconfig;
 	char **api_servers;		/* proxylet.apiServers; NULL-terminated, never NULL */
+	struct kp_config_client client;
 	int64_t log_verbosity;
 	bool log_json;			/* logging.format */
+	char *log_flush;
+	char **log_vmodule;		/* "file=level" */
+	struct kp_config_stream log_text_stream, log_json_stream;
+	char **feature_gates;		/* "Name=true" */
+	bool profiling;
+	char *port_range, *show_hidden_metrics;
+	bool windows_service;
+	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
-	/* Everything else is accepted, validated and listed as without effect: kp_config_load's notes. */
+	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
+	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };
 
 /* One finding. field is a path in the file, such as "nodePortAddresses[1]". */
@@ -59,13 +98,14 @@ struct kp_config_problem {
 	char *field;	/* "" if it is about the whole text */
 	char *value;	/* as text, "" if there is none to show */
 	char *detail;	/* what would have been right */
-	const char *type;	/* ERROR: "FieldValueInvalid", "FieldValueNotSupported", ... as in the cases; else "" */
+	/* ERROR: "FieldValueInvalid", "FieldValueNotSupported", ... as in the cases, or "C01" to "C09" of the AKS form; else "" */
+	const char *type;
 	unsigned line;	/* in the file; 0: unknown */
 };
 
 /* "error", "warning", "note", by level. */
 extern const char *const kp_problem_names[];
-/* "field: detail (got 'value')", as far as there are any; caller frees. */
+/* "field: detail (got 'value')", as far as there are any, after the code if it has one; caller frees. */
 char *kp_config_problem_str(const struct kp_config_problem *p);
 
 /* Zero-initialise. */
@@ -83,22 +123,58 @@ KP_DEFINE_AUTO(struct kp_config *, kp_config_free)
 /*
  * Read, default, validate. Every problem goes to the report; the result is 0 when
  * there is no error among them, else -EINVAL and *ret untouched (a file that is not
- * readable: its errno, with err set; -EFBIG over 1 MiB). YAML or JSON. Unknown and
- * duplicate fields are warnings, fields that have no effect in this version are notes.
+ * readable: its errno, with err set; -EFBIG over 1 MiB). YAML or JSON; also the AKS
+ * form, below, if it is a JSON object of nothing but that form's keys. Unknown and
+ * duplicate fields are warnings; a field that is set, but means nothing here or in
+ * this mode, is a note.
  */
 int kp_config_load_text(const char *text, size_t len, struct kp_config **ret, struct kp_config_report *rep);
 int kp_config_load_file(const char *path, struct kp_config **ret, struct kp_config_report *rep, struct kp_err *err);
 
 /*
+ * The JSON that AKS has for kube-proxy (enabled, mode, ipvsConfig), strictly as
+ * health-and-probes A.6: what it says replaces that of c, its mode is iptables when it
+ * says none. The types of its problems are "C01" to "C09"; c is unchanged when there
+ * are any. Result as above.
+ */
+int kp_config_load_aks(const char *path, struct kp_config *c, struct kp_config_report *rep, struct kp_err *err);
+int kp_config_read_aks(const char *text, size_t len, struct kp_config *c, struct kp_config_report *rep);
+
+/*
  * One field from text (a flag's value), by its path in the file; lists with commas.
- * Unlike in a file, "" and 0 are what they are and no reason to take the default.
- * False: a problem was reported and the field keeps its value. The path must be one
- * that struct kp_config keeps.
+ * Unlike in a file, "" and 0 are what they are and no reason to take the default, and no
+ * port is added to an address. False: a problem was reported and the field keeps its value.
  */
 bool kp_config_set(struct kp_config *c, const char *path, const char *value, struct kp_config_report *rep);
 
-/* What can only be judged when all fields are there. Loading includes it; call it after kp_config_set. */
+/* What can only be judged when all fields are there, and the notes. Loading includes it; call it after kp_config_set. */
 void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep);
+
+/*
+ * As v1alpha1 YAML: all fields, sorted, appended to out. Read again it gives the same,
+ * but for zeros that a file cannot say (they are read as defaults): those are warnings.
+ */
+struct kp_buf;
+void kp_config_write(const struct kp_config *c, struct kp_buf *out, struct kp_config_report *rep);
+
+/*
+ * What a running agent has to do to get from one to the other. IDENTITY: who it is, or
+ * whom it talks to, is another one; everything but that can be changed in place.
+ */
+enum kp_config_change { KP_CONFIG_SAME, KP_CONFIG_CHANGED, KP_CONFIG_IDENTITY };
+enum kp_config_change kp_config_compare(const struct kp_config *a, const struct kp_config *b);
+/* Exchanges the contents, so that pointers to either see the other. */
+void kp_config_swap(struct kp_config *a, struct kp_config *b);
+
+/* The table of fields, for documents and tests: false when i is past its end. */
+struct kp_config_field {
+	const char *path, *def;
+	const char *idle;	/* why it has no effect, at least in some mode; NULL: it has */
+};
+bool kp_config_field(size_t i, struct kp_config_field *ret);
+
+/* What counts in the mode the file asks for: kube-proxy's one set of these for all modes (CF-1). */
+struct kp_config_backend kp_config_active(const struct kp_config *c);
 
 /*
  * Go duration ("1m30s", "500ms", "0") to milliseconds, fractions of one rounded away
@@ -113,5 +189,7 @@ bool kp_hostport_parse(const char *s, struct kp_addr *ret, uint16_t *ret_port);
 /* Only split: host without brackets (false if it does not fit), port within s. */
 bool kp_hostport_split(const char *s, char *host, size_t host_size, const char **ret_port);
 bool kp_port_parse(const char *s, uint16_t *ret);
+/* An address alone gets the port, anything else stays as it is; with port 0 it is "" (CF-23). Caller frees. */
+char *kp_hostport_complete(const char *s, int64_t port);
 
 #endif

@@ -59,7 +59,7 @@ static int refuse(const struct kp_flag *f, const char *value, const char *want, 
 }
 
 /* Go's strconv.ParseBool. */
-static int set_bool(const struct kp_flag *f, const char *value, bool *to, struct kp_err *err)
+static int read_bool(const struct kp_flag *f, const char *value, bool *to, struct kp_err *err)
 {
 	static const char *const words[2][6] = {
 		{ "0", "f", "F", "false", "FALSE", "False" }, { "1", "t", "T", "true", "TRUE", "True" },
@@ -86,7 +86,7 @@ static int set_int(const struct kp_flag *f, const char *value, int64_t *to, stru
 	return 0;
 }
 
-static int set_string(const struct kp_flag *f, const char *value, const char **to, struct kp_err *err)
+static int check_choice(const struct kp_flag *f, const char *value, struct kp_err *err)
 {
 	char want[256] = "one of ";
 	size_t n = strlen(want);
@@ -99,28 +99,45 @@ static int set_string(const struct kp_flag *f, const char *value, const char **t
 		if (!f->choices[i + 1])
 			return refuse(f, value, want, err);
 	}
-	*to = value;
 	return 0;
+}
+
+/* Flag's name and value by turns: a flag may be set long before its field can be. */
+static void give(struct kp_flag_list *to, const struct kp_flag *f, const char *value)
+{
+	append(to, f->name);
+	append(to, value);
 }
 
 static int set(const struct kp_flag *f, const char *value, void *into, struct kp_err *err)
 {
 	void *to = (char *)into + f->offset;
+	int r = check_choice(f, value, err);
+	bool yes;
 
+	if (r < 0)
+		return r;
 	switch (f->kind) {
 	case KP_FLAG_BOOL:
-		return set_bool(f, value, to, err);
+		return read_bool(f, value, to, err);
 	case KP_FLAG_INT:
 		return set_int(f, value, to, err);
 	case KP_FLAG_STRING:
-		return set_string(f, value, to, err);
+		*(const char **)to = value;
+		break;
 	case KP_FLAG_STRINGS:
 		append(to, value);
-		return 0;
-	case KP_FLAG_NOT_YET:
+		break;
+	case KP_FLAG_FIELD:
+		give(to, f, value);
+		break;
+	case KP_FLAG_SWITCH:
+		r = read_bool(f, value, &yes, err);
+		if (r == 0)
+			give(to, f, yes ? "true" : "false");
 		break;
 	}
-	return kp_err_set(err, -EINVAL, "--%s is a flag of kube-proxy that this version does not support yet", f->name);
+	return r;
 }
 
 /* What one argument says: a flag, and the value if that is in the same argument. */
@@ -170,9 +187,9 @@ int kp_flags_parse(const struct kp_flag *table, int argc, char *const *argv, voi
 		r = read_word(table, argv[i], &w, err);
 		if (r < 0)
 			return r;
-		if (!w.value && w.flag->kind == KP_FLAG_BOOL)
+		if (!w.value && (w.flag->kind == KP_FLAG_BOOL || w.flag->kind == KP_FLAG_SWITCH))
 			w.value = "true";
-		if (!w.value && w.flag->kind != KP_FLAG_NOT_YET) {
+		if (!w.value) {
 			if (i + 1 == argc)
 				return kp_err_set(err, -EINVAL, "--%s needs a value", w.flag->name);
 			w.value = argv[++i];
@@ -184,13 +201,27 @@ int kp_flags_parse(const struct kp_flag *table, int argc, char *const *argv, voi
 	return 0;
 }
 
+char *kp_flag_given(const struct kp_flag *f, const struct kp_flag_list *given)
+{
+	struct kp_buf all = { 0 };
+
+	for (size_t i = 0; i < given->n; i += 2) {
+		if (strcmp(given->items[i], f->name) != 0)
+			continue;
+		if (!f->is_list)
+			all.len = 0;
+		kp_buf_printf(&all, "%s%s", all.len ? "," : "", given->items[i + 1]);
+	}
+	return all.data;
+}
+
 void kp_flags_help(const struct kp_flag *table, struct kp_buf *out)
 {
 	for (; table->name; table++) {
 		char left[128];
 		int n;
 
-		if (table->kind == KP_FLAG_NOT_YET)
+		if (!table->help)
 			continue;
 		n = table->shorthand ? snprintf(left, sizeof(left), "  -%c, ", table->shorthand)
 				     : snprintf(left, sizeof(left), "      ");

@@ -18,7 +18,8 @@ enum kp_flag_kind {
 	KP_FLAG_INT,		/* int64_t; what the caller put there stays when the flag is not given */
 	KP_FLAG_STRING,		/* const char *, borrowed from argv; the last one counts */
 	KP_FLAG_STRINGS,	/* struct kp_flag_list; may be repeated */
-	KP_FLAG_NOT_YET,	/* known from kube-proxy, refused by saying so; not in the help */
+	KP_FLAG_FIELD,		/* struct kp_flag_list: a field of the configuration, as text; see kp_flag_given */
+	KP_FLAG_SWITCH,		/* the same, but true or false, and true when there is no value */
 };
 
 struct kp_flag {
@@ -27,8 +28,12 @@ struct kp_flag {
 	enum kp_flag_kind kind;
 	size_t offset;
 	const char *arg;	/* "FILE", in the help; not for bool */
-	const char *const *choices;	/* of a string, NULL-terminated; NULL: any */
-	const char *help;
+	const char *const *choices;	/* of a string or field, NULL-terminated; NULL: any */
+	const char *help;	/* NULL: deprecated, not in the help */
+	/* FIELD, SWITCH */
+	const char *field;	/* path in the configuration */
+	bool beside_file;	/* counts also when there is a file */
+	bool is_list;		/* all of them count, not the last */
 };
 
 /* Zero-initialise. The strings are borrowed from argv. */
@@ -44,6 +49,12 @@ void kp_flag_list_release(struct kp_flag_list *l);
  */
 int kp_flags_parse(const struct kp_flag *table, int argc, char *const *argv, void *into,
 		   struct kp_flag_list *args, struct kp_err *err);
+
+/*
+ * The value of a field flag, all of a list with commas; NULL: not given. given is where
+ * the flags of these kinds lead. Caller frees.
+ */
+char *kp_flag_given(const struct kp_flag *f, const struct kp_flag_list *given);
 
 /* One aligned line for each flag. */
 void kp_flags_help(const struct kp_flag *table, struct kp_buf *out);

@@ -12,92 +12,153 @@
 #include "proxy/config/config_impl.h"
 
 #define AT(member)	.offset = offsetof(struct kp_run_flags, member)
-#define NOT_YET(flag)	{ flag, .kind = KP_FLAG_NOT_YET }
+#define STRING(member)	.kind = KP_FLAG_STRING, AT(member)
+#define FIELD(path)	.kind = KP_FLAG_FIELD, AT(fields), .field = (path)
+#define SWITCH(path)	.kind = KP_FLAG_SWITCH, AT(fields), .field = (path)
 
 static const char *const formats[] = { "text", "json", NULL };
 static const char *const modes[] = { "nftables", "iptables", "ipvs", "", NULL };
+static const char *const local_modes[] = {
+	"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", "", NULL,
+};
 
 const struct kp_flag kp_run_flag_table[] = {
-	{ "config", .kind = KP_FLAG_STRING, AT(config), .arg = "FILE", .help = "KubeProxyConfiguration, YAML or JSON" },
+	{ "config", STRING(config), .arg = "FILE", .help = "KubeProxyConfiguration, YAML or JSON" },
+	{ "kube-proxy-config", STRING(aks_config), .arg = "FILE",
+	  .help = "JSON with enabled, mode and ipvsConfig, as in AKS; on top of --config" },
 	{ "objects", .kind = KP_FLAG_STRINGS, AT(objects), .arg = "PATH",
 	  .help = "file or folder of Services, EndpointSlices and Nodes, watched; may be repeated" },
-	{ "kubeconfig", .kind = KP_FLAG_STRING, AT(kubeconfig), .arg = "FILE",
-	  .help = "how to reach the API server; default: the service account of the pod" },
-	{ "master", .kind = KP_FLAG_STRING, AT(master), .arg = "URL", .help = "the API server, instead of the kubeconfig's" },
-	{ "hostname-override", .kind = KP_FLAG_STRING, AT(hostname_override), .arg = "NAME",
+	{ "kubeconfig", STRING(kubeconfig), .arg = "FILE", .help = "how to reach the API server; default: the pod's account" },
+	{ "master", STRING(master), .arg = "URL", .help = "API server instead of that in the kubeconfig" },
+	{ "hostname-override", STRING(hostname_override), .arg = "NAME",
 	  .help = "name of this node; default: the host's name" },
-	{ "socket", .kind = KP_FLAG_STRING, AT(socket), .arg = "PATH",
+	{ "socket", STRING(socket), .arg = "PATH",
 	  .help = "where \"proxylet status\" asks; default /run/proxylet/proxylet.sock, \"\" for none" },
-	{ "healthz-bind-address", .kind = KP_FLAG_STRING, AT(healthz_bind_address), .arg = "IP:PORT",
+	{ "write-config-to", STRING(write_config_to), .arg = "FILE", .help = "write the configuration as YAML and end" },
+	{ "cleanup", .kind = KP_FLAG_BOOL, AT(cleanup), .help = "remove our rules and end" },
+	{ "init-only", .kind = KP_FLAG_BOOL, AT(init_only), .help = "set the kernel's conntrack limits and end" },
+	{ "version", .kind = KP_FLAG_BOOL, AT(version), .help = "print the version and end" },
+
+	{ "bind-address", FIELD("bindAddress"), .arg = "IP", .help = "address of this node, instead of what its Node says" },
+	{ "bind-address-hard-fail", SWITCH("bindAddressHardFail"), .help = "end when a port cannot be opened" },
+	{ "healthz-bind-address", FIELD("healthzBindAddress"), .arg = "IP:PORT",
 	  .help = "health of this node; default 0.0.0.0:10256, \"\" for none" },
-	{ "proxy-mode", .kind = KP_FLAG_STRING, AT(proxy_mode), .arg = "MODE", .choices = modes,
+	{ "metrics-bind-address", FIELD("metricsBindAddress"), .arg = "IP:PORT",
+	  .help = "metrics; default 127.0.0.1:10249, \"\" for none" },
+	{ "healthz-port", .kind = KP_FLAG_INT, AT(healthz_port), .arg = "PORT" },
+	{ "metrics-port", .kind = KP_FLAG_INT, AT(metrics_port), .arg = "PORT" },
+
+	{ "proxy-mode", FIELD("mode"), .arg = "MODE", .choices = modes,
 	  .help = "nftables, iptables or ipvs; default: what the kernel can do" },
-	{ "cluster-cidr", .kind = KP_FLAG_STRING, AT(cluster_cidr), .arg = "CIDR[,CIDR]",
-	  .help = "pod addresses, one CIDR of each family" },
-	{ "nodeport-addresses", .kind = KP_FLAG_STRINGS, AT(nodeport_addresses), .arg = "CIDR,...",
+	{ "cluster-cidr", FIELD("clusterCIDR"), .arg = "CIDR[,CIDR]", .help = "pod addresses, one CIDR of each family" },
+	{ "detect-local-mode", FIELD("detectLocalMode"), .arg = "MODE", .choices = local_modes,
+	  .help = "how to know this node's pods: ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix" },
+	{ "pod-bridge-interface", FIELD("detectLocal.bridgeInterface"), .arg = "NAME", .help = "for BridgeInterface" },
+	{ "pod-interface-name-prefix", FIELD("detectLocal.interfaceNamePrefix"), .arg = "TEXT",
+	  .help = "for InterfaceNamePrefix" },
+	{ "nodeport-addresses", FIELD("nodePortAddresses"), .is_list = true, .arg = "CIDR,...",
 	  .help = "where node ports are reachable, or \"primary\"" },
-	{ "v", 'v', KP_FLAG_INT, AT(verbosity), .arg = "N", .help = "log more: 0 to 10" },
-	{ "logging-format", .kind = KP_FLAG_STRING, AT(logging_format), .arg = "FORMAT", .choices = formats,
+	{ "masquerade-all", SWITCH("nftables.masqueradeAll"), .help = "masquerade all traffic to clusterIPs" },
+	{ "oom-score-adj", FIELD("oomScoreAdj"), .arg = "N", .help = "-1000 to 1000; default -999" },
+
+	{ "conntrack-max-per-core", FIELD("conntrack.maxPerCore"), .arg = "N",
+	  .help = "connections to track for each processor; 0: leave the kernel's limit" },
+	{ "conntrack-min", FIELD("conntrack.min"), .arg = "N", .help = "connections to track at least" },
+	{ "conntrack-tcp-timeout-established", FIELD("conntrack.tcpEstablishedTimeout"), .arg = "TIME",
+	  .help = "default 24h; 0: leave the kernel's, as for the others" },
+	{ "conntrack-tcp-timeout-close-wait", FIELD("conntrack.tcpCloseWaitTimeout"), .arg = "TIME", .help = "default 1h" },
+	{ "conntrack-tcp-be-liberal", SWITCH("conntrack.tcpBeLiberal"), .help = "track packets outside the TCP window, too" },
+	{ "conntrack-udp-timeout", FIELD("conntrack.udpTimeout"), .arg = "TIME", .help = "idle UDP entries" },
+	{ "conntrack-udp-timeout-stream", FIELD("conntrack.udpStreamTimeout"), .arg = "TIME", .help = "idle UDP streams" },
+
+	{ "iptables-localhost-nodeports", SWITCH("iptables.localhostNodePorts"), .help = "of mode iptables" },
+	{ "iptables-masquerade-bit", FIELD("iptables.masqueradeBit"), .arg = "N", .help = "of mode iptables" },
+	{ "iptables-min-sync-period", FIELD("iptables.minSyncPeriod"), .arg = "TIME", .help = "of mode iptables" },
+	{ "iptables-sync-period", FIELD("iptables.syncPeriod"), .arg = "TIME", .help = "of mode iptables" },
+	{ "ipvs-exclude-cidrs", FIELD("ipvs.excludeCIDRs"), .is_list = true, .arg = "CIDR,...", .help = "of mode ipvs" },
+	{ "ipvs-min-sync-period", FIELD("ipvs.minSyncPeriod"), .arg = "TIME", .help = "of mode ipvs" },
+	{ "ipvs-scheduler", FIELD("ipvs.scheduler"), .arg = "NAME", .help = "of mode ipvs" },
+	{ "ipvs-strict-arp", SWITCH("ipvs.strictARP"), .help = "of mode ipvs" },
+	{ "ipvs-sync-period", FIELD("ipvs.syncPeriod"), .arg = "TIME", .help = "of mode ipvs" },
+	{ "ipvs-tcp-timeout", FIELD("ipvs.tcpTimeout"), .arg = "TIME", .help = "of mode ipvs" },
+	{ "ipvs-tcpfin-timeout", FIELD("ipvs.tcpFinTimeout"), .arg = "TIME", .help = "of mode ipvs" },
+	{ "ipvs-udp-timeout", FIELD("ipvs.udpTimeout"), .arg = "TIME", .help = "of mode ipvs" },
+
+	{ "v", 'v', FIELD("logging.verbosity"), .beside_file = true, .arg = "N", .help = "log more: 0 to 10" },
+	{ "logging-format", FIELD("logging.format"), .beside_file = true, .arg = "FORMAT", .choices = formats,
 	  .help = "text or json" },
+	{ "vmodule", FIELD("logging.vmodule"), .beside_file = true, .is_list = true, .arg = "FILE=N,...",
+	  .help = "no effect: there are no Go files" },
+	{ "log-flush-frequency", FIELD("logging.flushFrequency"), .beside_file = true, .arg = "TIME", .help = "no effect" },
+	{ "log-text-info-buffer-size", FIELD("logging.options.text.infoBufferSize"), .beside_file = true, .arg = "SIZE",
+	  .help = "no effect" },
+	{ "log-text-split-stream", SWITCH("logging.options.text.splitStream"), .beside_file = true, .help = "no effect" },
+	{ "feature-gates", FIELD("featureGates"), .is_list = true, .arg = "NAME=BOOL,...", .help = "no effect" },
+	{ "config-sync-period", FIELD("configSyncPeriod"), .arg = "TIME", .help = "no effect" },
+	{ "kube-api-burst", FIELD("clientConnection.burst"), .arg = "N", .help = "no effect" },
+	{ "kube-api-content-type", FIELD("clientConnection.contentType"), .arg = "TYPE", .help = "no effect" },
+	{ "kube-api-qps", FIELD("clientConnection.qps"), .arg = "N", .help = "no effect" },
+	{ "profiling", SWITCH("enableProfiling"), .help = "no effect" },
+	{ "show-hidden-metrics-for-version", FIELD("showHiddenMetricsForVersion"), .arg = "VERSION", .help = "no effect" },
+	{ "proxy-port-range", FIELD("portRange"), .arg = "RANGE" },
 	{ "help", 'h', KP_FLAG_BOOL, AT(help), .help = "this text" },
-	NOT_YET("bind-address"), NOT_YET("bind-address-hard-fail"), NOT_YET("cleanup"),
-	NOT_YET("config-sync-period"), NOT_YET("conntrack-max-per-core"), NOT_YET("conntrack-min"),
-	NOT_YET("conntrack-tcp-be-liberal"), NOT_YET("conntrack-tcp-timeout-close-wait"),
-	NOT_YET("conntrack-tcp-timeout-established"), NOT_YET("conntrack-udp-timeout"),
-	NOT_YET("conntrack-udp-timeout-stream"), NOT_YET("detect-local-mode"),
-	NOT_YET("feature-gates"), NOT_YET("healthz-port"), NOT_YET("init-only"),
-	NOT_YET("iptables-localhost-nodeports"), NOT_YET("iptables-masquerade-bit"),
-	NOT_YET("iptables-min-sync-period"), NOT_YET("iptables-sync-period"),
-	NOT_YET("ipvs-exclude-cidrs"), NOT_YET("ipvs-min-sync-period"), NOT_YET("ipvs-scheduler"),
-	NOT_YET("ipvs-strict-arp"), NOT_YET("ipvs-sync-period"), NOT_YET("ipvs-tcp-timeout"),
-	NOT_YET("ipvs-tcpfin-timeout"), NOT_YET("ipvs-udp-timeout"), NOT_YET("kube-api-burst"),
-	NOT_YET("kube-api-content-type"), NOT_YET("kube-api-qps"),
-	NOT_YET("log-flush-frequency"), NOT_YET("log-text-info-buffer-size"),
-	NOT_YET("log-text-split-stream"), NOT_YET("masquerade-all"),
-	NOT_YET("metrics-bind-address"), NOT_YET("metrics-port"), NOT_YET("oom-score-adj"),
-	NOT_YET("pod-bridge-interface"), NOT_YET("pod-interface-name-prefix"), NOT_YET("profiling"),
-	NOT_YET("proxy-port-range"), NOT_YET("show-hidden-metrics-for-version"), NOT_YET("version"),
-	NOT_YET("vmodule"), NOT_YET("write-config-to"),
 	{ .name = NULL }
 };
 
 int kp_run_flags_parse(struct kp_run_flags *f, int argc, char *const *argv, struct kp_err *err)
 {
-	*f = (struct kp_run_flags){ .verbosity = -1 };
+	*f = (struct kp_run_flags){ .healthz_port = -1, .metrics_port = -1 };
 	return kp_flags_parse(kp_run_flag_table, argc, argv, f, NULL, err);
 }
 
 void kp_run_flags_release(struct kp_run_flags *f)
 {
 	kp_flag_list_release(&f->objects);
-	kp_flag_list_release(&f->nodeport_addresses);
+	kp_flag_list_release(&f->fields);
 }
 
-/* A flag that is a field of the file, in the form kp_config_set takes. */
-struct setting {
-	const char *flag, *field;
-	const char *value;	/* NULL: not given */
-	bool overrides;		/* also next to --config */
-};
-
-static void apply(struct kp_config *c, const struct setting *s, bool has_file, struct kp_config_report *rep)
+static void warn_ignored(const char *flag, struct kp_config_report *rep)
 {
-	if (!s->value)
+	KP_AUTO(kp_freep) char *name = kp_asprintf("--%s", flag);
+
+	kp_report_warning(rep, name, "ignored, because --config is given");
+}
+
+/* Patterns of the flag stand before those of the file: the first that fits counts. */
+static char *prepended(const char *value, const struct kp_config *c)
+{
+	struct kp_buf all = { 0 };
+
+	kp_buf_puts(&all, value);
+	for (char **p = c->log_vmodule; *p; p++)
+		kp_buf_printf(&all, ",%s", *p);
+	return all.data;
+}
+
+static void apply_field(const struct kp_run_flags *f, const struct kp_flag *flag, struct kp_config *c,
+			struct kp_config_report *rep)
+{
+	KP_AUTO(kp_freep) char *value = kp_flag_given(flag, &f->fields), *all = NULL;
+
+	if (!value)
 		return;
-	if (has_file && !s->overrides)
-		kp_report_warning(rep, s->flag, "ignored, because --config is given");
-	else
-		kp_config_set(c, s->field, s->value, rep);
+	if (f->config && !flag->beside_file) {
+		warn_ignored(flag->name, rep);
+		return;
+	}
+	if (strcmp(flag->field, "logging.vmodule") == 0)
+		all = prepended(value, c);
+	kp_config_set(c, flag->field, all ? all : value, rep);
 }
 
 /* Kubernetes node names have neither blanks around them nor capitals. */
-static char *node_name(const char *given, struct kp_config_report *rep)
+static void apply_node_name(const char *given, struct kp_config *c, struct kp_config_report *rep)
 {
+	KP_AUTO(kp_freep) char *name = NULL;
 	size_t len;
-	char *name;
 
 	if (!given || !*given)
-		return NULL;
+		return;
 	given += strspn(given, " \t\r\n");
 	for (len = strlen(given); len && isspace((unsigned char)given[len - 1]); len--)
 		;
@@ -106,37 +167,42 @@ static char *node_name(const char *given, struct kp_config_report *rep)
 	name = kp_strndup(given, len);
 	for (char *p = name; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
-	return name;
+	kp_config_set(c, "hostnameOverride", name, rep);
 }
 
-static char *joined(const struct kp_flag_list *l)
+static void complete(char **address, int64_t port, int64_t default_port)
 {
-	struct kp_buf b = { 0 };
+	char *old = *address;
 
-	for (size_t i = 0; i < l->n; i++)
-		kp_buf_printf(&b, "%s%s", i ? "," : "", l->items[i]);
-	return b.data;
+	*address = kp_hostport_complete(old, port < 0 ? default_port : port);
+	free(old);
 }
 
-static void apply_all(const struct kp_run_flags *f, struct kp_config *c, struct kp_config_report *rep)
+/*
+ * What a file does not have: one switch for all modes, and ports apart from their
+ * addresses (CF-22, CF-23).
+ */
+static void apply_flags_alone(const struct kp_run_flags *f, struct kp_config *c, struct kp_config_report *rep)
 {
-	KP_AUTO(kp_freep) char *node = node_name(f->hostname_override, rep);
-	KP_AUTO(kp_freep) char *addresses = joined(&f->nodeport_addresses);
-	char verbosity[24];
-	const struct setting settings[] = {
-		{ "--hostname-override", "hostnameOverride", node, true },
-		{ "--v", "logging.verbosity", f->verbosity < 0 ? NULL : verbosity, true },
-		{ "--logging-format", "logging.format", f->logging_format, true },
-		{ "--kubeconfig", "clientConnection.kubeconfig", f->kubeconfig, false },
-		{ "--healthz-bind-address", "healthzBindAddress", f->healthz_bind_address, false },
-		{ "--proxy-mode", "mode", f->proxy_mode, false },
-		{ "--cluster-cidr", "clusterCIDR", f->cluster_cidr, false },
-		{ "--nodeport-addresses", "nodePortAddresses", addresses, false },
-	};
+	if (f->kubeconfig)
+		kp_config_set(c, "clientConnection.kubeconfig", f->kubeconfig, rep);
+	c->iptables.masquerade_all = c->nftables.masquerade_all;
+	complete(&c->healthz_bind_address, f->healthz_port, 10256);
+	complete(&c->metrics_bind_address, f->metrics_port, 10249);
+}
 
-	snprintf(verbosity, sizeof(verbosity), "%lld", (long long)f->verbosity);
-	for (size_t i = 0; i < KP_N(settings); i++)
-		apply(c, &settings[i], f->config, rep);
+static void apply_flags(const struct kp_run_flags *f, struct kp_config *c, struct kp_config_report *rep)
+{
+	for (const struct kp_flag *flag = kp_run_flag_table; flag->name; flag++)
+		if (flag->field)
+			apply_field(f, flag, c, rep);
+	apply_node_name(f->hostname_override, c, rep);
+	if (!f->config)
+		apply_flags_alone(f, c, rep);
+	else if (f->kubeconfig)
+		warn_ignored("kubeconfig", rep);
+	if (f->config && (f->healthz_port >= 0 || f->metrics_port >= 0))
+		warn_ignored(f->healthz_port >= 0 ? "healthz-port" : "metrics-port", rep);
 }
 
 int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct kp_config_report *rep,
@@ -144,16 +210,17 @@ int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct k
 {
 	KP_AUTO(kp_config_freep) struct kp_config *c = NULL;
 	size_t errors_before = rep->n_errors;
-	int r;
+	int r = 0;
 
-	if (f->config) {
+	if (f->config)
 		r = kp_config_load_file(f->config, &c, rep, err);
-		if (r < 0)
-			return r;
-	} else {
+	else
 		c = kp_config_new();
-	}
-	apply_all(f, c, rep);
+	if (r == 0 && f->aks_config)
+		r = kp_config_load_aks(f->aks_config, c, rep, err);
+	if (r < 0)
+		return r;
+	apply_flags(f, c, rep);
 	if (!f->config)
 		kp_config_validate(c, rep);
 	if (rep->n_errors > errors_before)

@@ -6,16 +6,16 @@
 
 /* The command line of "proxylet run", which is also kube-proxy's. NULL: not given. */
 struct kp_run_flags {
-	bool help;
-	const char *config;
+	bool help, version;
+	bool cleanup, init_only;
+	const char *config, *aks_config;
+	const char *write_config_to;
 	const char *kubeconfig, *master;
 	struct kp_flag_list objects;
 	const char *hostname_override;
 	const char *socket;
-	const char *healthz_bind_address, *proxy_mode, *cluster_cidr;
-	struct kp_flag_list nodeport_addresses;	/* each a list with commas */
-	int64_t verbosity;			/* -1: not given */
-	const char *logging_format;
+	int64_t healthz_port, metrics_port;	/* deprecated; -1: not given */
+	struct kp_flag_list fields;		/* of the configuration: kp_flag_given */
 };
 
 extern const struct kp_flag kp_run_flag_table[];
@@ -27,7 +27,8 @@ void kp_run_flags_release(struct kp_run_flags *f);
 /*
  * The configuration these flags stand for, validated. As kube-proxy: next to --config,
  * flags that have a place in the file are ignored with a warning in the report, except
- * --hostname-override and those of logging. Result as kp_config_load_file.
+ * --hostname-override and those of logging. Result as kp_config_load_file. May be called
+ * again, when the files have changed.
  */
 int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct kp_config_report *rep,
 		  struct kp_err *err);

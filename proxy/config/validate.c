@@ -1,5 +1,6 @@
 #include "proxy/config/config_impl.h"
 
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,17 +87,25 @@ static void check_cluster_cidr(const char *joined, struct kp_config_report *rep)
 				"pair of CIDRs (e.g. [10.100.0.0/16, fde4:8dba:82e1::/48]");
 }
 
+/* A longer name would be no interface's, and fail every commit of the rules. */
+static void check_ifname(const char *path, const char *name, struct kp_config_report *rep)
+{
+	if (!*name)
+		kp_report_error(rep, KP_INVALID, path, "", "must not be empty");
+	else if (strlen(name) >= IFNAMSIZ)
+		kp_report_error(rep, KP_INVALID, path, name, "must be at most %d characters, as all names of interfaces",
+				IFNAMSIZ - 1);
+}
+
 /* Each way to tell local traffic needs its own field; unset means by clusterCIDR, if there is one. */
 static void check_detect_local(const struct kp_config *c, struct kp_config_report *rep)
 {
 	switch (c->detect_mode) {
 	case KP_DETECT_BRIDGE:
-		if (!*c->bridge_interface)
-			kp_report_error(rep, KP_INVALID, "detectLocal.bridgeInterface", "", "must not be empty");
+		check_ifname("detectLocal.bridgeInterface", c->bridge_interface, rep);
 		break;
 	case KP_DETECT_PREFIX:
-		if (!*c->interface_prefix)
-			kp_report_error(rep, KP_INVALID, "detectLocal.interfaceNamePrefix", "", "must not be empty");
+		check_ifname("detectLocal.interfaceNamePrefix", c->interface_prefix, rep);
 		break;
 	case KP_DETECT_CLUSTER_CIDR: case KP_DETECT_MODE_UNSET:
 		if (*c->cluster_cidr)
@@ -136,6 +145,7 @@ static void check_periods(const char *section, const struct kp_config_backend *b
 void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep)
 {
 	bool unset = c->mode == KP_MODE_UNSET;
+	size_t errors = rep->n_errors;
 
 	kp_fields_check(c, rep);
 	check_addresses(c, rep);
@@ -148,4 +158,6 @@ void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep)
 		check_periods("iptables", &c->iptables, rep);
 	if (c->mode == KP_MODE_IPVS)
 		check_periods("ipvs", &c->ipvs, rep);
+	if (rep->n_errors == errors)
+		kp_fields_note(c, rep);
 }

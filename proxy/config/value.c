@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/mem.h"
+
 #define NS_PER_MS 1000000.0L
 
 /* Longest names first, so that "ms" is not read as "m". */
@@ -146,4 +148,15 @@ bool kp_hostport_parse(const char *s, struct kp_addr *ret, uint16_t *ret_port)
 		return false;
 	*ret = addr;
 	return true;
+}
+
+char *kp_hostport_complete(const char *s, int64_t port)
+{
+	struct kp_addr a;
+
+	if (port == 0)
+		return kp_strdup("");
+	if (!kp_addr_parse(s, &a))
+		return kp_strdup(s);
+	return kp_asprintf(strchr(s, ':') ? "[%s]:%lld" : "%s:%lld", s, (long long)port);
 }

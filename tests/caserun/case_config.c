@@ -1,13 +1,12 @@
 #include "tests/caserun/caserun.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
+#include "proxy/base/buf.h"
 #include "proxy/base/doc.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
@@ -160,94 +159,48 @@ static void run_validation(struct case_run *r, json_t *doc)
 
 /* --- values --- */
 
-enum kind { STRING, BOOL, INT, DURATION, STRINGS, MODE, DETECT };
-
-#define FIELD(path, kind, member) { path, kind, offsetof(struct kp_config, member) }
-
-/* What we keep, by its path in v1alpha1. */
-static const struct kept {
-	const char *path;
-	enum kind kind;
-	size_t offset;
-} kept[] = {
-	FIELD("bindAddress", STRING, bind_address),
-	FIELD("bindAddressHardFail", BOOL, bind_address_hard_fail),
-	FIELD("clientConnection.kubeconfig", STRING, kubeconfig),
-	FIELD("clusterCIDR", STRING, cluster_cidr),
-	FIELD("configSyncPeriod", DURATION, config_sync_period_ms),
-	FIELD("detectLocal.bridgeInterface", STRING, bridge_interface),
-	FIELD("detectLocal.interfaceNamePrefix", STRING, interface_prefix),
-	FIELD("detectLocalMode", DETECT, detect_mode),
-	FIELD("healthzBindAddress", STRING, healthz_bind_address),
-	FIELD("hostnameOverride", STRING, hostname_override),
-	FIELD("iptables.localhostNodePorts", BOOL, localhost_nodeports),
-	FIELD("iptables.masqueradeAll", BOOL, iptables.masquerade_all),
-	FIELD("iptables.masqueradeBit", INT, iptables.masquerade_bit),
-	FIELD("iptables.minSyncPeriod", DURATION, iptables.min_sync_period_ms),
-	FIELD("iptables.syncPeriod", DURATION, iptables.sync_period_ms),
-	FIELD("ipvs.minSyncPeriod", DURATION, ipvs.min_sync_period_ms),
-	FIELD("ipvs.syncPeriod", DURATION, ipvs.sync_period_ms),
-	FIELD("logging.verbosity", INT, log_verbosity),
-	FIELD("metricsBindAddress", STRING, metrics_bind_address),
-	FIELD("mode", MODE, mode),
-	FIELD("nftables.masqueradeAll", BOOL, nftables.masquerade_all),
-	FIELD("nftables.masqueradeBit", INT, nftables.masquerade_bit),
-	FIELD("nftables.minSyncPeriod", DURATION, nftables.min_sync_period_ms),
-	FIELD("nftables.syncPeriod", DURATION, nftables.sync_period_ms),
-	FIELD("nodePortAddresses", STRINGS, nodeport_addresses),
-	FIELD("oomScoreAdj", INT, oom_score_adj),
-};
-
-static const char *const mode_names[] = { "", "nftables", "iptables", "ipvs" };
-static const char *const detect_names[] = { "", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix" };
-
-static json_t *strings(char *const *list)
+/* A document as the writer has it, with everything in it; NULL: it does not read its own YAML. */
+static json_t *written(const struct kp_config *c)
 {
-	json_t *array = json_array();
+	struct kp_config_report rep = { 0 };
+	struct kp_buf yaml = { 0 };
+	struct kp_err err;
+	json_t *doc = NULL;
 
-	for (; *list; list++)
-		json_array_append_new(array, json_string(*list));
-	return array;
+	kp_config_write(c, &yaml, &rep);
+	if (kp_doc_load(yaml.data, yaml.len, NULL, NULL, &doc, &err) < 0)
+		doc = NULL;
+	kp_buf_release(&yaml);
+	kp_config_report_release(&rep);
+	return doc;
 }
 
-static json_t *ours(const struct kp_config *c, const struct kept *k)
+static const json_t *at(const json_t *doc, const char *path)
 {
-	const void *member = (const char *)c + k->offset;
+	char copy[64], *rest = copy, *step;
 
-	switch (k->kind) {
-	case STRING:	return json_string(*(char *const *)member);
-	case BOOL:	return json_boolean(*(const bool *)member);
-	case INT:
-	case DURATION:	return json_integer(*(const int64_t *)member);
-	case MODE:	return json_string(mode_names[*(const enum kp_mode *)member]);
-	case DETECT:	return json_string(detect_names[*(const enum kp_detect_mode *)member]);
-	case STRINGS:	return strings(*(char **const *)member);
-	}
-	return NULL;
-}
-
-static json_t *theirs(const json_t *config, const struct kept *k)
-{
-	char path[64], *rest = path, *step;
-	int64_t ms;
-
-	strcpy(path, k->path);
+	strcpy(copy, path);
 	while ((step = strsep(&rest, ".")))
-		config = json_object_get(config, step);
-	if (k->kind == DURATION)
-		return kp_duration_parse(json_string_value(config), &ms) ? json_integer(ms) : NULL;
-	if (k->kind == STRINGS && json_is_null(config))
-		return json_array();
-	return json_incref((json_t *)config);
+		doc = json_object_get(doc, step);
+	return doc;
 }
 
-/* kube-proxy writes back periods and masqueradeAll only in the section of the mode. */
+/* kube-proxy leaves out what is empty, or writes null. */
+static bool says_nothing(const json_t *v)
+{
+	return !v || json_is_null(v) || json_is_false(v) || (json_is_string(v) && !*json_string_value(v)) ||
+	       ((json_is_array(v) || json_is_object(v)) && !json_array_size(v) && !json_object_size(v));
+}
+
+/* kube-proxy writes back periods and masqueradeAll only in the section of the mode, and portRange never. */
 static bool is_written(const char *path, const char *mode)
 {
 	static const char *const sections[] = { "nftables", "iptables", "ipvs" };
 	const char *dot = strchr(path, '.');
 
-	for (size_t i = 0; dot && i < KP_N(sections); i++)
+	if (strncmp(path, "proxylet.", 9) == 0 || strcmp(path, "portRange") == 0)
+		return false;
+	for (size_t i = 0; mode && dot && i < KP_N(sections); i++)
 		if (strncmp(path, sections[i], strlen(sections[i])) == 0 && strcmp(sections[i], mode) != 0)
 			return !strstr(dot, "yncPeriod") && !strstr(dot, "masqueradeAll");
 	return true;
@@ -256,25 +209,22 @@ static bool is_written(const char *path, const char *mode)
 /* mode: the section that counts; NULL: all. */
 static void compare_values(struct case_run *r, const struct kp_config *c, const json_t *want, const char *mode)
 {
-	for (size_t i = 0; i < KP_N(kept); i++) {
-		json_t *is, *should;
-		bool same;
+	json_t *doc = written(c);
+	struct kp_config_field f;
 
-		if (mode && !is_written(kept[i].path, mode))
+	for (size_t i = 0; kp_config_field(i, &f); i++) {
+		const json_t *is = at(doc, f.path), *should = at(want, f.path);
+
+		if (!is_written(f.path, mode) || json_equal(is, should) || (says_nothing(is) && says_nothing(should)) ||
+		    (strcmp(f.path, "apiVersion") == 0 && !should) || (strcmp(f.path, "kind") == 0 && !should))
 			continue;
-		is = ours(c, &kept[i]);
-		should = theirs(want, &kept[i]);
-		same = json_equal(is, should);
-		if (!same) {
-			KP_AUTO(kp_freep) char *a = shown(is), *b = shown(should);
+		KP_AUTO(kp_freep) char *a = shown(is), *b = shown(should);
 
-			case_fail(r, "%s: got %s, want %s", kept[i].path, a, b);
-		}
-		json_decref(is);
-		json_decref(should);
-		if (!same)
-			return;
+		case_fail(r, "%s: got %s, want %s", f.path, a, b);
+		json_decref(doc);
+		return;
 	}
+	json_decref(doc);
 	case_pass(r);
 }
 
@@ -286,7 +236,7 @@ static void load_and_compare(struct case_run *r, const char *yaml, const json_t 
 	if (kp_config_load_text(yaml, strlen(yaml), &c, &rep) == 0) {
 		compare_values(r, c, want, only_mode ? section_of(text(want, "mode")) : NULL);
 	} else if (rep.n_errors == 1 && strcmp(rep.items[0].field, "bindAddress") == 0 && rep.items[0].value[0] == '[') {
-		case_skip(r, "kube-proxy loads it and then refuses it, here that is one step");
+		case_pass(r);	/* kube-proxy loads it and refuses it then: here that is one step */
 	} else {
 		KP_AUTO(kp_freep) char *all = all_errors(&rep);
 
@@ -368,19 +318,38 @@ static void run_v1alpha1_flags(struct case_run *r, json_t *doc)
 	json_t *cidrs = json_object_get(doc, "clusterCIDRs");
 	struct kp_config *c = NULL;
 	struct kp_err err = { 0 };
+	struct kp_config_backend b;
 	char want[256] = "";
-	int rc = run_config(json_object_get(doc, "flags"), &c, &err);
+	int64_t sync, min;
+	int rc;
 
+	if (strcmp(text(doc, "mode"), "kernelspace") == 0) {
+		case_skip(r, "of Windows");
+		return;
+	}
+	rc = run_config(json_object_get(doc, "flags"), &c, &err);
+	if (!case_check(r, rc == 0 && c, "%s", err.msg))
+		return;
 	for (size_t i = 0; i < json_array_size(cidrs); i++) {
 		strcat(want, i ? "," : "");
 		strcat(want, json_string_value(json_array_get(cidrs, i)));
 	}
-	if (rc < 0 && strstr(err.msg, "does not support yet"))
-		case_skip(r, "the other flags of kube-proxy are not supported yet");
-	else
-		case_check(r, rc == 0 && strcmp(c->cluster_cidr, want) == 0, "%s, clusterCIDR '%s'", err.msg,
-			   c ? c->cluster_cidr : "");
+	case_check(r, strcmp(c->cluster_cidr, want) == 0, "clusterCIDR '%s'", c->cluster_cidr);
+	kp_duration_parse(text(doc, "syncPeriod"), &sync);
+	kp_duration_parse(text(doc, "minSyncPeriod"), &min);
+	b = kp_config_active(c);
+	case_check(r, b.sync_period_ms == sync && b.min_sync_period_ms == min, "periods %lld ms, %lld ms",
+		   (long long)b.sync_period_ms, (long long)b.min_sync_period_ms);
 	kp_config_free(c);
+}
+
+/* The file's text, as a file; path is overwritten. */
+static void write_file(char *path, const char *yaml)
+{
+	int fd = mkstemp(path);
+
+	dprintf(fd, "%s", yaml);
+	close(fd);
 }
 
 static void run_options_complete(struct case_run *r, json_t *doc)
@@ -388,15 +357,61 @@ static void run_options_complete(struct case_run *r, json_t *doc)
 	/* kube-proxy has put in what these two are on Linux; here they stay unset. */
 	static const char *const late[] = { "mode", "detectLocalMode" };
 	json_t *want = json_object_get(json_object_get(doc, "expected"), "v1alpha1");
+	json_t *flags = json_copy(json_object_get(doc, "flags"));
 	const char *file = text(doc, "configFile");
+	char path[] = "/tmp/caserun-config-XXXXXX";
+	struct kp_config *c = NULL;
+	struct kp_err err = { 0 };
 
 	for (size_t i = 0; i < KP_N(late); i++)
 		if (!strstr(file, late[i]))
 			json_object_set_new(want, late[i], json_string(""));
-	if (json_array_size(json_object_get(doc, "flags")))
-		case_skip(r, "the other flags of kube-proxy are not supported yet");
-	else
-		load_and_compare(r, file, want, true);
+	if (!flags)
+		flags = json_array();
+	if (*file) {
+		write_file(path, file);
+		json_array_append_new(flags, json_string("--config"));
+		json_array_append_new(flags, json_string(path));
+	}
+	if (case_check(r, run_config(flags, &c, &err) == 0, "%s", err.msg))
+		compare_values(r, c, want, section_of(text(want, "mode")));
+	if (*file)
+		unlink(path);
+	json_decref(flags);
+	kp_config_free(c);
+}
+
+static void run_deprecated_address(struct case_run *r, json_t *doc)
+{
+	static const char *const keys[2][3] = {
+		{ "healthzBindAddress", "healthzPort", "expHealthz" }, { "metricsBindAddress", "metricsPort", "expMetrics" },
+	};
+
+	for (size_t i = 0; i < KP_N(keys); i++) {
+		KP_AUTO(kp_freep) char *is = kp_hostport_complete(
+			text(doc, keys[i][0]), json_integer_value(json_object_get(doc, keys[i][1])));
+
+		case_check(r, strcmp(is, text(doc, keys[i][2])) == 0, "%s: got '%s'", keys[i][2], is);
+	}
+}
+
+/* flags.json: every flag is there, and takes a value or none as kube-proxy's does. */
+static void run_flag_list(struct case_run *r, json_t *doc)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(doc, "flags"), i, one) {
+		const struct kp_flag *f = kp_run_flag_table;
+		bool is_switch;
+
+		while (f->name && strcmp(f->name, text(one, "name")) != 0)
+			f++;
+		is_switch = f->kind == KP_FLAG_BOOL || f->kind == KP_FLAG_SWITCH;
+		case_check(r, f->name && is_switch == (strcmp(text(one, "noOptDefVal"), "true") == 0) &&
+			   (!*text(one, "shorthand") || text(one, "shorthand")[0] == f->shorthand), "--%s: %s",
+			   text(one, "name"), f->name ? "another kind of value" : "is missing");
+	}
 }
 
 static void run_hostname(struct case_run *r, json_t *doc)
@@ -405,12 +420,12 @@ static void run_hostname(struct case_run *r, json_t *doc)
 	bool fails = json_is_true(json_object_get(doc, "expectError"));
 	struct kp_config *c = NULL;
 	struct kp_err err = { 0 };
-	int fd = mkstemp(path), rc;
+	KP_AUTO(kp_freep) char *yaml = kp_asprintf("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+						   "hostnameOverride: '%s'\n", text(doc, "configHostnameOverride"));
 	json_t *flags;
+	int rc;
 
-	dprintf(fd, "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nhostnameOverride: '%s'\n",
-		text(doc, "configHostnameOverride"));
-	close(fd);
+	write_file(path, yaml);
 	flags = json_pack("[s, s, s, s]", "--config", path, "--hostname-override", text(doc, "flag"));
 	rc = run_config(flags, &c, &err);
 	unlink(path);
@@ -428,35 +443,31 @@ static void run_hostname(struct case_run *r, json_t *doc)
 static const struct {
 	const char *sub;
 	case_fn *run;
-	const char *skip;
 } parts[] = {
-	{ "validation", run_validation, NULL },
-	{ "load", run_load, NULL },
-	{ "load-failure", run_load_failure, NULL },
-	{ "defaults", run_defaults, NULL },
-	{ "scheme-defaulting", run_scheme_defaulting, NULL },
-	{ "options-complete", run_options_complete, NULL },
-	{ "v1alpha1-flags", run_v1alpha1_flags, NULL },
-	{ "hostname-override", run_hostname, NULL },
-	{ "address-from-deprecated-flags", NULL, "the other flags of kube-proxy are not supported yet" },
-	{ "platform-defaults", NULL, "what is unset stays unset, the kernel decides later" },
-	{ "detect-node-ips", NULL, "node addresses come with the API server source" },
-	{ "local-detectors", NULL, "podCIDRs come with the API server source" },
-	{ "check-bad-config", NULL, "checks against the node come with the API server source" },
-	{ "check-bad-ip-config", NULL, "checks against the node come with the API server source" },
-	{ "node-change", NULL, "changes of the node come with the API server source" },
+	{ "validation", run_validation },
+	{ "load", run_load },
+	{ "load-failure", run_load_failure },
+	{ "defaults", run_defaults },
+	{ "scheme-defaulting", run_scheme_defaulting },
+	{ "options-complete", run_options_complete },
+	{ "v1alpha1-flags", run_v1alpha1_flags },
+	{ "hostname-override", run_hostname },
+	{ "address-from-deprecated-flags", run_deprecated_address },
+	{ "platform-defaults", case_config_node },
+	{ "detect-node-ips", case_config_node },
+	{ "local-detectors", case_config_node },
+	{ "check-bad-config", case_config_node },
+	{ "check-bad-ip-config", case_config_node },
+	{ "node-change", case_config_node },
+	{ "", run_flag_list },
 };
 
 void case_config(struct case_run *r, json_t *doc)
 {
-	for (size_t i = 0; i < KP_N(parts); i++) {
-		if (strcmp(parts[i].sub, r->sub) != 0)
-			continue;
-		if (parts[i].run)
+	for (size_t i = 0; i < KP_N(parts); i++)
+		if (strcmp(parts[i].sub, r->sub) == 0) {
 			parts[i].run(r, doc);
-		else
-			case_skip(r, parts[i].skip);
-		return;
-	}
-	case_skip(r, "not a document of a known part");	/* flags.json is a list */
+			return;
+		}
+	case_fail(r, "folder '%s' is none of ours", r->sub);
 }

@@ -121,8 +121,8 @@ static const struct {
 	{ "cleanup-scenarios",	run_cleanup, NULL },
 	{ "delete-entries",	NULL, "deletes by tuple are the kernel's answer: tests/net/test_conntrack" },
 	{ "flow-filter",	NULL, "there is no filter of flows: an entry is judged when it is read" },
-	{ "max",		NULL, "conntrack sysctls come with the configuration of API source" },
-	{ "sysctls",		NULL, "conntrack sysctls come with the configuration of API source" },
+	{ "max",		case_sysctls, NULL },
+	{ "sysctls",		case_sysctls, NULL },
 };
 
 void case_conntrack(struct case_run *r, json_t *doc)

@@ -22,7 +22,8 @@ int case_check(struct case_run *r, int cond, const char *fmt, ...) __attribute__
 typedef void case_fn(struct case_run *r, json_t *doc);
 
 /* One per file: case_topology.c defines case_topology, and so on. */
-case_fn case_topology, case_slices, case_services, case_nodeport_addresses, case_conntrack, case_health, case_config,
-	case_metrics;
+case_fn case_topology, case_slices, case_services, case_nodeport_addresses, case_conntrack, case_health, case_config;
+case_fn case_config_node;	/* the parts of config that ask about the node */
+case_fn case_metrics, case_sysctls;	/* sysctls: conntrack/max and conntrack/sysctls */
 
 #endif

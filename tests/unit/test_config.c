@@ -146,8 +146,20 @@ static const struct {
 	  "6 warning iptables.masqueradeBit: is there twice, the last one counts\n"
 	  "7 warning mode: is there twice, the last one counts\n" },
 	{ "no effect", HEAD "conntrack:\n  min: 0\n  maxPerCore: 32768\nwinkernel:\n  enableDSR: true\nfeatureGates: {A: true}\n",
-	  "4 note conntrack.min: has no effect in this version\n7 note winkernel.enableDSR: has no effect in this version\n"
-	  "8 note featureGates: has no effect in this version\n" },
+	  "7 note winkernel.enableDSR: is of Windows\n"
+	  "8 note featureGates: has no effect: these are switches in kube-proxy's own code\n" },
+	{ "of another mode", HEAD "mode: nftables\niptables: {masqueradeAll: true, minSyncPeriod: 2s}\nnftables: {masqueradeAll: true}\n",
+	  "4 note iptables.masqueradeAll: is of the modes iptables and ipvs\n"
+	  "4 note iptables.minSyncPeriod: has no effect: changes go to the kernel as they come\n" },
+	{ "name too long for an interface", HEAD "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: a234567890123456}\n",
+	  "4 error detectLocal.bridgeInterface: must be at most 15 characters, as all names of interfaces (got 'a234567890123456')\n" },
+	{ "name as long as an interface's", HEAD "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: a23456789012345}\n", "" },
+	{ "vmodule", HEAD "logging: {vmodule: [{filePattern: a}]}\n",
+	  "3 error logging.vmodule: must be a list of filePattern and verbosity (got '[{\"filePattern\":\"a\"}]')\n" },
+	{ "fallback", HEAD "proxylet: {fallback: iptables}\n",
+	  "3 error proxylet.fallback: supported values: \"nftables\", \"\" (got 'iptables')\n" },
+	{ "AKS form", "{\"mode\": \"nftables\"}", "" },
+	{ "AKS form, wrong", "{\"mode\": \"NFTABLES\",\n\"ipvsConfig\": {}}", "2 error C05 ipvsConfig: is for mode IPVS alone\n" },
 	{ "defaults spelt differently", HEAD "conntrack:\n  tcpEstablishedTimeout: 1440m\nclientConnection: {qps: 0, burst: 0}\n"
 	  "logging: {flushFrequency: 5s}\nwinkernel: null\nfeatureGates: {}\nipvs: {excludeCIDRs: []}\n", "" },
 	{ "string for a number", HEAD "oomScoreAdj: '5'\n", "3 error oomScoreAdj: must be a whole number (got '5')\n" },
@@ -170,7 +182,7 @@ static const struct {
 	{ "verbosity", HEAD "logging: {verbosity: -1}\n", "3 error logging.verbosity: must be within the range [0, 4294967295] (got '-1')\n" },
 	{ "port range", HEAD "portRange: 70000-70001\n",
 	  "3 error portRange: must be a port range such as 2000-3000 or 2000+1000 (got '70000-70001')\n" },
-	{ "port range by count", HEAD "portRange: 2000+1000\n", "3 note portRange: has no effect in this version\n" },
+	{ "port range by count", HEAD "portRange: 2000+1000\n", "3 note portRange: has no effect, as in kube-proxy\n" },
 	{ "our own key", HEAD "proxylet:\n  sharedHealthzBindAddress: 1.2.3.4:x\n  shared: 1\n",
 	  "4 error proxylet.sharedHealthzBindAddress: must be a valid port (got 'x')\n"
 	  "5 warning proxylet.shared: unknown field, ignored\n" },

@@ -26,7 +26,6 @@ static const struct kp_flag table[] = {
 	{ "text", .kind = KP_FLAG_STRING, .offset = offsetof(struct values, text), .arg = "TEXT", .help = "words" },
 	{ "choice", .kind = KP_FLAG_STRING, .offset = offsetof(struct values, choice), .arg = "COLOUR", .choices = choices, .help = "colour" },
 	{ "many", 'm', KP_FLAG_STRINGS, offsetof(struct values, many), .arg = "X", .help = "more" },
-	{ "later", .kind = KP_FLAG_NOT_YET },
 	{ .name = NULL }
 };
 
@@ -83,9 +82,6 @@ static const struct {
 	{ "--", "0 -1 - - [] ()" },
 	{ "--=x", "unknown flag --" },
 	{ "-x", "unknown flag -x in '-x'" },
-	{ "--later", "--later is a flag of kube-proxy that this version does not support yet" },
-	{ "--later=5", "--later is a flag of kube-proxy that this version does not support yet" },
-	{ "--latter", "unknown flag --latter; is --later meant?" },
 };
 
 static void print_list(struct kp_buf *b, const struct kp_flag_list *l)
@@ -205,7 +201,6 @@ static const struct {
 	{ "--proxy-mode userspace", "--proxy-mode: want one of nftables, iptables, ipvs, \"\", not 'userspace'" },
 	{ "--hostname-override=\t", "--hostname-override: must not be blank" },
 	{ "--config=/does/not/exist", "open '/does/not/exist': No such file or directory" },
-	{ "--masquerade-all", "--masquerade-all is a flag of kube-proxy that this version does not support yet" },
 	{ "--object x", "unknown flag --object; is --objects meant?" },
 	{ "extra", "unexpected argument 'extra'" },
 };

@@ -1,0 +1,91 @@
+#include "proxy/own_node.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+
+#define DRAIN_TAINT "ToBeDeletedByClusterAutoscaler"
+
+static void keep_ips(struct kp_node *n, const struct kp_node *old)
+{
+	kp_warn("node", "the Node has no addresses any more; its last ones still count");
+	n->ips = kp_memdup(old->ips, old->n_ips * sizeof(*old->ips));
+	n->n_ips = old->n_ips;
+}
+
+static void choose_ips(struct kp_node *n, const struct kp_config *c)
+{
+	struct kp_node_ips found;
+
+	kp_node_ips_detect(n->ips, n->n_ips, c->bind_address, &found);
+	free(n->ips);
+	n->n_ips = KP_N_FAMILIES;
+	n->ips = kp_calloc(n->n_ips, sizeof(*n->ips));
+	n->ips[0] = found.ip[found.primary];
+	n->ips[1] = found.ip[found.primary == KP_IPV4 ? KP_IPV6 : KP_IPV4];
+}
+
+static void keep_pod_cidrs(struct kp_node *n, const struct kp_node *old)
+{
+	kp_warn("node", "the Node has no podCIDRs any more; its last ones still count");
+	n->pod_cidrs = kp_memdup(old->pod_cidrs, old->n_pod_cidrs * sizeof(*old->pod_cidrs));
+	n->n_pod_cidrs = old->n_pod_cidrs;
+}
+
+static bool same_ips(const struct kp_node *a, const struct kp_node *b)
+{
+	return a->n_ips == b->n_ips && memcmp(a->ips, b->ips, a->n_ips * sizeof(*a->ips)) == 0;
+}
+
+static bool same_pod_cidrs(const struct kp_node *a, const struct kp_node *b)
+{
+	return a->n_pod_cidrs == b->n_pod_cidrs &&
+	       (!a->n_pod_cidrs || memcmp(a->pod_cidrs, b->pod_cidrs, a->n_pod_cidrs * sizeof(*a->pod_cidrs)) == 0);
+}
+
+struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node *old, const struct kp_config *c)
+{
+	bool by_node = c->detect_mode == KP_DETECT_NODE_CIDR;
+	struct kp_node_change change = { false, false };
+
+	if (!n->n_ips && old)
+		keep_ips(n, old);
+	else
+		choose_ips(n, c);
+	if (by_node && !n->n_pod_cidrs && old && old->n_pod_cidrs)
+		keep_pod_cidrs(n, old);
+	if (!old)
+		return change;
+	change.ips = !same_ips(n, old);
+	change.pod_cidrs = by_node && !same_pod_cidrs(n, old);
+	if (change.ips || change.pod_cidrs)
+		kp_info("node", "the Node's %s changed; the rules follow", change.ips ? "addresses" : "podCIDRs");
+	return change;
+}
+
+bool kp_own_node_suffices(const struct kp_node *n, const struct kp_config *c)
+{
+	return c->detect_mode != KP_DETECT_NODE_CIDR || (n && n->n_pod_cidrs);
+}
+
+bool kp_own_node_eligible(const struct kp_node *n)
+{
+	if (!n || n->deleting)
+		return false;
+	for (char **t = n->taint_keys; t && *t; t++)
+		if (strcmp(*t, DRAIN_TAINT) == 0)
+			return false;
+	return true;
+}
+
+struct kp_node_facts kp_own_node_facts(const struct kp_node *n, bool dual_stack)
+{
+	return (struct kp_node_facts){
+		.primary = n->ips[0].family,
+		.dual_stack = dual_stack,
+		.pod_cidrs = n->pod_cidrs,
+		.n_pod_cidrs = n->n_pod_cidrs,
+	};
+}

@@ -1,0 +1,37 @@
+#ifndef KP_OWN_NODE_H
+#define KP_OWN_NODE_H
+
+#include <stdbool.h>
+
+#include "proxy/config/config.h"
+#include "proxy/config/families.h"
+#include "proxy/model/objects.h"
+
+/*
+ * The own Node on its way from a source into the model. kube-proxy ends when podCIDRs
+ * change or the Node is deleted (IN-36), to find the new facts when it is started again;
+ * we take them over in place, and what is only missing stays as it was last said.
+ */
+
+/* What kube-proxy would have to begin anew for (pod_cidrs: in mode NodeCIDR alone). */
+struct kp_node_change {
+	bool ips, pod_cidrs;
+};
+
+/*
+ * old: as it is in the model, NULL: nothing yet. n's addresses become the two that count,
+ * the primary one first (kp_node_ips_detect); addresses, and in mode NodeCIDR podCIDRs,
+ * that it does not name are those of old.
+ */
+struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node *old, const struct kp_config *c);
+
+/* Known well enough to program rules: mode NodeCIDR waits for podCIDRs (IN-31). n may be NULL. */
+bool kp_own_node_suffices(const struct kp_node *n, const struct kp_config *c);
+
+/* For probes of load balancers: known, not being deleted, not about to be taken away. */
+bool kp_own_node_eligible(const struct kp_node *n);
+
+/* For the checks of the configuration; borrows from n, as adapted. */
+struct kp_node_facts kp_own_node_facts(const struct kp_node *n, bool dual_stack);
+
+#endif
