@@ -72,6 +72,19 @@ struct kp_http_call {
 
 static void finish(struct kp_http_call *c, int code, const char *why);
 
+/* libcurl's own words, but where they hold a time, and would be new each time, or leave out the reason. */
+static const char *describe(struct kp_http_call *c, CURLcode code)
+{
+	long os_error = 0;
+
+	if (code == CURLE_OPERATION_TIMEDOUT)
+		return "no connection in time";
+	if (code == CURLE_HTTP2_STREAM || !c->error[0])
+		return curl_easy_strerror(code);
+	curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_error);
+	return code == CURLE_COULDNT_CONNECT && os_error ? strerror((int)os_error) : c->error;
+}
+
 static void after_curl(struct kp_httpc *h)
 {
 	struct kp_http_call *c;
@@ -88,8 +101,7 @@ static void after_curl(struct kp_httpc *h)
 		if (code == CURLE_OK || c->aborted)
 			finish(c, c->aborted, NULL);
 		else
-			finish(c, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO,
-			       c->error[0] ? c->error : curl_easy_strerror(code));
+			finish(c, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO, describe(c, code));
 	}
 	if (h->after)
 		h->after(h->arg);

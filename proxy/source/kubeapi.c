@@ -144,6 +144,8 @@ void kp_kube_answered(struct kp_kube_source *s)
 		(unsigned long long)(kp_now_ms() - s->down_ms));
 	s->down_ms = 0;
 	forget(s->outage);	/* the next one is news */
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
+		kp_reflector_wake(s->reflectors[i]);
 }
 
 static void refresh(struct kp_kube_source *s, bool force)

@@ -34,7 +34,7 @@
 #define LONG_WATCH_S	300		/* with it, up to twice that */
 #define GRACE_MS	15000
 #define BRIEF_MS	1000		/* a watch that ends sooner than that is a failure */
-#define FRESH_MS	10000		/* a list that was outdated sooner than that is a failure */
+#define FRESH_MS	5000		/* a list that was outdated sooner than that is a failure */
 #define UNAVAILABLE_MS	300000
 #define PATIENCE	3		/* failures before nothing waits for an optional collection any more */
 
@@ -102,10 +102,12 @@ static void fail(struct kp_reflector *r, uint64_t at_least_ms)
 
 static void unreachable(struct kp_reflector *r, const char *why)
 {
-	if (kp_kube_unreachable(r->s, &r->origin, why))
+	if (kp_kube_unreachable(r->s, &r->origin, why)) {
 		again(r);
-	else
-		back_off(r, r->head.retry_after_ms, why);
+		return;
+	}
+	r->is_cut_off = true;
+	back_off(r, 0, why);
 }
 
 static void leave_stream(struct kp_reflector *r, const char *why)
@@ -421,7 +423,7 @@ static void begin(struct kp_reflector *r)
 	if (r->phase != KP_WATCH && !r->next)
 		begin_list(r);
 	r->began_ms = r->heard_ms = kp_now_ms();
-	r->has_head = false;
+	r->has_head = r->is_cut_off = false;
 	r->head = (struct kp_http_head){ 0 };
 	r->codec = NULL;
 	r->error_code = 0;
@@ -514,6 +516,12 @@ bool kp_reflector_is_settled(const struct kp_reflector *r)
 void kp_reflector_note_history(struct kp_reflector *r)
 {
 	r->history = r->version ? kp_version_number(r->version) : 0;
+}
+
+void kp_reflector_wake(struct kp_reflector *r)
+{
+	if (r->is_cut_off && !r->call)
+		event_active(r->timer, EV_TIMEOUT, 0);
 }
 
 /* This comes from another collection's answer, where no call may be ended: so later. */

@@ -34,6 +34,7 @@ struct kp_reflector {
 	unsigned n_broken, n_brief;	/* streams, watches */
 	unsigned n_failed;		/* attempts in a row */
 	bool synced, unavailable, restart;
+	bool is_cut_off;		/* waits, because no server answered */
 	uint64_t event_ms, listed_ms;
 	char error[512];
 

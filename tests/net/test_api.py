@@ -217,13 +217,13 @@ def test_away_and_back(lab):
     agent = run(lab, server).ready()
     before = nft.generation(lab.node)
     server.stop()
-    waits_for(agent, "Couldn't connect|refused")
+    waits_for(agent, "Connection refused")
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
         equal(agent.get()[0], 200, "health while the server is away")
         time.sleep(0.1)
     equal(nft.generation(lab.node), before, "generation id")
-    said(agent, r"warn .*Couldn't connect|warn .*Failed to connect", 1)
+    said(agent, r"warn api: http://127.0.0.1:\d+: Connection refused", 1)
     server.delete(obj.service("old", "10.96.0.12"))
     server.put(obj.slice_of("web", ["10.244.2.3"]))
     server.start()
@@ -249,7 +249,7 @@ def too_old(lab, form):
     server.delete(obj.service("old", "10.96.0.12"))
     server.forget()
     server.start()
-    holds(lab, ip="10.96.0.12", seconds=15)
+    holds(lab, ip="10.96.0.12", seconds=40)
     holds(lab, "10.244.2.3")
     said(agent, "error|too old", 0)
 
@@ -348,14 +348,14 @@ def test_forbidden(lab):
 
 def test_no_json(lab):
     server = one_service(lab)
-    server.quirks.refuse = [Refusal(200, name="services", body="<html>welcome</html>", content_type="text/html", times=2)]
+    server.quirks.refuse = [Refusal(200, name="services", body="<html>welcome</html>", content_type="text/html", times=1)]
     agent = run(lab, server).ready(20)
     said(agent, 'services: the answer is "text/html", not JSON', 1)
     server.quirks.refuse = [Refusal(200, name="services", body="{]")]
     server.quirks.stream = 400
     server.forget()
     server.cut()
-    waits_for(agent, "services: line 1: ", 20)
+    waits_for(agent, "services: line 1: ", 40)
     server.quirks.refuse = []
     change(lab, server, "10.244.2.3")
 
@@ -364,7 +364,7 @@ def test_garbage_in_a_watch(lab):
     server = one_service(lab)
     agent = run(lab, server).ready()
     before = nft.generation(lab.node)
-    for garbage in (b"}{\n", b'{"type":"MODIFIED"}\n', b"\xff\xfe\n", event("ADDED", obj.node())):
+    for garbage in (b"}{\n", b'{"type":"MODIFIED"}\n', event("ADDED", obj.node())):
         lists = len(server.asked("services", sendInitialEvents="true"))
         server.inject("services", garbage)
         wait(lambda: len(server.asked("services", sendInitialEvents="true")) > lists, "another list after %r" % garbage, 30)

@@ -246,11 +246,12 @@ def front(lab, server, port=8443):
     ca = Authority(lab.folder, "ca-%d" % port)
     cert, key = ca.issue("front-%d" % port)
     proxy = lab.serve(Front(lab, server, cert, key, port))
-
-    def listens():
-        return ":%d" % port in lab.node.sh("ss", "-Hltn")
-    wait(listens, "nghttpx listens")
+    wait(lambda: listens(lab, port), "nghttpx listens")
     return proxy, ca
+
+
+def listens(lab, port):
+    return ":%d" % port in lab.node.sh("ss", "-Hltn")
 
 
 def connections(lab, port):
@@ -268,7 +269,8 @@ def test_http2(lab):
     time.sleep(1.1)
     proxy.close()  # all streams at once
     proxy.start()
-    change(lab, server, "10.244.2.4", 15)
+    wait(lambda: listens(lab, proxy.port), "nghttpx listens again")
+    change(lab, server, "10.244.2.4", 30)
     wait(lambda: connections(lab, proxy.port) == 1, "one connection again", 10)
     server.stop()  # behind the proxy: 502 for every stream
     time.sleep(2)
