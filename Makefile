@@ -17,7 +17,7 @@ CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 # Debian package names: to build, to see it work, to test it, to read the code's faults.
 DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
-DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin
+DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin python3-yaml
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
@@ -143,7 +143,7 @@ check-cases: all $(BUILD)/caserun
 	$(Q)$(TALLY) --part cases --as "$(SUDO)" "tests/run_cases.sh --build=$(BUILD) $(CASES)"
 
 check-deploy: all
-	$(Q)$(TALLY) --part deploy "tests/deploy/check.py --agent=$(BUILD)/proxylet"
+	$(Q)$(TALLY) --part deploy --as "$(SUDO)" "tests/deploy/check.py --agent=$(BUILD)/proxylet"
 
 # The sanitized code under all modules' tests, some of the agent's, and a sample of the packets.
 ASAN     := $(BUILD)/asan
