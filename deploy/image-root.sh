@@ -14,6 +14,8 @@ while read -r lib; do
 	install -D -m 755 "$lib" "$root$lib"
 done
 
+mkdir -p "$root/run/proxylet"
+
 # An existing kube-proxy DaemonSet names this program, with or without the path.
 mkdir -p "$root/usr/local/bin"
 ln -sf ../sbin/proxylet "$root/usr/local/bin/kube-proxy"

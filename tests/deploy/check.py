@@ -26,7 +26,7 @@ except ImportError:
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEPLOY = os.path.join(TOP, "deploy")
-KUSTOMIZATIONS = ["kubernetes/base", "kubernetes/cleanup", "kind"]
+FOLDERS = ["kubernetes/base", "kubernetes/cleanup", "kubernetes/cleanup-kube-proxy"]
 CONFIGS = ["kubernetes/base/config.conf", "kind/config.conf", "systemd/config.conf"]
 KUBECONFIGS = ["kubernetes/base/kubeconfig.conf", "kind/kubeconfig.conf"]
 
@@ -331,9 +331,9 @@ def everything(run):
         run.case("configuration " + path, config_is_good, read(path))
     for path in KUBECONFIGS:
         run.case("kubeconfig " + path, kubeconfig_is_whole, read(path))
-    for folder in ("kubernetes/base", "kubernetes/cleanup"):
+    for folder in FOLDERS:
         run.case("manifests " + folder, folder_is_good, folder)
-    for folder in KUSTOMIZATIONS:
+    for folder in FOLDERS + ["kind"]:
         run.case("kustomize " + folder, kustomization_is_good, folder)
     run.case("kustomize kubernetes/replace-kube-proxy", only_the_image)
     run.case("kustomize kubernetes/components/surge", surge)
