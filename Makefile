@@ -18,11 +18,11 @@ CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev \
 	       libcurl4-openssl-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
-DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin openssl nghttp2-proxy
+DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin openssl nghttp2-proxy python3-yaml
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
-PARTS       := unit net cases asan tsan valgrind
+PARTS       := unit net cases deploy asan tsan valgrind
 
 PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -111,6 +111,8 @@ define install-packages
 endef
 deps:
 	$(call install-packages,$(DEPS_CHECK) $(DEPS_LINT))
+deps-build:
+	$(call install-packages,$(DEPS_BUILD))
 deps-demo:
 	$(call install-packages,$(DEPS_DEMO))
 deps-check:
@@ -140,6 +142,9 @@ check-net: $(NET) all
 
 check-cases: all $(BUILD)/caserun
 	$(Q)$(TALLY) --part cases --as "$(SUDO)" "tests/run_cases.sh --build=$(BUILD) $(CASES)"
+
+check-deploy: all
+	$(Q)$(TALLY) --part deploy --as "$(SUDO)" "tests/deploy/check.py --agent=$(BUILD)/proxylet"
 
 # The sanitized code under all modules' tests, some of the agent's, and a sample of the packets.
 ASAN     := $(BUILD)/asan
@@ -195,6 +200,7 @@ help:
 	@echo "check-unit     modules, without root"
 	@echo "check-net      the agent and the nf_tables code in network namespaces"
 	@echo "check-cases    recorded behaviour of kube-proxy; CASES='FOLDER|FILE...'"
+	@echo "check-deploy   image, manifests, chart, unit, dashboard and alerts, as far as they can be tried offline"
 	@echo "check-asan     units and a sample of the packets under ASan and UBSan"
 	@echo "check-tsan     the agent's threads under ThreadSanitizer"
 	@echo "check-valgrind units under valgrind"
@@ -203,8 +209,8 @@ help:
 	@echo "golden-accept  accept the plans and rules of today as the expected ones"
 	@echo "install clean"
 
-.PHONY: all tests deps deps-demo deps-check deps-lint demo check check-unit check-net check-cases \
-	check-asan check-tsan check-valgrind lint bench golden-accept install clean help
+.PHONY: all tests deps deps-build deps-demo deps-check deps-lint demo check check-unit check-net check-cases \
+	check-deploy check-asan check-tsan check-valgrind lint bench golden-accept install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(UNIT:=.d) $(NET:=.d) $(CASE_OBJ:.o=.d)

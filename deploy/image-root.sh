@@ -1,0 +1,30 @@
+#!/bin/sh
+# Fills ROOT, where "make install DESTDIR=ROOT" has been, with what the program needs to run alone:
+# the libraries it is linked with, the dynamic loader, CA certificates, and the few files the C
+# library asks for. Run by the Dockerfile and by image-check.sh, so that both make the same image.
+#
+#     image-root.sh ROOT
+set -eu
+root=$1
+agent=/usr/local/sbin/proxylet
+
+# Each at its own path, links followed: the loader finds them without a cache.
+ldd "$root$agent" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }' | sort -u |
+while read -r lib; do
+	install -D -m 755 "$lib" "$root$lib"
+done
+
+mkdir -p "$root/run/proxylet"
+
+# An existing kube-proxy DaemonSet names this program, with or without the path.
+mkdir -p "$root/usr/local/bin"
+ln -sf ../sbin/proxylet "$root/usr/local/bin/kube-proxy"
+
+install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
+cat >"$root/etc/passwd" <<-END
+	root:x:0:0:root:/:/sbin/nologin
+	nonroot:x:65532:65532:nonroot:/:/sbin/nologin
+END
+rm -rf "$root/usr/local/share"
+strip "$root$agent"
