@@ -45,7 +45,7 @@ endif
 
 # Packages may arrive during this run ("deps"): every build step that follows them is a make of its own.
 KP_CFLAGS += $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
-KP_LIBS    = $(shell $(PKG_CONFIG) --libs $(PKGS))
+KP_LIBS    = $(shell $(PKG_CONFIG) --libs $(PKGS)) -lm
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 # In front of the first build step, so that the message is not a list of missing headers.
 MISSING    = $(shell $(PKG_CONFIG) --exists $(PKGS) 2>/dev/null || echo yes)

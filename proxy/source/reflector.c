@@ -329,7 +329,7 @@ static int end_body(struct kp_reflector *r, int code)
 		code = r->codec->end(r->body, &err);
 	if (err.code)
 		kp_reflector_trouble(r, "%s", err.msg);
-	if (r->body)
+	if (r->codec)
 		r->body = r->codec->free(r->body);
 	return code;
 }
@@ -440,7 +440,7 @@ static void begin(struct kp_reflector *r)
 static void drop_call(struct kp_reflector *r)
 {
 	r->call = kp_httpc_cancel(r->call);
-	if (r->body)
+	if (r->codec)
 		r->body = r->codec->free(r->body);
 	kp_buf_release(&r->refusal);
 }
