@@ -188,6 +188,7 @@ golden-accept: all $(BUILD)/tests/unit/test_plan_golden
 install: all
 	install -D -m 755 $(BUILD)/proxylet $(DESTDIR)$(PREFIX)/sbin/proxylet
 	install -D -m 644 proxy/proxylet.8 $(DESTDIR)$(PREFIX)/share/man/man8/proxylet.8
+	install -D -m 644 proxy/proxylet.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/proxylet.conf.5
 
 clean:
 	rm -rf $(BUILD)

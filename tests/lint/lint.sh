@@ -39,7 +39,7 @@ for f in sys.argv[1:]:
 
 # style: advice about spacing is not wanted; everything above is
 manual() {
-	out=$(mandoc -Tlint -Wwarning proxy/*.8) || { echo "$out"; return 1; }
+	out=$(mandoc -Tlint -Wwarning proxy/*.[58]) || { echo "$out"; return 1; }
 }
 
 step "the house-made checks find what is planted" sh tests/lint/selftest.sh
