@@ -246,7 +246,7 @@ static bool ask_for_less(struct kp_reflector *r)
 
 static void refused(struct kp_reflector *r)
 {
-	KP_AUTO(kp_freep) char *text = kp_refusal_text(r->refusal.data ? r->refusal.data : "", r->refusal.len);
+	KP_AUTO(kp_freep) char *text = kp_watch_refusal(r->refusal.data ? r->refusal.data : "", r->refusal.len);
 	long status = r->head.status;
 
 	kp_reflector_trouble(r, "%ld: %s", status, text);

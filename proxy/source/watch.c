@@ -146,7 +146,7 @@ int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg)
 	return bad(text, fn, arg);
 }
 
-char *kp_refusal_text(const char *text, size_t len)
+char *kp_watch_refusal(const char *text, size_t len)
 {
 	json_auto_t *status = json_loadb(text, len, 0, NULL);
 	const char *message = json_string_value(json_object_get(status, "message"));

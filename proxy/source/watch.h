@@ -40,7 +40,7 @@ int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg);
 int kp_watch_object(enum kp_event_type type, json_t *object, const char *list_kind, kp_event_fn *fn, void *arg);
 
 /* The message of a Status, as far as text is one; else the beginning of text in one line. Caller frees. */
-char *kp_refusal_text(const char *text, size_t len);
+char *kp_watch_refusal(const char *text, size_t len);
 
 /*
  * Splits a stream into lines. Memory never holds more than limit bytes of a line; one

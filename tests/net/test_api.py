@@ -154,9 +154,10 @@ def test_page_token_expires(lab):
     run(lab, server).ready()
     has_many(lab, 1200)
     server.quirks.page_gone = 1 << 30
-    server.forget()
+    server.stop()
     server.delete(obj.service("many-0007", ""))
-    server.cut()
+    server.forget()
+    server.start()
     wait(lambda: "many-0007" not in json.dumps(nft.listing(lab.node)), "the Service is gone", 20, 0.1)
     has_many(lab, 1199)
 

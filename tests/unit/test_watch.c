@@ -252,7 +252,7 @@ static const struct {
 
 START_TEST(status_case)
 {
-	char *text = kp_refusal_text(statuses[_i].text, strlen(statuses[_i].text));
+	char *text = kp_watch_refusal(statuses[_i].text, strlen(statuses[_i].text));
 
 	ck_assert_str_eq(text, statuses[_i].want);
 	free(text);
