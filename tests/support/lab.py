@@ -108,6 +108,7 @@ class Agent:
             json.dump(dict({
                 "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",
                 "hostnameOverride": obj.NODE, "clusterCIDR": CLUSTER_CIDR,
+                "conntrack": {"maxPerCore": 0},  # a limit that only the first namespace may set
             }, **config), f)  # JSON is YAML
         self.logname = self.config + ".log"
         self.socket = self.config + ".sock"
