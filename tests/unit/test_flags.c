@@ -13,6 +13,7 @@
 #include "proxy/config/run_flags.h"
 
 struct values {
+	struct kp_flag_list fields;
 	bool on;
 	int64_t number;
 	const char *text, *choice;
@@ -26,6 +27,10 @@ static const struct kp_flag table[] = {
 	{ "text", .kind = KP_FLAG_STRING, .offset = offsetof(struct values, text), .arg = "TEXT", .help = "words" },
 	{ "choice", .kind = KP_FLAG_STRING, .offset = offsetof(struct values, choice), .arg = "COLOUR", .choices = choices, .help = "colour" },
 	{ "many", 'm', KP_FLAG_STRINGS, offsetof(struct values, many), .arg = "X", .help = "more" },
+	{ "field", .kind = KP_FLAG_FIELD, .offset = offsetof(struct values, fields), .arg = "X", .choices = choices, .help = "last",
+	  .field = "f" },
+	{ "list", .kind = KP_FLAG_FIELD, .offset = offsetof(struct values, fields), .is_list = true, .field = "l" },
+	{ "switch", .kind = KP_FLAG_SWITCH, .offset = offsetof(struct values, fields), .help = "yes", .field = "s" },
 	{ .name = NULL }
 };
 
@@ -117,6 +122,52 @@ START_TEST(parse_case)
 }
 END_TEST
 
+static const struct {
+	const char *in, *field, *list, *yes;	/* kp_flag_given, or the error */
+} given[] = {
+	{ "", NULL, NULL, NULL },
+	{ "--field red --field=green", "green", NULL, NULL },
+	{ "--list a --list=b,c --list ''", NULL, "a,b,c,", NULL },
+	{ "--list=", NULL, "", NULL },
+	{ "--switch --switch=F", NULL, NULL, "false" },
+	{ "--switch", NULL, NULL, "true" },
+	{ "--switch=1 --field red --list x", "red", "x", "true" },
+	{ "--field blue", "--field: want one of red, green, not 'blue'", NULL, NULL },
+	{ "--switch=blue", "--switch: want true or false, not 'blue'", NULL, NULL },
+};
+
+static void check_given(const char *in, const char *flag, const struct values *v, const char *want)
+{
+	const struct kp_flag *f = table;
+	char *got;
+
+	while (strcmp(f->name, flag) != 0)
+		f++;
+	got = kp_flag_given(f, &v->fields);
+	ck_assert_msg(!got == !want && (!got || strcmp(got, want) == 0), "%s: --%s is '%s'", in, flag, got);
+	free(got);
+}
+
+START_TEST(given_case)
+{
+	char line[128], *argv[16];
+	struct values v = { 0 };
+	struct kp_err err = { 0 };
+	int argc;
+
+	snprintf(line, sizeof(line), "%s", given[_i].in);
+	argc = split(line, argv);
+	if (kp_flags_parse(table, argc, argv, &v, NULL, &err) < 0) {
+		ck_assert_str_eq(err.msg, given[_i].field);
+	} else {
+		check_given(given[_i].in, "field", &v, given[_i].field);
+		check_given(given[_i].in, "list", &v, given[_i].list);
+		check_given(given[_i].in, "switch", &v, given[_i].yes);
+	}
+	kp_flag_list_release(&v.fields);
+}
+END_TEST
+
 START_TEST(arguments_unwanted)
 {
 	char *argv[] = { (char[]){ "run" }, (char[]){ "x" }, NULL };
@@ -138,7 +189,9 @@ START_TEST(help)
 		"  -n, --number N                count\n"
 		"      --text TEXT               words\n"
 		"      --choice COLOUR           colour\n"
-		"  -m, --many X                  more\n");
+		"  -m, --many X                  more\n"
+		"      --field X                 last\n"
+		"      --switch                  yes\n");	/* deprecated ones have no help */
 	kp_buf_release(&b);
 }
 END_TEST
@@ -192,6 +245,64 @@ START_TEST(flags_alone)
 }
 END_TEST
 
+/* What a flag does to the fields; "field=value;..." in the order of the file (CF-21 to CF-23). */
+static const struct {
+	const char *flags, *want;	/* text that has to be in the file written */
+} fields[] = {
+	{ "--masquerade-all --proxy-mode=iptables", "iptables:\n  localhostNodePorts: true\n  masqueradeAll: true\n" },
+	{ "--masquerade-all", "nftables:\n  masqueradeAll: true\n" },
+	{ "--masquerade-all=false", "nftables:\n  masqueradeAll: false\n" },
+	{ "--iptables-localhost-nodeports=false", "localhostNodePorts: false" },
+	{ "--healthz-port=1", "healthzBindAddress: \"0.0.0.0:10256\"" },	/* the default has one already */
+	{ "--healthz-port=1 --healthz-bind-address=10.0.0.1", "healthzBindAddress: \"10.0.0.1:1\"" },
+	{ "--healthz-bind-address=fd00::1", "healthzBindAddress: \"[fd00::1]:10256\"" },
+	{ "--healthz-port=0", "healthzBindAddress: \"\"" },
+	{ "--metrics-port=2 --metrics-bind-address=::1", "metricsBindAddress: \"[::1]:2\"" },
+	{ "--metrics-port=0 --metrics-bind-address=10.0.0.1:5", "metricsBindAddress: \"\"" },
+	{ "--metrics-bind-address=", "metricsBindAddress: \"\"" },
+	{ "--iptables-min-sync-period=0", "minSyncPeriod: 0s\n  syncPeriod: 30s\nipvs" },
+	{ "--conntrack-tcp-timeout-established=0 --conntrack-tcp-be-liberal", "tcpBeLiberal: true" },
+	{ "--conntrack-max-per-core=7 --conntrack-min=8", "maxPerCore: 7\n  min: 8\n" },
+	{ "--conntrack-udp-timeout=1m --conntrack-udp-timeout-stream=2m", "udpStreamTimeout: 2m0s\n  udpTimeout: 1m0s" },
+	{ "--detect-local-mode=BridgeInterface --pod-bridge-interface=cbr0", "bridgeInterface: cbr0" },
+	{ "--ipvs-exclude-cidrs=10.0.0.0/8 --ipvs-exclude-cidrs=11.0.0.0/8", "excludeCIDRs:\n  - \"10.0.0.0/8\"\n  - \"11.0.0.0/8\"" },
+	{ "--feature-gates=B=true,A=false --feature-gates C=true", "featureGates:\n  A: false\n  B: true\n  C: true\n" },
+	{ "--vmodule=a=1 --vmodule=b=2", "vmodule:\n  - {\"filePattern\":\"a\",\"verbosity\":1}\n" },
+	{ "--kubeconfig=/k --kube-api-qps=7.5 --kube-api-burst=9", "burst: 9\n  contentType: application/vnd.kubernetes.protobuf\n"
+	  "  kubeconfig: /k\n  qps: 7.5\n" },
+	{ "--oom-score-adj=-5 --profiling --proxy-port-range=1-2", "oomScoreAdj: -5" },
+	{ "--log-flush-frequency=2s --log-text-split-stream --log-text-info-buffer-size=1Ki", "splitStream: true" },
+	{ "--bind-address=10.0.0.5 --bind-address-hard-fail", "bindAddress: \"10.0.0.5\"\nbindAddressHardFail: true" },
+	{ "--config-sync-period=1m --show-hidden-metrics-for-version=1.35", "showHiddenMetricsForVersion: \"1.35\"" },
+};
+
+START_TEST(field_case)
+{
+	struct run got = run(fields[_i].flags);
+	struct kp_buf text = { 0 };
+
+	ck_assert_msg(got.r == 0, "%s: %s", fields[_i].flags, got.err.msg);
+	kp_config_write(got.c, &text, &got.rep);
+	ck_assert_msg(strstr(text.data, fields[_i].want) != NULL, "%s: no '%s' in\n%s", fields[_i].flags, fields[_i].want, text.data);
+	kp_buf_release(&text);
+	run_release(&got);
+}
+END_TEST
+
+/* Each mirrored field exists, whatever its flag is given: kp_config_set asserts it. */
+START_TEST(every_field_flag)
+{
+	for (const struct kp_flag *f = kp_run_flag_table; f->name; f++) {
+		struct kp_config_field field;
+		bool there = !f->field;
+
+		for (size_t i = 0; !there && kp_config_field(i, &field); i++)
+			there = strcmp(field.path, f->field) == 0;
+		ck_assert_msg(there, "--%s stands for '%s', which is no field", f->name, f->field);
+	}
+}
+END_TEST
+
 static const struct {
 	const char *flags, *err;	/* from parsing, or the first problem */
 } refused[] = {
@@ -201,6 +312,13 @@ static const struct {
 	{ "--proxy-mode userspace", "--proxy-mode: want one of nftables, iptables, ipvs, \"\", not 'userspace'" },
 	{ "--hostname-override=\t", "--hostname-override: must not be blank" },
 	{ "--config=/does/not/exist", "open '/does/not/exist': No such file or directory" },
+	{ "--detect-local-mode Guess", "--detect-local-mode: want one of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix, \"\","
+	  " not 'Guess'" },
+	{ "--conntrack-min x", "conntrack.min: must be a whole number (got 'x')" },
+	{ "--conntrack-min=-1", "conntrack.min: must be greater than or equal to 0 (got '-1')" },
+	{ "--conntrack-udp-timeout 5", "conntrack.udpTimeout: must be a duration such as 30s or 1m30s (got '5')" },
+	{ "--feature-gates A", "featureGates: must be a mapping of names to true or false (got 'A')" },
+	{ "--masquerade-al", "unknown flag --masquerade-al; is --masquerade-all meant?" },
 	{ "--object x", "unknown flag --object; is --objects meant?" },
 	{ "extra", "unexpected argument 'extra'" },
 };
@@ -246,6 +364,49 @@ START_TEST(flags_and_file)
 	ck_assert_str_eq(got.rep.items[0].field, "--healthz-bind-address");
 	ck_assert_str_eq(got.rep.items[1].field, "--proxy-mode");
 	run_release(&got);
+}
+END_TEST
+
+START_TEST(patterns_of_flag_and_file)
+{
+	char path[] = "/tmp/test-flags-XXXXXX", flags[256];
+	struct run got;
+
+	write_config(path, "logging: {vmodule: [{filePattern: b, verbosity: 2}]}\n");
+	snprintf(flags, sizeof(flags), "--config %s --vmodule a=1 --healthz-port 0 --kubeconfig x", path);
+	got = run(flags);
+	unlink(path);
+	ck_assert_msg(got.r == 0, "%s", got.err.msg);
+	ck_assert_str_eq(got.c->log_vmodule[0], "a=1");
+	ck_assert_str_eq(got.c->log_vmodule[1], "b=2");
+	ck_assert_str_eq(got.c->healthz_bind_address, "0.0.0.0:10256");
+	ck_assert_str_eq(got.c->kubeconfig, "");
+	run_release(&got);
+}
+END_TEST
+
+/* On top of what the file says, and the file of another form alone. */
+START_TEST(aks_on_top)
+{
+	char path[] = "/tmp/test-flags-XXXXXX", other[] = "/tmp/test-flags-XXXXXX", flags[256];
+	int fd = mkstemp(other);
+	struct run got;
+
+	dprintf(fd, "{\"mode\": \"NFTABLES\"}");
+	close(fd);
+	write_config(path, "mode: iptables\nclusterCIDR: 10.0.0.0/8\n");
+	snprintf(flags, sizeof(flags), "--config %s --kube-proxy-config %s", path, other);
+	got = run(flags);
+	ck_assert_msg(got.r == 0, "%s", got.err.msg);
+	ck_assert_int_eq(got.c->mode, KP_MODE_NFTABLES);
+	ck_assert_str_eq(got.c->cluster_cidr, "10.0.0.0/8");
+	run_release(&got);
+	snprintf(flags, sizeof(flags), "--config %s", other);
+	got = run(flags);
+	ck_assert(got.r == 0 && got.c->mode == KP_MODE_NFTABLES);
+	run_release(&got);
+	unlink(path);
+	unlink(other);
 }
 END_TEST
 
@@ -308,11 +469,16 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tc, parse_case, 0, KP_N(cases));
+	tcase_add_loop_test(tc, given_case, 0, KP_N(given));
 	tcase_add_test(tc, arguments_unwanted);
 	tcase_add_test(tc, help);
 	tcase_add_test(tc, flags_alone);
+	tcase_add_loop_test(tc, field_case, 0, KP_N(fields));
+	tcase_add_test(tc, every_field_flag);
 	tcase_add_loop_test(tc, flags_refused, 0, KP_N(refused));
 	tcase_add_test(tc, flags_and_file);
+	tcase_add_test(tc, patterns_of_flag_and_file);
+	tcase_add_test(tc, aks_on_top);
 	tcase_add_test(tc, check_config_command);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
