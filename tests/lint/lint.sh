@@ -50,7 +50,7 @@ step "sizes" sh tests/lint/size.sh
 # shellcheck disable=SC2086
 step shellcheck shellcheck -e SC2044,SC2013 $scripts
 step "python compiles" compiles
-step "manual page" manual
+step "manual pages" manual
 step cppcheck sh tests/lint/cppcheck.sh
 step clang-tidy tidy
 [ -z "$failed" ] || { echo "lint failed:$failed"; exit 1; }
