@@ -156,11 +156,12 @@ static bool fits_node(struct agent *a, const struct kp_config *cfg, struct kp_er
 	return fits;
 }
 
+/* As kp_model_put_node. */
 static bool put_node(struct agent *a, struct kp_node *taken)
 {
 	const struct kp_node *old = kp_model_node(a->model);
 	struct kp_node_change change;
-	bool changed;
+	bool first = !old, changed;
 
 	if (strcmp(taken->name, a->node_name) != 0) {
 		kp_node_free(taken);
@@ -169,7 +170,7 @@ static bool put_node(struct agent *a, struct kp_node *taken)
 	change = kp_own_node_adapt(taken, old, a->cfg);
 	a->node_gone = false;
 	changed = kp_model_put_node(a->model, taken);
-	if ((!old || change.ips || change.pod_cidrs) && !fits_node(a, a->cfg, &a->failure))
+	if ((first || change.ips || change.pod_cidrs) && !fits_node(a, a->cfg, &a->failure))
 		event_base_loopbreak(a->base);
 	return changed;
 }
@@ -434,6 +435,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	kp_config_swap(a->cfg, c);
 	if (!anew) {
 		listen_as_configured(a);
+		kp_monitor_listen(a->monitor);
 		set_up_host(a->cfg);
 		renew_plans(a);
 		kp_info("config", "the new configuration is in force");

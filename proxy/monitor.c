@@ -200,14 +200,22 @@ static void open_socket(struct kp_monitor *m, struct event_base *base)
 	event_add(m->acceptable, NULL);
 }
 
+/* How many: one or none. */
+static size_t where(const struct kp_monitor *m, struct hz_listen *ret)
+{
+	const char *text = m->view.cfg->metrics_bind_address;
+
+	*ret = (struct hz_listen){ .name = "metrics", .proxy = HZ_PROXY_OFF };
+	return *text && kp_hostport_parse(text, &ret->addr, &ret->port);
+}
+
 static int open_port(struct kp_monitor *m, struct kp_err *err)
 {
-	struct hz_listen at = { .name = "metrics", .proxy = HZ_PROXY_OFF };
-	const char *text = m->view.cfg->metrics_bind_address;
 	struct kp_err why = { 0 };
+	struct hz_listen at;
 	int r;
 
-	if (!*text || !kp_hostport_parse(text, &at.addr, &at.port))
+	if (!where(m, &at))
 		return 0;
 	r = hz_listeners_add(m->listeners, &at, &why);
 	if (r < 0 && m->view.cfg->bind_address_hard_fail)
@@ -215,6 +223,14 @@ static int open_port(struct kp_monitor *m, struct kp_err *err)
 	if (r < 0)
 		kp_warn("monitor", "%s, for metrics; retrying", why.msg);
 	return 0;
+}
+
+void kp_monitor_listen(struct kp_monitor *m)
+{
+	struct hz_listen at;
+	size_t n = where(m, &at);
+
+	hz_listeners_set(m->listeners, &at, n);
 }
 
 int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struct kp_monitor_view *view,

@@ -47,6 +47,9 @@ int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struc
 		   struct kp_err *err);
 struct kp_monitor *kp_monitor_free(struct kp_monitor *m);
 
+/* The configuration has other contents now: listen where it says. */
+void kp_monitor_listen(struct kp_monitor *m);
+
 /* What happens, in this order. */
 void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed);	/* an object came or went */
 void kp_monitor_synced(struct kp_monitor *m);

@@ -199,6 +199,16 @@ static void report_unparsable(struct kp_config_report *rep, const struct kp_err 
 	rep->items[rep->n - 1].line = line;
 }
 
+/* Or YAML in braces, which is nearly the same. */
+static bool is_json(const char *text, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len && strchr(" \t\r\n\xef\xbb\xbf", text[at]) && text[at])
+		at++;
+	return at < len && text[at] == '{';
+}
+
 int kp_config_load_text(const char *text, size_t len, struct kp_config **ret, struct kp_config_report *rep)
 {
 	KP_AUTO(kp_config_freep) struct kp_config *c = NULL;
@@ -211,7 +221,7 @@ int kp_config_load_text(const char *text, size_t len, struct kp_config **ret, st
 		return -EINVAL;
 	}
 	c = new_unfilled();
-	if (strncmp(text + strspn(text, " \t\r\n"), "{", 1) == 0 && kp_is_aks(doc))
+	if (is_json(text, len) && kp_is_aks(doc))
 		kp_config_read_aks(text, len, c, rep);
 	else if (json_is_object(doc) || json_is_null(doc))
 		kp_fields_read(c, doc, rep);

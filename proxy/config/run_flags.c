@@ -212,12 +212,10 @@ int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct k
 	size_t errors_before = rep->n_errors;
 	int r = 0;
 
-	if (f->config) {
+	if (f->config)
 		r = kp_config_load_file(f->config, &c, rep, err);
-	} else {
+	else
 		c = kp_config_new();
-		c->ipvs.min_sync_period_ms = 1000;	/* a flag that is not given means another thing than a field */
-	}
 	if (r == 0 && f->aks_config)
 		r = kp_config_load_aks(f->aks_config, c, rep, err);
 	if (r < 0)

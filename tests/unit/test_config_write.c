@@ -68,6 +68,7 @@ static const struct {
 	{ "nodePortAddresses", "10.0.0.0/8,fd00::/8" },
 	{ "oomScoreAdj", "-1000" },
 	{ "portRange", "1-2" },
+	{ "proxylet.apiServers", "https://192.0.2.1:6443,https://192.0.2.2:6443" },
 	{ "proxylet.fallback", "nftables" },
 	{ "proxylet.sharedHealthzBindAddress", "" },
 	{ "showHiddenMetricsForVersion", "1.35" },

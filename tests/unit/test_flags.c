@@ -231,7 +231,7 @@ START_TEST(flags_alone)
 			     "--cluster-cidr 10.0.0.0/8 --nodeport-addresses 10.0.0.0/8,11.0.0.0/8 --nodeport-addresses=12.0.0.0/8");
 
 	ck_assert_msg(got.r == 0, "%s", got.err.msg);
-	ck_assert_uint_eq(got.rep.n, 0);
+	ck_assert_msg(got.rep.n == 0, "%s: %s", got.rep.items[0].field, got.rep.items[0].detail);
 	ck_assert_str_eq(got.c->hostname_override, "node-1");
 	ck_assert_str_eq(got.c->healthz_bind_address, "");
 	ck_assert_int_eq(got.c->mode, KP_MODE_NFTABLES);
