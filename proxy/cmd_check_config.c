@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 #include "proxy/config/config.h"
 #include "proxy/config/flags.h"
@@ -26,14 +25,7 @@ static const struct kp_flag flags[] = {
 
 static int usage(FILE *to, const char *problem)
 {
-	struct kp_buf help = { 0 };
-
-	if (problem)
-		fprintf(to, "proxylet check-config: %s\n", problem);
-	kp_flags_help(flags, &help);
-	fprintf(to, "usage: proxylet check-config [flags] FILE...\n%s", help.data);
-	kp_buf_release(&help);
-	return problem ? 2 : 0;
+	return kp_flags_usage(to, flags, "check-config [flags] FILE...", "", problem);
 }
 
 static void print_text(const char *file, const struct kp_config_report *rep)

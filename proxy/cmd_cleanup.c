@@ -6,7 +6,6 @@
 #include "nft/cleanup.h"
 #include "nft/nftables.h"
 #include "proxy/base/addr.h"
-#include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 #include "proxy/base/instance.h"
 #include "proxy/config/flags.h"
@@ -25,16 +24,9 @@ static const struct kp_flag flags[] = {
 
 static int usage(FILE *to, const char *problem)
 {
-	struct kp_buf help = { 0 };
-
-	if (problem)
-		fprintf(to, "proxylet cleanup: %s\n", problem);
-	kp_flags_help(flags, &help);
-	fprintf(to, "usage: proxylet cleanup [flags]\n%s"
-		"Removes the table \"" DP_TABLE "\". While translated connections exist, an empty table\n"
-		"\"" DP_RESIDUAL "\" keeps them alive; call it again later to remove that as well.\n", help.data);
-	kp_buf_release(&help);
-	return problem ? 2 : 0;
+	return kp_flags_usage(to, flags, "cleanup [flags]",
+			      "Removes the table \"" DP_TABLE "\". While translated connections exist, an empty table\n"
+			      "\"" DP_RESIDUAL "\" keeps them alive; call it again later to remove that as well.\n", problem);
 }
 
 static void say(const struct dp_cleanup *c, const struct options *o)

@@ -42,14 +42,7 @@ static const struct kp_flag flags[] = {
 
 static int usage(FILE *to, const char *problem)
 {
-	struct kp_buf help = { 0 };
-
-	if (problem)
-		fprintf(to, "proxylet render: %s\n", problem);
-	kp_flags_help(flags, &help);
-	fprintf(to, "usage: proxylet render -f PATH... --node NAME [flags]\n%s", help.data);
-	kp_buf_release(&help);
-	return problem ? 2 : 0;
+	return kp_flags_usage(to, flags, "render -f PATH... --node NAME [flags]", "", problem);
 }
 
 static void on_upsert(void *arg, struct kp_object *o)

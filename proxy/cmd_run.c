@@ -16,15 +16,8 @@
 
 static int usage(FILE *to, const char *problem)
 {
-	struct kp_buf help = { 0 };
-
-	if (problem)
-		fprintf(to, "proxylet run: %s\n", problem);
-	kp_flags_help(kp_run_flag_table, &help);
-	fprintf(to, "usage: proxylet run [--config FILE] [--kubeconfig FILE | --objects PATH...] [flags]\n%s"
-		"proxylet.conf(5) has the fields of the configuration file.\n", help.data);
-	kp_buf_release(&help);
-	return problem ? 2 : 0;
+	return kp_flags_usage(to, kp_run_flag_table, "run [--config FILE] [--kubeconfig FILE | --objects PATH...] [flags]",
+			      "proxylet.conf(5) has the fields of the configuration file.\n", problem);
 }
 
 static void log_report(const struct kp_config_report *rep, const char *file)

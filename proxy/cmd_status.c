@@ -33,15 +33,8 @@ static const struct kp_flag flags[] = {
 
 static int usage(FILE *to, const char *problem)
 {
-	struct kp_buf help = { 0 };
-
-	if (problem)
-		fprintf(to, "proxylet status: %s\n", problem);
-	kp_flags_help(flags, &help);
-	fprintf(to, "usage: proxylet status [flags]\n%s"
-		"Asks the running agent. Exit status: 0 it is ready, 1 it is not, 3 there is none.\n", help.data);
-	kp_buf_release(&help);
-	return problem ? 2 : 0;
+	return kp_flags_usage(to, flags, "status [flags]",
+			      "Asks the running agent. Exit status: 0 it is ready, 1 it is not, 3 there is none.\n", problem);
 }
 
 static int read_all(int fd, struct kp_buf *to, struct kp_err *err)

@@ -230,3 +230,15 @@ void kp_flags_help(const struct kp_flag *table, struct kp_buf *out)
 		kp_buf_printf(out, "%-*s%s%s\n", HELP_COLUMN, left, n < HELP_COLUMN ? "" : "  ", table->help);
 	}
 }
+
+int kp_flags_usage(FILE *to, const struct kp_flag *table, const char *synopsis, const char *more, const char *problem)
+{
+	struct kp_buf help = { 0 };
+
+	if (problem)
+		fprintf(to, "proxylet %.*s: %s\n", (int)strcspn(synopsis, " "), synopsis, problem);
+	kp_flags_help(table, &help);
+	fprintf(to, "usage: proxylet %s\n%s%s", synopsis, help.data, more);
+	kp_buf_release(&help);
+	return problem ? 2 : 0;
+}

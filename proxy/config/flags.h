@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct kp_err;
 struct kp_buf;
@@ -58,5 +59,11 @@ char *kp_flag_given(const struct kp_flag *f, const struct kp_flag_list *given);
 
 /* One aligned line for each flag. */
 void kp_flags_help(const struct kp_flag *table, struct kp_buf *out);
+
+/*
+ * The help of a subcommand: what is wrong with the call (problem, or NULL), "usage: proxylet
+ * SYNOPSIS", whose first word is the command, the flags, and more. Returns the exit status: 2 with a problem, else 0.
+ */
+int kp_flags_usage(FILE *to, const struct kp_flag *table, const char *synopsis, const char *more, const char *problem);
 
 #endif
