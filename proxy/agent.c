@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "healthz/server.h"
 #include "healthz/state.h"
@@ -17,6 +15,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/filewatch.h"
 #include "proxy/health.h"
+#include "proxy/host.h"
+#include "proxy/intake.h"
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
 #include "proxy/own_node.h"
@@ -27,7 +27,6 @@
 #include "proxy/source/ifaddr.h"
 #include "proxy/source/kubeapi.h"
 #include "proxy/source/status.h"
-#include "proxy/sysctl.h"
 
 struct agent {
 	/* As long as the process. */
@@ -46,6 +45,7 @@ struct agent {
 	char *node_name;
 	struct kp_setup_plan setup;
 	struct kp_model *model;
+	struct kp_intake intake;
 	struct kp_planner *planner;
 	struct kp_ifaddr *ifaddr;
 	struct kp_runner *runner;
@@ -56,7 +56,6 @@ struct agent {
 	struct kp_kube_source *api;	/* this or files */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
-	bool node_gone;			/* deleted; what it was last still counts for the rules */
 	bool waiting;			/* for more of the Node, and said so */
 	uint64_t began_ns;
 };
@@ -128,112 +127,26 @@ static void on_flush(void *arg)
 	struct agent *a = arg;
 
 	kp_model_pop_node_dirty(a->model);
-	kp_health_node(a->health, !a->node_gone && kp_own_node_eligible(kp_model_node(a->model)));
+	kp_health_node(a->health, kp_intake_eligible(&a->intake));
 	hand_over(a);
 	publish(a);
-}
-
-/* False: nothing good can come of this configuration on this node. */
-static bool fits_node(struct agent *a, const struct kp_config *cfg, struct kp_err *err)
-{
-	const struct kp_node *n = kp_model_node(a->model);
-	struct kp_config_report rep = { 0 };
-	struct kp_node_facts facts;
-	bool fits;
-
-	if (!n)
-		return true;
-	facts = kp_own_node_facts(n, a->setup.opt.families[KP_IPV6]);
-	kp_config_check_node_ports(cfg, &facts, &rep);
-	kp_config_check_families(cfg, &facts, &rep);
-	for (size_t i = 0; i < rep.n; i++)
-		if (rep.items[i].level == KP_PROBLEM_ERROR)
-			kp_err_set(err, -EINVAL, "%s", rep.items[i].detail);
-		else
-			kp_warn("config", "%s: %s", rep.items[i].field, rep.items[i].detail);
-	fits = !rep.n_errors;
-	kp_config_report_release(&rep);
-	return fits;
-}
-
-/* As kp_model_put_node. */
-static bool put_node(struct agent *a, struct kp_node *taken)
-{
-	const struct kp_node *old = kp_model_node(a->model);
-	struct kp_node_change change;
-	bool first = !old, changed;
-
-	if (strcmp(taken->name, a->node_name) != 0) {
-		kp_node_free(taken);
-		return false;
-	}
-	change = kp_own_node_adapt(taken, old, a->cfg);
-	a->node_gone = false;
-	changed = kp_model_put_node(a->model, taken);
-	if ((first || change.ips || change.pod_cidrs) && !fits_node(a, a->cfg, &a->failure))
-		event_base_loopbreak(a->base);
-	return changed;
-}
-
-/* kube-proxy ends when its Node is deleted, and waits for it; the rules stay. */
-static bool del_node(struct agent *a, const char *name)
-{
-	if (strcmp(name, a->node_name) != 0)
-		return false;
-	kp_warn("agent", "Node \"%s\" is gone: /healthz is 503, the rules stay as they are", name);
-	a->node_gone = true;
-	return true;
 }
 
 static void on_upsert(void *arg, struct kp_object *o)
 {
 	struct agent *a = arg;
-	bool changed = false;
+	bool changed;
 
-	switch (o->kind) {
-	case KP_KIND_SERVICE:
-		changed = kp_model_put_service(a->model, kp_steal(&o->service));
-		break;
-	case KP_KIND_SLICE:
-		if (o->slice)
-			changed = kp_model_put_slice(a->model, kp_steal(&o->slice));
-		else	/* no longer one of ours: label or address type changed */
-			changed = kp_model_del_slice(a->model, o->key);
-		break;
-	case KP_KIND_NODE:
-		changed = put_node(a, kp_steal(&o->node));
-		break;
-	case KP_KIND_SERVICE_CIDR:
-		changed = kp_model_put_service_cidr(a->model, kp_steal(&o->cidr));
-		break;
-	case KP_KIND_OTHER:
-		break;
-	}
+	if (kp_intake_upsert(&a->intake, o, &changed, &a->failure) < 0)
+		event_base_loopbreak(a->base);
 	kp_monitor_event(a->monitor, o->kind, changed);
 }
 
 static void on_remove(void *arg, enum kp_kind kind, const char *key)
 {
 	struct agent *a = arg;
-	bool changed = false;
 
-	switch (kind) {
-	case KP_KIND_SERVICE:
-		changed = kp_model_del_service(a->model, key);
-		break;
-	case KP_KIND_SLICE:
-		changed = kp_model_del_slice(a->model, key);
-		break;
-	case KP_KIND_NODE:
-		changed = del_node(a, key);
-		break;
-	case KP_KIND_SERVICE_CIDR:
-		changed = kp_model_del_service_cidr(a->model, key);
-		break;
-	case KP_KIND_OTHER:
-		break;
-	}
-	kp_monitor_event(a->monitor, kind, changed);
+	kp_monitor_event(a->monitor, kind, kp_intake_remove(&a->intake, kind, key));
 }
 
 static void on_synced(void *arg)
@@ -287,64 +200,20 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 	publish(a);
 }
 
-/* Two sockets for each health port, and the probers' connections: as many as we may have. */
-static void raise_descriptors(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
-		return;
-	l.rlim_cur = l.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
-		kp_debug("agent", "cannot raise the limit of open files: %s", strerror(errno));
-}
-
-/* As kube-proxy: without the right to it, the kernel's choice stands. */
-static void set_oom_score(int64_t score)
-{
-	FILE *f = fopen("/proc/self/oom_score_adj", "we");
-
-	if (!f || fprintf(f, "%d", (int)score) < 0 || fflush(f) != 0)
-		kp_debug("agent", "cannot set oomScoreAdj to %d: %s", (int)score, strerror(errno));
-	if (f)
-		(void)fclose(f);	/* what mattered was the flush */
-}
-
-static bool listen_at(const char *text, const char *name, struct hz_listen *ret)
-{
-	*ret = (struct hz_listen){ .name = name };
-	return *text && kp_hostport_parse(text, &ret->addr, &ret->port);
-}
-
-/* The health ports as configured: what to listen at, and how many. */
-static size_t health_ports(const struct kp_config *c, struct hz_listen ret[2])
-{
-	size_t n = 0;
-
-	n += listen_at(c->healthz_bind_address, "main", &ret[n]);
-	n += listen_at(c->shared_healthz_bind_address, "shared", &ret[n]);
-	return n;
-}
-
-static uint64_t stale_ns(const struct kp_config *c)
-{
-	return 2 * (uint64_t)kp_config_active(c).sync_period_ms * 1000000u;
-}
-
 static void listen_as_configured(struct agent *a)
 {
-	struct hz_listen listen[2];
-	size_t n = health_ports(a->cfg, listen);
+	struct hz_listen listen[KP_SETUP_HEALTH_PORTS];
+	size_t n = kp_setup_health_ports(a->cfg, listen);
 
 	hz_server_listen(a->server, listen, n);
 }
 
 static int start_server(struct agent *a, struct kp_err *err)
 {
-	struct hz_listen listen[2];
+	struct hz_listen listen[KP_SETUP_HEALTH_PORTS];
 	struct hz_options opt = { .listen = listen, .hard_fail = a->cfg->bind_address_hard_fail };
 
-	opt.n_listen = health_ports(a->cfg, listen);
+	opt.n_listen = kp_setup_health_ports(a->cfg, listen);
 	return hz_server_start(&a->server, &opt, err);
 }
 
@@ -399,13 +268,6 @@ static int start_source(struct agent *a, struct kp_err *err)
 	return kp_kube_source_new(&a->api, a->base, &api, &sink, err);
 }
 
-/* What the planner does not know of. */
-static void set_up_host(const struct kp_config *c)
-{
-	set_oom_score(c->oom_score_adj);
-	(void)kp_sysctl_set_conntrack(&c->conntrack);	/* what it cannot set it has said */
-}
-
 /* --- a new configuration --- */
 
 /* The objects are the same, but what they mean may be another thing. */
@@ -416,7 +278,7 @@ static void renew_plans(struct agent *a)
 	kp_setup_plan(a->cfg, &a->setup);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	kp_model_mark_all_dirty(a->model);
-	kp_health_set_stale(a->health, stale_ns(a->cfg));
+	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
 	a->waiting = false;
 	hand_over(a);
 	publish(a);
@@ -428,7 +290,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	bool anew = kp_config_compare(a->cfg, c) == KP_CONFIG_IDENTITY;
 	struct kp_err err = { 0 };
 
-	if (!anew && !fits_node(a, c, &err)) {
+	if (!anew && kp_own_node_fits(kp_model_node(a->model), c, a->setup.opt.families[KP_IPV6], &err) < 0) {
 		kp_error("config", "%s; the last good configuration stays in force", err.msg);
 		return;
 	}
@@ -436,7 +298,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	if (!anew) {
 		listen_as_configured(a);
 		kp_monitor_listen(a->monitor);
-		set_up_host(a->cfg);
+		kp_host_set_up(a->cfg);
 		renew_plans(a);
 		kp_info("config", "the new configuration is in force");
 		return;
@@ -470,8 +332,12 @@ static int start(struct agent *a, struct kp_err *err)
 	listen_as_configured(a);
 	kp_setup_plan(a->cfg, &a->setup);
 	a->model = kp_model_new(a->node_name);
+	a->intake = (struct kp_intake){
+		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,
+		.dual_stack = a->setup.opt.families[KP_IPV6],
+	};
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
-	a->health = kp_health_new(a->setup.opt.families, stale_ns(a->cfg));
+	a->health = kp_health_new(a->setup.opt.families, kp_setup_stale_ns(a->cfg));
 	r = start_monitor(a, err);
 	if (r == 0)
 		r = kp_ifaddr_new(&a->ifaddr, a->base, on_addresses, a, err);
@@ -481,7 +347,7 @@ static int start(struct agent *a, struct kp_err *err)
 		r = start_source(a, err);
 	if (r < 0)
 		return r;
-	set_up_host(a->cfg);	/* now that the modules are loaded */
+	kp_host_set_up(a->cfg);	/* now that the modules are loaded */
 	kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a->node_name);
 	return 0;
 }
@@ -502,7 +368,7 @@ static void stop(struct agent *a)
 	if (a->results)
 		event_free(kp_steal(&a->results));
 	free(kp_steal(&a->node_name));
-	a->synced = a->node_gone = a->waiting = false;
+	a->synced = a->waiting = false;
 }
 
 /* One life, until a signal, a failure, or a configuration that asks for another. */
@@ -579,7 +445,7 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 	if (r == 0)
 		r = start_loop(&a, err);
 	if (r == 0) {
-		raise_descriptors();
+		kp_host_raise_descriptors();
 		r = start_server(&a, err);
 	}
 	if (r == 0)

@@ -1,8 +1,10 @@
 #include "proxy/own_node.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
@@ -80,7 +82,8 @@ bool kp_own_node_eligible(const struct kp_node *n)
 	return true;
 }
 
-struct kp_node_facts kp_own_node_facts(const struct kp_node *n, bool dual_stack)
+/* For the checks of the configuration; borrows from n. */
+static struct kp_node_facts node_facts(const struct kp_node *n, bool dual_stack)
 {
 	return (struct kp_node_facts){
 		.primary = n->ips[0].family,
@@ -88,4 +91,24 @@ struct kp_node_facts kp_own_node_facts(const struct kp_node *n, bool dual_stack)
 		.pod_cidrs = n->pod_cidrs,
 		.n_pod_cidrs = n->n_pod_cidrs,
 	};
+}
+
+int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, bool dual_stack, struct kp_err *err)
+{
+	struct kp_config_report rep = { 0 };
+	struct kp_node_facts facts;
+	int r = 0;
+
+	if (!n)
+		return 0;
+	facts = node_facts(n, dual_stack);
+	kp_config_check_node_ports(c, &facts, &rep);
+	kp_config_check_families(c, &facts, &rep);
+	for (size_t i = 0; i < rep.n; i++)
+		if (rep.items[i].level == KP_PROBLEM_ERROR)
+			r = kp_err_set(err, -EINVAL, "%s", rep.items[i].detail);
+		else
+			kp_warn("config", "%s: %s", rep.items[i].field, rep.items[i].detail);
+	kp_config_report_release(&rep);
+	return r;
 }

@@ -7,6 +7,8 @@
 #include "proxy/config/families.h"
 #include "proxy/model/objects.h"
 
+struct kp_err;
+
 /*
  * The own Node on its way from a source into the model. kube-proxy ends when podCIDRs
  * change or the Node is deleted (IN-36), to find the new facts when it is started again;
@@ -31,7 +33,10 @@ bool kp_own_node_suffices(const struct kp_node *n, const struct kp_config *c);
 /* For probes of load balancers: known, not being deleted, not about to be taken away. */
 bool kp_own_node_eligible(const struct kp_node *n);
 
-/* For the checks of the configuration; borrows from n, as adapted. */
-struct kp_node_facts kp_own_node_facts(const struct kp_node *n, bool dual_stack);
+/*
+ * Does the configuration make sense on this Node (as adapted; NULL: nothing known, it may)?
+ * Doubts are logged. -EINVAL with err: nothing good can come of it.
+ */
+int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, bool dual_stack, struct kp_err *err);
 
 #endif

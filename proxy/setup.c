@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "healthz/server.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 
@@ -112,4 +113,24 @@ void kp_setup_plan_release(struct kp_setup_plan *s)
 {
 	free(s->nodeport_cidrs);
 	*s = (struct kp_setup_plan){ 0 };
+}
+
+static bool listen_at(const char *text, const char *name, struct hz_listen *ret)
+{
+	*ret = (struct hz_listen){ .name = name };
+	return *text && kp_hostport_parse(text, &ret->addr, &ret->port);
+}
+
+size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret)
+{
+	size_t n = 0;
+
+	n += listen_at(c->healthz_bind_address, "main", &ret[n]);
+	n += listen_at(c->shared_healthz_bind_address, "shared", &ret[n]);
+	return n;
+}
+
+uint64_t kp_setup_stale_ns(const struct kp_config *c)
+{
+	return 2 * (uint64_t)kp_config_active(c).sync_period_ms * 1000000u;
 }

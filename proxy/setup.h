@@ -1,9 +1,13 @@
 #ifndef KP_SETUP_H
 #define KP_SETUP_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "proxy/config/config.h"
 #include "proxy/plan/build.h"
 
+struct hz_listen;
 struct kp_err;
 
 /* From the configuration to what the parts of the agent want to know. */
@@ -24,5 +28,11 @@ struct kp_setup_plan {
 };
 void kp_setup_plan(const struct kp_config *c, struct kp_setup_plan *ret);
 void kp_setup_plan_release(struct kp_setup_plan *s);
+
+/* The health ports as configured: what to listen at, and how many, at most KP_SETUP_HEALTH_PORTS. The names are static. */
+#define KP_SETUP_HEALTH_PORTS 2
+size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
+/* T_stale of health-and-probes B.3. */
+uint64_t kp_setup_stale_ns(const struct kp_config *c);
 
 #endif
