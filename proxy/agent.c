@@ -260,7 +260,7 @@ static int start_source(struct agent *a, struct kp_err *err)
 	struct kp_sink sink = { on_upsert, on_remove, on_synced, on_flush, a };
 	struct kp_kube_options api = {
 		.kubeconfig = a->cfg->kubeconfig, .master = a->job->master, .node_name = a->node_name,
-		.servers = (const char *const *)a->cfg->api_servers,
+		.servers = (const char *const *)a->cfg->api_servers, .json_only = kp_setup_json_only(a->cfg),
 	};
 
 	if (a->job->n_objects)

@@ -130,6 +130,13 @@ size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret)
 	return n;
 }
 
+bool kp_setup_json_only(const struct kp_config *c)
+{
+	const char *accept = c->client.accept_content_types;
+
+	return !strstr(*accept ? accept : c->client.content_type, "protobuf");
+}
+
 uint64_t kp_setup_stale_ns(const struct kp_config *c)
 {
 	return 2 * (uint64_t)kp_config_active(c).sync_period_ms * 1000000u;

@@ -32,6 +32,9 @@ void kp_setup_plan_release(struct kp_setup_plan *s);
 /* The health ports as configured: what to listen at, and how many, at most KP_SETUP_HEALTH_PORTS. The names are static. */
 #define KP_SETUP_HEALTH_PORTS 2
 size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
+/* Does the configuration say that the API server is not to be asked for protobuf? */
+bool kp_setup_json_only(const struct kp_config *c);
+
 /* T_stale of health-and-probes B.3. */
 uint64_t kp_setup_stale_ns(const struct kp_config *c);
 

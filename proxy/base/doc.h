@@ -64,6 +64,13 @@ typedef void kp_doc_dup_fn(void *arg, const char *path, unsigned line);
 int kp_doc_load(const char *text, size_t len, kp_doc_dup_fn *dup, void *dup_arg, json_t **ret, struct kp_err *err);
 
 /*
+ * Replaces the lists and objects under these names (as kp_doc_sink.unread) by 0, newlines
+ * kept; for text that is then parsed by other means.
+ */
+struct kp_buf;
+void kp_doc_cut_unread(const char *const *names, struct kp_buf *text);
+
+/*
  * The line of a field, counted from 1 within text, by its path ("spec.ports[1].port",
  * "metadata.labels[kubernetes.io/service-name]"); 0: not found. Slow; for messages.
  */

@@ -60,9 +60,6 @@ int kp_doc_json_feed(struct kp_doc_json *j, const char *p, size_t n, size_t *ret
 int kp_doc_json_end(struct kp_doc_json *j);	/* the text is over */
 void kp_doc_json_release(struct kp_doc_json *j);
 
-/* Replaces the lists and objects under these names ("\"name\"", NULL-terminated) by 0, newlines kept. */
-void kp_doc_cut_unread(const char *const *names, struct kp_buf *text);
-
 /* line: number of the first line of text. */
 int kp_doc_yaml_walk(struct kp_doc_out *out, const char *text, size_t len, unsigned line);
 

@@ -1,6 +1,9 @@
-#include "proxy/base/doc_impl.h"
+#include "proxy/base/doc.h"
 
+#include <stdbool.h>
 #include <string.h>
+
+#include "proxy/base/buf.h"
 
 /*
  * Half of what the API server sends is members that no rule depends on, and jansson

@@ -39,7 +39,6 @@
 #define NFTABLES_MODE		.idle = "is of mode nftables", .active = NFTABLES_OR_UNSET
 #define NO_WAITING		.idle = "has no effect: changes go to the kernel as they come"
 #define FEW_REQUESTS		.idle = "has no effect: a list and a watch of each kind is all we ask for"
-#define OWN_FORM		.idle = "has no effect: the form of the answers is negotiated with the server"
 #define NO_BUFFER		.idle = "has no effect: every line is written at once"
 #define WINDOWS			.idle = "is of Windows"
 
@@ -94,10 +93,10 @@ const struct kp_field kp_fields[] = {
 	{ "kind", .def = "KubeProxyConfiguration" },
 	{ "bindAddress", STRING(bind_address), .def = "0.0.0.0", .zero_is_unset = true, .identity = true },
 	{ "bindAddressHardFail", BOOL(bind_address_hard_fail), .def = "false" },
-	{ "clientConnection.acceptContentTypes", STRING(client.accept_content_types), .def = "", OWN_FORM },
+	{ "clientConnection.acceptContentTypes", STRING(client.accept_content_types), .def = "", .identity = true },
 	{ "clientConnection.burst", INT(client.burst), .def = "10", .zero_is_unset = true, FROM(0), FEW_REQUESTS },
 	{ "clientConnection.contentType", STRING(client.content_type), .def = "application/vnd.kubernetes.protobuf",
-	  .zero_is_unset = true, OWN_FORM },
+	  .zero_is_unset = true, .identity = true },
 	{ "clientConnection.kubeconfig", STRING(kubeconfig), .def = "", .identity = true },
 	{ "clientConnection.qps", FLOAT(client.qps), .def = "5", .zero_is_unset = true, FEW_REQUESTS },
 	{ "clusterCIDR", STRING(cluster_cidr), .def = "" },

@@ -96,7 +96,7 @@ const struct kp_flag kp_run_flag_table[] = {
 	{ "feature-gates", FIELD("featureGates"), .is_list = true, .arg = "NAME=BOOL,...", .help = "no effect" },
 	{ "config-sync-period", FIELD("configSyncPeriod"), .arg = "TIME", .help = "no effect" },
 	{ "kube-api-burst", FIELD("clientConnection.burst"), .arg = "N", .help = "no effect" },
-	{ "kube-api-content-type", FIELD("clientConnection.contentType"), .arg = "TYPE", .help = "no effect" },
+	{ "kube-api-content-type", FIELD("clientConnection.contentType"), .arg = "TYPE", .help = "application/json for JSON instead of protobuf" },
 	{ "kube-api-qps", FIELD("clientConnection.qps"), .arg = "N", .help = "no effect" },
 	{ "profiling", SWITCH("enableProfiling"), .help = "no effect" },
 	{ "show-hidden-metrics-for-version", FIELD("showHiddenMetricsForVersion"), .arg = "VERSION", .help = "no effect" },

@@ -5,9 +5,16 @@
 
 #include "proxy/base/cleanup.h"
 
-const char kp_codec_accept[] = "application/json";
+static const struct kp_codec *const codecs[] = { &kp_codec_json, &kp_codec_pb };
 
-static const struct kp_codec *const codecs[] = { &kp_codec_json };
+const char *kp_codec_accept(enum kp_body_kind kind, bool json_only)
+{
+	if (json_only)
+		return "application/json";
+	if (kind == KP_BODY_WATCH)
+		return "application/vnd.kubernetes.protobuf;stream=watch, application/json";
+	return "application/vnd.kubernetes.protobuf, application/json";
+}
 
 const struct kp_codec *kp_codec_find(const char *content_type)
 {

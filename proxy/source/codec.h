@@ -1,6 +1,8 @@
 #ifndef KP_SOURCE_CODEC_H
 #define KP_SOURCE_CODEC_H
 
+#include <stdbool.h>
+
 #include "proxy/source/watch.h"
 
 struct kp_err;
@@ -26,11 +28,11 @@ struct kp_codec {
 	struct kp_body *(*free)(struct kp_body *b);	/* NULL is fine; returns NULL */
 };
 
-/* What to ask for, in an Accept header. */
-extern const char kp_codec_accept[];
+/* What to ask for, in an Accept header: protobuf, a quarter of the bytes, rather than JSON, unless that alone is wanted. */
+const char *kp_codec_accept(enum kp_body_kind kind, bool json_only);
 /* Parameters (";charset=...") do not count. NULL: none of ours. */
 const struct kp_codec *kp_codec_find(const char *content_type);
 
-extern const struct kp_codec kp_codec_json;
+extern const struct kp_codec kp_codec_json, kp_codec_pb;
 
 #endif

@@ -7,6 +7,8 @@
 #include "proxy/base/cleanup.h"
 #include "proxy/source/decode_impl.h"
 
+const char *const kp_decode_unread[] = { "\"managedFields\"", "\"ownerReferences\"", "\"targetRef\"", NULL };
+
 /* Longest names kept, strict or not: two of them fit kp_object.key. */
 #define NAME_MAX_LEN 253
 

@@ -37,6 +37,9 @@ struct kp_decode_error {
 	char key[520];
 };
 
+/* Members of objects that no decoder looks at: half of what an API server sends (kp_doc_sink.unread). */
+extern const char *const kp_decode_unread[];
+
 /*
  * strict: also refuse what the API server would refuse (names, ranges, families,
  * list sizes), and fill in its defaults (namespace "default", port name "", ...).

@@ -169,8 +169,7 @@ bool kp_file_is_young(const struct kp_file_look *look)
 
 static int read_fd(struct kp_file *f, int fd, struct kp_file_draft *draft, struct kp_err *err)
 {
-	static const char *const unread[] = { "\"managedFields\"", "\"ownerReferences\"", "\"targetRef\"", NULL };
-	static const struct kp_doc_sink sink = { .want = want, .item = take_item, .unread = unread };
+	static const struct kp_doc_sink sink = { .want = want, .item = take_item, .unread = kp_decode_unread };
 	struct reading reading = { .file = f, .draft = draft };
 	struct stat st;
 	int r;

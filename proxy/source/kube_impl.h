@@ -2,6 +2,7 @@
 #define KP_SOURCE_KUBE_IMPL_H
 
 #include "proxy/base/log.h"
+#include "proxy/source/codec.h"
 #include "proxy/source/httpc.h"
 #include "proxy/source/kubeapi.h"
 
@@ -40,7 +41,7 @@ struct kp_kube_origin {
 	size_t server;
 	unsigned identity;
 };
-int kp_kube_get(struct kp_kube_source *s, const char *path, const struct kp_http_handler *handler, void *arg,
+int kp_kube_get(struct kp_kube_source *s, const char *path, enum kp_body_kind kind, const struct kp_http_handler *handler, void *arg,
 		struct kp_kube_origin *ret_origin, struct kp_http_call **ret, struct kp_err *err);
 bool kp_kube_is_http2(const struct kp_kube_source *s);
 /* The server of a request does not answer. True: there is another to be tried at once. */

@@ -40,6 +40,7 @@ static const struct kp_collection collections[] = {
 struct kp_kube_source {
 	struct kp_sink sink;
 	char *node_name;
+	bool json_only;
 	struct kp_kubeconfig *config;
 	struct kp_credentials *credentials;
 	unsigned identity;		/* counts their changes */
@@ -164,14 +165,15 @@ bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin 
 	return s->identity != from->identity;
 }
 
-int kp_kube_get(struct kp_kube_source *s, const char *path, const struct kp_http_handler *handler, void *arg,
+int kp_kube_get(struct kp_kube_source *s, const char *path, enum kp_body_kind kind, const struct kp_http_handler *handler, void *arg,
 		struct kp_kube_origin *ret_origin, struct kp_http_call **ret, struct kp_err *err)
 {
 	KP_AUTO(kp_freep) char *url = kp_asprintf("%s%s", s->servers[s->server], path);
 
 	refresh(s, false);
 	*ret_origin = (struct kp_kube_origin){ s->server, s->identity };
-	return kp_httpc_get(s->http, url, kp_codec_accept, kp_credentials_identity(s->credentials), handler, arg, ret, err);
+	return kp_httpc_get(s->http, url, kp_codec_accept(kind, s->json_only), kp_credentials_identity(s->credentials),
+			    handler, arg, ret, err);
 }
 
 bool kp_kube_is_http2(const struct kp_kube_source *s)
@@ -217,7 +219,7 @@ static void ask_for_life(struct kp_kube_source *s, uint64_t now_ms)
 	struct kp_err err = { 0 };
 
 	s->probed_ms = now_ms;
-	if (kp_kube_get(s, "/version", &handler, s, &origin, &s->probe, &err) < 0)
+	if (kp_kube_get(s, "/version", KP_BODY_LIST, &handler, s, &origin, &s->probe, &err) < 0)
 		kp_kube_say(s, KP_LOG_WARN, err.msg);
 }
 
@@ -334,6 +336,7 @@ int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, con
 
 	s->sink = *sink;
 	s->node_name = kp_strdup(opt->node_name);
+	s->json_only = opt->json_only;
 	s->said = kp_map_new(free);
 	s->outage = kp_map_new(free);
 	s->lines = (struct kp_ratelimit){ .window_ms = 10000, .burst = 20 };

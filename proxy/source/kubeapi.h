@@ -22,6 +22,7 @@ struct kp_kube_options {
 	const char *kubeconfig, *master;	/* "": not given; see kp_kubeconfig_load */
 	const char *const *servers;		/* instead of the kubeconfig's; NULL-terminated; NULL or none: that one */
 	const char *node_name;
+	bool json_only;				/* else protobuf where the server has it */
 };
 
 /*

@@ -274,6 +274,11 @@ static void refused(struct kp_reflector *r)
 
 /* --- a request --- */
 
+static enum kp_body_kind body_kind(const struct kp_reflector *r)
+{
+	return r->phase == KP_PAGES ? KP_BODY_LIST : KP_BODY_WATCH;
+}
+
 static void on_head(void *arg, const struct kp_http_head *head)
 {
 	struct kp_reflector *r = arg;
@@ -287,9 +292,9 @@ static void on_head(void *arg, const struct kp_http_head *head)
 	if (head->status == 200) {
 		r->codec = kp_codec_find(head->content_type);
 		if (r->codec)
-			r->body = r->codec->open(r->phase == KP_PAGES ? KP_BODY_LIST : KP_BODY_WATCH, kp_reflector_event, r);
+			r->body = r->codec->open(body_kind(r), kp_reflector_event, r);
 		else
-			kp_reflector_trouble(r, "the answer is \"%.100s\", not JSON", head->content_type);
+			kp_reflector_trouble(r, "the answer is \"%.100s\", neither JSON nor protobuf", head->content_type);
 		if (r->phase == KP_WATCH)
 			r->n_failed = 0, r->error[0] = '\0';
 	}
@@ -430,7 +435,7 @@ static void begin(struct kp_reflector *r)
 	r->trouble[0] = '\0';
 	write_path(r, &path);
 	arm(r);
-	if (kp_kube_get(r->s, path.data, &handler, r, &r->origin, &r->call, &err) < 0) {
+	if (kp_kube_get(r->s, path.data, body_kind(r), &handler, r, &r->origin, &r->call, &err) < 0) {
 		kp_reflector_trouble(r, "%s", err.msg);
 		fail(r, 0);
 	}

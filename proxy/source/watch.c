@@ -5,6 +5,7 @@
 
 #include "proxy/base/cleanup.h"
 #include "proxy/base/mem.h"
+#include "proxy/source/pb.h"
 
 #define END_OF_INITIAL	"k8s.io/initial-events-end"
 #define MAX_STATUS_TEXT	300
@@ -114,7 +115,7 @@ static int on_error(json_t *object, kp_event_fn *fn, void *arg)
 	return fn(arg, &e);
 }
 
-static int dispatch(const char *type, json_t *object, kp_event_fn *fn, void *arg)
+int kp_watch_event(const char *type, json_t *object, kp_event_fn *fn, void *arg)
 {
 	static const char *const objects[] = {
 		[KP_EVENT_ADDED] = "ADDED", [KP_EVENT_MODIFIED] = "MODIFIED", [KP_EVENT_DELETED] = "DELETED",
@@ -139,7 +140,7 @@ int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg)
 	char text[sizeof(where.text) + 64];
 
 	if (event && type && json_is_object(object))
-		return dispatch(type, object, fn, arg);
+		return kp_watch_event(type, object, fn, arg);
 	if (event)
 		return bad("an event without type or object", fn, arg);
 	snprintf(text, sizeof(text), "no JSON at byte %d of an event: %s", where.position, where.text);
@@ -148,7 +149,8 @@ int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg)
 
 char *kp_watch_refusal(const char *text, size_t len)
 {
-	json_auto_t *status = json_loadb(text, len, 0, NULL);
+	json_t *pb = kp_pb_body((const uint8_t *)text, len);
+	json_auto_t *status = pb ? pb : json_loadb(text, len, 0, NULL);
 	const char *message = json_string_value(json_object_get(status, "message"));
 
 	if (message && *message)

@@ -36,10 +36,13 @@ typedef int kp_event_fn(void *arg, struct kp_event *e);
 /* One event of a watch in JSON, without its newline. Returns what fn returns. */
 int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg);
 
+/* The same event once it is parsed: type as the server names it. */
+int kp_watch_event(const char *type, json_t *object, kp_event_fn *fn, void *arg);
+
 /* An API object, as an event of that type. list_kind as kp_decode. */
 int kp_watch_object(enum kp_event_type type, json_t *object, const char *list_kind, kp_event_fn *fn, void *arg);
 
-/* The message of a Status, as far as text is one; else the beginning of text in one line. Caller frees. */
+/* The message of a Status, in JSON or protobuf, as far as text is one; else the beginning of text in one line. Caller frees. */
 char *kp_watch_refusal(const char *text, size_t len);
 
 /*

@@ -351,7 +351,7 @@ def test_no_json(lab):
     server = one_service(lab)
     server.quirks.refuse = [Refusal(200, name="services", body="<html>welcome</html>", content_type="text/html", times=1)]
     agent = run(lab, server).ready(20)
-    said(agent, 'services: the answer is "text/html", not JSON', 1)
+    said(agent, 'services: the answer is "text/html", neither JSON nor protobuf', 1)
     server.quirks.refuse = [Refusal(200, name="services", body="{]")]
     server.quirks.stream = 400
     server.forget()

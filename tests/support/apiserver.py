@@ -23,6 +23,8 @@ import threading
 import time
 import urllib.parse
 
+import k8spb
+
 KINDS = {
     "Service": ("services", "/api/v1/services", "v1"),
     "Node": ("nodes", "/api/v1/nodes", "v1"),
@@ -46,6 +48,7 @@ class Quirks:
         self.refuse = []        # Refusal, in order; those used up are left out
         self.missing = set()    # names of collections that are not there
         self.page_gone = 0      # so many continue tokens are too old
+        self.protobuf = False   # for those who accept it, as real servers
         self.raw = {}           # name -> bytes that are the whole body of its streams
 
 
@@ -137,7 +140,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return r
         return None
 
+    def is_protobuf(self):
+        return self.server.api.quirks.protobuf and "protobuf" in self.headers.get("Accept", "")
+
     def answer(self, status, body, headers=None, content_type="application/json"):
+        if self.is_protobuf() and content_type == "application/json":
+            body, content_type = k8spb.body(json.loads(body)), "application/vnd.kubernetes.protobuf"
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -185,7 +193,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if end == 410 and api.quirks.gone == "status":
             return self.answer(410, status_body(410, "too old resource version").encode())
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "application/vnd.kubernetes.protobuf;stream=watch" if self.is_protobuf() else "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
@@ -214,6 +222,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.chunk(data)
 
     def chunk(self, data):
+        if self.is_protobuf():
+            data = k8spb.frames(data)
         if self.server.api.quirks.split and data:
             for i in range(len(data)):
                 self.wfile.write(b"1\r\n%s\r\n" % data[i:i + 1])
