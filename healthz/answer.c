@@ -37,11 +37,15 @@ static const struct {
 } reasons[] = {
 	{ 200, "OK" },
 	{ 400, "Bad Request" },
+	{ 403, "Forbidden" },
 	{ 404, "Not Found" },
 	{ 405, "Method Not Allowed" },
 	{ 408, "Request Timeout" },
+	{ 409, "Conflict" },
 	{ 414, "URI Too Long" },
 	{ 431, "Request Header Fields Too Large" },
+	{ 500, "Internal Server Error" },
+	{ 502, "Bad Gateway" },
 	{ 503, "Service Unavailable" },
 	{ 505, "HTTP Version Not Supported" },
 };
@@ -85,16 +89,13 @@ static const char *truth(bool yes)
 	return yes ? "true" : "false";
 }
 
-static bool path_is(const struct hz_req *req, const char *path)
-{
-	return req->path_len == strlen(path) && memcmp(req->path, path, req->path_len) == 0;
-}
-
 static enum hz_path path_of(const struct hz_req *req)
 {
-	if (path_is(req, "/healthz") || (req->is_options && path_is(req, "*")))
+	if (hz_req_is_path(req, "/healthz") || (req->is_options && hz_req_is_path(req, "*")))
 		return HZ_PATH_HEALTHZ;
-	return path_is(req, "/livez") ? HZ_PATH_LIVEZ : HZ_PATH_OTHER;
+	if (hz_req_is_path(req, "/agent"))
+		return HZ_PATH_AGENT;
+	return hz_req_is_path(req, "/livez") ? HZ_PATH_LIVEZ : HZ_PATH_OTHER;
 }
 
 /* "verbose", alone or among others, with a value or without. */
@@ -116,7 +117,7 @@ static bool wants_verbose(const struct hz_req *req)
 
 static const char *state_name(const struct hz_state *s)
 {
-	return s->started ? "Ready" : "Busy";
+	return hz_node_state_names[hz_node_state(&s->node, s->started)];
 }
 
 static double pending_seconds(const struct hz_asked *q)
@@ -166,9 +167,15 @@ static const char *node_reason(const struct hz_asked *q, bool healthz)
 {
 	if (!hz_healthy(q->state, q->now_ns))
 		return "stale";
-	if (healthz && !q->state->started)
+	if (!healthz)
+		return "ok";
+	if (q->state->node.draining)
+		return "draining";
+	if (!q->state->started)
 		return "starting";
-	return healthz && !q->state->node_eligible ? "nodeNotEligible" : "ok";
+	if (!q->state->node_eligible)
+		return "nodeNotEligible";
+	return hz_node_checks_ok(&q->state->node, true) ? "ok" : "checkFailed";
 }
 
 static void node_reply(const struct hz_asked *q, const struct hz_req *req, struct reply *r)
@@ -177,7 +184,7 @@ static void node_reply(const struct hz_asked *q, const struct hz_req *req, struc
 	bool healthy = hz_healthy(s, q->now_ns), healthz = r->path == HZ_PATH_HEALTHZ;
 	char updated[HZ_RFC3339_LEN], now[HZ_RFC3339_LEN];
 	/* As kube-proxy: "recent" while the proxy itself is well, also on a node that is being drained. */
-	bool recent = healthy && (s->started || !healthz);
+	bool recent = healthy && (s->started || s->lenient || !healthz);
 	struct text *t = &r->body;
 
 	r->status = (healthz ? hz_ready(s, q->now_ns) : healthy) ? 200 : 503;
@@ -193,6 +200,25 @@ static void node_reply(const struct hz_asked *q, const struct hz_req *req, struc
 		add(t, ",\"reason\":\"%s\",\"family\":\"%s\",\"pendingSeconds\":%.3f", node_reason(q, healthz),
 		    kp_family_names[q->family], pending_seconds(q));
 	add(t, "}");
+}
+
+/* What a guest agent asks: B.5. */
+static void agent_reply(const struct hz_asked *q, struct reply *r)
+{
+	const struct hz_node *n = &q->state->node;
+	struct text *t = &r->body;
+
+	r->status = hz_agent_ready(q->state, q->now_ns) ? 200 : 503;
+	add(t, "{\"state\":\"%s\",\"checks\":[", state_name(q->state));
+	for (size_t i = 0; i < n->n_checks; i++) {
+		add(t, "%s{\"name\":", i ? "," : "");
+		add_json(t, n->checks[i].name);
+		add(t, ",\"ok\":%s", truth(n->checks[i].ok));
+		if (n->checks[i].has_value)
+			add(t, ",\"value\":%.1f", n->checks[i].value);
+		add(t, "}");
+	}
+	add(t, "]}");
 }
 
 /* The port of one Service: B.4. */
@@ -217,6 +243,8 @@ static const char *service_reason(const struct hz_asked *q, const struct reply *
 		return "stale";
 	if (!q->state->started)
 		return "starting";
+	if (q->state->node.draining_services)
+		return "draining";
 	return r->weight ? "ok" : "noLocalEndpoints";
 }
 
@@ -229,7 +257,7 @@ static void service_reply(const struct hz_asked *q, const struct hz_req *req, st
 	r->gone = !svc || svc->port != q->port->number;
 	r->weighs = true;
 	r->weight = r->gone ? 0 : local_ready(svc, q->family);
-	r->status = r->weight && proxy_ok ? 200 : 503;
+	r->status = r->weight && proxy_ok && !q->state->node.draining_services ? 200 : 503;
 	add(t, "{\n\t\"service\": {\n\t\t\"namespace\": ");
 	add_json(t, q->port->ns);
 	add(t, ",\n\t\t\"name\": ");
@@ -292,6 +320,8 @@ void hz_answer(const struct hz_asked *asked, const struct hz_req *req, struct hz
 		r.path = path_of(req);
 		if (r.path == HZ_PATH_OTHER)
 			error_reply(404, &r);
+		else if (r.path == HZ_PATH_AGENT)
+			agent_reply(&q, &r);
 		else
 			node_reply(&q, req, &r);
 	}

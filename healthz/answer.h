@@ -15,8 +15,8 @@ struct kp_buf;
 /* A key of the API is at most 520 bytes; escaped (times 6) it still leaves room for the rest. */
 #define HZ_ANSWER_MAX 4096
 
-/* What kube-proxy counts answers under. */
-enum hz_path { HZ_PATH_OTHER, HZ_PATH_HEALTHZ, HZ_PATH_LIVEZ };
+/* What answers are counted under; the agent's are not. */
+enum hz_path { HZ_PATH_OTHER, HZ_PATH_HEALTHZ, HZ_PATH_LIVEZ, HZ_PATH_AGENT };
 
 /* Everything but the request that an answer depends on. */
 struct hz_asked {
@@ -38,14 +38,14 @@ struct hz_answer {
 };
 
 /*
- * The whole response (health-and-probes B.3, B.4, B.6). A request with a status of
+ * The whole response (health-and-probes B.3 to B.6). A request with a status of
  * its own (400, 408, ...) is answered with that and closes. Pure: no allocation, no
  * system call, no lock.
  */
 void hz_answer(const struct hz_asked *asked, const struct hz_req *req, struct hz_answer *ret);
 
 /*
- * For ports with other things to say: status (200, 404 or 503) and a body of any size, which
+ * For ports with other things to say: any status and a body of any size, which
  * is taken. A request with a status of its own is answered with that instead, as above.
  */
 void hz_answer_page(const struct hz_req *req, int status, const char *content_type, struct kp_buf *body,

@@ -29,10 +29,11 @@ _Static_assert(HZ_PP_MAX <= IN_MAX, "a PROXY header must fit");
  *
  *   accept -> PROXY -> HEAD -> (answer) -> IDLE -> HEAD -> ...
  *                                |
+ *                                +-> WAIT (for an answer that was promised) -> back
  *                                +-> WRITE (the socket is full) -> back, or LINGER
  *                                +-> LINGER (the connection ends) -> close
  */
-enum phase { PHASE_PROXY, PHASE_HEAD, PHASE_IDLE, PHASE_WRITE, PHASE_LINGER };
+enum phase { PHASE_PROXY, PHASE_HEAD, PHASE_IDLE, PHASE_WAIT, PHASE_WRITE, PHASE_LINGER };
 
 /* How connections end, B.6. */
 enum outcome {
@@ -57,6 +58,7 @@ struct conn {
 	size_t drained;			/* LINGER: bytes thrown away */
 	struct event readable, writable, timer;
 	size_t in_len, sent;
+	struct hz_promise *promise;	/* of an answer; NULL: none */
 	struct hz_answer out;
 	char in[IN_MAX];
 };
@@ -71,6 +73,7 @@ struct hz_conns {
 	struct conn_list fresh;		/* never completed a request; oldest first */
 	struct conn_list kept;		/* longest without a request first */
 	size_t n;
+	struct conn *asking;		/* NULL: nobody, at the moment */
 };
 
 static void close_conn(struct conn *c)
@@ -81,6 +84,8 @@ static void close_conn(struct conn *c)
 		 c->port->ns, c->port->name, outcome_names[c->outcome], c->n_requests);
 	TAILQ_REMOVE(c->n_requests ? &cs->kept : &cs->fresh, c, link);
 	cs->n--;
+	if (c->promise)
+		c->promise->conn = NULL;
 	event_del(&c->readable);
 	event_del(&c->writable);
 	event_del(&c->timer);
@@ -230,12 +235,26 @@ static bool after_answer(struct conn *c)
 	return true;
 }
 
+/* Whoever promised an answer has a limit of his own. */
+static void wait_promise(struct conn *c)
+{
+	c->phase = PHASE_WAIT;
+	event_del(&c->readable);
+	event_del(&c->timer);
+}
+
 /* False: no further request for now, or c is closed. */
 static bool respond(struct conn *c, const struct hz_req *req, size_t used)
 {
+	c->cs->asking = c;
 	c->cs->ask(c->cs->arg, c->port, c->family, req, &c->out);
+	c->cs->asking = NULL;
 	c->sent = 0;
 	consume(c, used);	/* req points into c->in: not before it is answered */
+	if (c->promise) {
+		wait_promise(c);
+		return false;
+	}
 	return flush(c) && after_answer(c);
 }
 
@@ -256,6 +275,43 @@ static void process(struct conn *c)
 		/* Where a bad request ends nobody knows. */
 		more = respond(c, &req, v == HZ_REQ_DONE ? req.len : c->in_len);
 	}
+}
+
+int hz_conns_asking(const struct hz_conns *cs)
+{
+	return cs->asking->fd;
+}
+
+void hz_conns_promise(struct hz_conns *cs, struct hz_promise *p)
+{
+	p->conn = cs->asking;
+	p->conn->promise = p;
+	p->conn->out.more = NULL;	/* nothing is there yet that close_conn() would have to free */
+}
+
+struct hz_answer *hz_promise_answer(const struct hz_promise *p)
+{
+	return p->conn ? &p->conn->out : NULL;
+}
+
+void hz_promise_keep(struct hz_promise *p)
+{
+	struct conn *c = p->conn;
+
+	p->conn = NULL;
+	c->promise = NULL;
+	event_add(&c->readable, NULL);
+	if (flush(c) && after_answer(c))
+		process(c);
+}
+
+void hz_promise_break(struct hz_promise *p)
+{
+	struct conn *c = p->conn;
+
+	p->conn = NULL;
+	c->promise = NULL;
+	close_conn(c);
 }
 
 /* The peer will not send any more. */
@@ -343,6 +399,8 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	case PHASE_IDLE:
 		linger(c);		/* a request may cross our FIN: it must not meet a RST */
 		break;
+	case PHASE_WAIT:
+		break;			/* has no timer */
 	case PHASE_WRITE:
 		end_with(c, OUTCOME_TIMEOUT_WRITE);
 		break;

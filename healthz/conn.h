@@ -6,6 +6,7 @@
 
 #include "proxy/base/addr.h"
 
+struct conn;
 struct event_base;
 struct hz_answer;
 struct hz_port;
@@ -25,6 +26,23 @@ struct hz_limits {	/* 0: the default */
 /* Called for every request and every error; the answer is sent by the caller. Must not touch the connections. */
 typedef void hz_ask_fn(void *arg, const struct hz_port *port, enum kp_family family, const struct hz_req *req,
 		       struct hz_answer *ret);
+
+/* Within ask: the socket of the one who asks. */
+int hz_conns_asking(const struct hz_conns *cs);
+
+/*
+ * Within ask: the answer comes later, by hz_promise_keep(); what ask has put into *ret does not count.
+ * The promise is its maker's, who keeps it or breaks it in time. Until then nothing more of
+ * this connection is read.
+ */
+struct hz_promise {
+	struct conn *conn;	/* NULL: the connection is gone */
+};
+void hz_conns_promise(struct hz_conns *cs, struct hz_promise *p);
+/* Where the answer belongs, for filling in, then keep it; NULL: there is nobody any more. */
+struct hz_answer *hz_promise_answer(const struct hz_promise *p);
+void hz_promise_keep(struct hz_promise *p);
+void hz_promise_break(struct hz_promise *p);	/* closes the connection */
 
 struct hz_conns *hz_conns_new(struct event_base *base, const struct hz_limits *limits, hz_ask_fn *ask, void *arg);
 struct hz_conns *hz_conns_free(struct hz_conns *cs);	/* closes all; NULL is fine; returns NULL */

@@ -10,6 +10,7 @@ struct span {
 
 struct headers {
 	unsigned hosts;
+	struct span host;
 	bool close, keep_alive, te, cl_seen;
 	unsigned long cl;
 };
@@ -99,6 +100,7 @@ static int parse_request_line(struct span line, struct hz_req *ret)
 		return 405;
 	ret->is_head = is_method(method, "HEAD");
 	ret->is_options = is_method(method, "OPTIONS");
+	ret->is_post = is_method(method, "POST");
 
 	if (target.n >= 7 && strncasecmp(target.p, "http://", 7) == 0) {
 		target.p += 7;
@@ -131,6 +133,7 @@ static bool parse_header(struct span line, struct headers *h)
 
 	if (is(name, "Host")) {
 		h->hosts++;
+		h->host = value;
 	} else if (is(name, "Transfer-Encoding")) {
 		h->te = true;
 	} else if (is(name, "Content-Length")) {
@@ -192,6 +195,13 @@ enum hz_req_verdict hz_req_parse(const char *buf, size_t len, struct hz_req *ret
 	if ((ret->minor == 1 && h.hosts != 1) || (h.cl_seen && h.te))
 		return fail(ret, 400);
 	ret->len = (size_t)(rest.p - buf);
+	ret->host = h.host.p;
+	ret->host_len = h.host.n;
 	ret->keep_alive = !h.close && (ret->minor == 1 || h.keep_alive) && !h.te && h.cl == 0;
 	return HZ_REQ_DONE;
+}
+
+bool hz_req_is_path(const struct hz_req *req, const char *path)
+{
+	return req->path_len == strlen(path) && memcmp(req->path, path, req->path_len) == 0;
 }

@@ -20,12 +20,17 @@ struct hz_req {
 	int minor;		/* HTTP/1.minor; 1 if the version was not read */
 	bool is_head;		/* HEAD: headers only */
 	bool is_options;	/* "OPTIONS *" asks for the default path */
+	bool is_post;
 	bool keep_alive;	/* false whenever a body is announced: we never read one */
 	const char *path, *query;	/* into the caller's buffer; query may be NULL */
 	size_t path_len, query_len;
+	const char *host;	/* value of the header; NULL: there was none */
+	size_t host_len;
 };
 
 /* Pure and restartable: call again with the same bytes plus what arrived since. */
 enum hz_req_verdict hz_req_parse(const char *buf, size_t len, struct hz_req *ret);
+
+bool hz_req_is_path(const struct hz_req *req, const char *path);
 
 #endif

@@ -13,6 +13,8 @@
 #include "healthz/answer.h"
 #include "healthz/conn.h"
 #include "healthz/listener.h"
+#include "healthz/relay.h"
+#include "healthz/request.h"
 #include "healthz/state.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/clock.h"
@@ -47,6 +49,7 @@ struct hz_server {
 	struct event_base *base;
 	struct event *wake;
 	struct hz_conns *conns;
+	struct hz_relay *relay;		/* NULL: none */
 	struct hz_listeners *listeners;
 };
 
@@ -68,7 +71,7 @@ static void count(struct hz_server *s, const struct hz_answer *a)
 		(ok ? &s->counters.healthz_200 : &s->counters.healthz_503) :
 		(ok ? &s->counters.livez_200 : &s->counters.livez_503);
 
-	if (a->path != HZ_PATH_OTHER)
+	if (a->path == HZ_PATH_HEALTHZ || a->path == HZ_PATH_LIVEZ)
 		__atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
 }
 
@@ -78,6 +81,10 @@ static void on_request(void *arg, const struct hz_port *port, enum kp_family fam
 	struct hz_server *s = arg;
 	struct hz_asked asked = { .port = port, .family = family };
 
+	if (s->relay && !req->status) {
+		hz_relay_ask(s->relay, req);
+		return;
+	}
 	take_newest(s);
 	asked.state = s->state;
 	asked.now_ns = kp_now_ns();	/* after the state was taken: nothing in it is from the future */
@@ -164,6 +171,7 @@ struct hz_counters hz_server_counters(const struct hz_server *s)
 static void free_server(struct hz_server *s)
 {
 	hz_listeners_free(s->listeners);	/* may still accept and answer */
+	hz_relay_free(s->relay);
 	hz_conns_free(s->conns);
 	if (s->wake)
 		event_free(s->wake);
@@ -192,6 +200,8 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 	if (!s->wake || event_add(s->wake, NULL) < 0)
 		return kp_err_set(err, -ENOMEM, "cannot make an event loop");
 	s->conns = hz_conns_new(s->base, &limits, on_request, s);
+	if (opt->relay)
+		s->relay = hz_relay_new(s->base, s->conns, opt->relay);
 	s->listeners = hz_listeners_new(s->base, s->conns);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "healthz/port.h"
 #include "proxy/base/addr.h"
 
+struct hz_relay_target;
 struct hz_state;
 struct kp_err;
 
@@ -26,6 +27,7 @@ struct hz_listen {
 struct hz_options {
 	const struct hz_listen *listen;	/* the fixed listeners: /healthz and /livez */
 	size_t n_listen;
+	const struct hz_relay_target *relay;	/* answer with what is said there; NULL: from the states */
 	bool hard_fail;		/* bindAddressHardFail: a fixed listener that cannot bind is an error */
 	/* Limits of health-and-probes B.2; 0: the default there. */
 	unsigned header_timeout_ms, idle_timeout_ms, write_timeout_ms, max_connections, max_requests;

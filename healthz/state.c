@@ -64,6 +64,16 @@ void hz_state_free(struct hz_state *s)
 	free(s);
 }
 
+struct hz_state *hz_state_copy(const struct hz_state *s)
+{
+	struct hz_state *copy = kp_memdup(s, sizeof(*s));
+
+	if (s->services)
+		hz_services_ref(s->services);
+	copy->addresses = kp_memdup(s->addresses, s->n_addresses * sizeof(*s->addresses));
+	return copy;
+}
+
 uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
 {
 	uint64_t since = s->family[f].oldest_pending_ns;
@@ -87,5 +97,12 @@ bool hz_healthy(const struct hz_state *s, uint64_t now_ns)
 
 bool hz_ready(const struct hz_state *s, uint64_t now_ns)
 {
-	return s->started && s->node_eligible && hz_healthy(s, now_ns);
+	return (s->started || s->lenient) && s->node_eligible && hz_healthy(s, now_ns) &&
+	       hz_node_state(&s->node, s->started) != HZ_NODE_STOPPING && hz_node_checks_ok(&s->node, true);
+}
+
+bool hz_agent_ready(const struct hz_state *s, uint64_t now_ns)
+{
+	return hz_node_state(&s->node, s->started) == HZ_NODE_READY && hz_healthy(s, now_ns) &&
+	       hz_node_checks_ok(&s->node, false);
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "healthz/node.h"
 #include "proxy/base/addr.h"
 
 /*
@@ -47,6 +48,8 @@ const struct hz_service *hz_services_find(const struct hz_services *services, co
 struct hz_state {
 	bool started;			/* first full commit acknowledged, or warm start accepted */
 	bool node_eligible;		/* known, not being deleted, no ineligible taint */
+	bool lenient;			/* health.startup is compat: /healthz does not wait for started */
+	struct hz_node node;
 	uint64_t stale_ns;		/* T_stale: 2 x syncPeriod */
 	struct hz_family family[KP_N_FAMILIES];
 	struct hz_services *services;	/* counted reference; may be NULL */
@@ -56,11 +59,13 @@ struct hz_state {
 	size_t n_addresses;
 };
 void hz_state_free(struct hz_state *s);	/* NULL is fine */
+struct hz_state *hz_state_copy(const struct hz_state *s);
 
 /* Pure decisions, at a moment of the monotonic clock. */
 uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age; 0: none */
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns);
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */
+bool hz_agent_ready(const struct hz_state *s, uint64_t now_ns);		/* /agent */
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "healthz/server.h"
 #include "healthz/state.h"
+#include "proxy/admin.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/instance.h"
@@ -19,6 +20,7 @@
 #include "proxy/intake.h"
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
+#include "proxy/nodestate.h"
 #include "proxy/own_node.h"
 #include "proxy/plan/build.h"
 #include "proxy/plan/runner.h"
@@ -36,9 +38,12 @@ struct agent {
 	struct event *signals[3];
 	struct kp_filewatch *watch;
 	int instance;			/* held as long as we program this network namespace */
+	struct kp_admin *admin;
+	struct kp_nodestate *state;
+	struct hz_state *last;		/* published */
 	struct hz_server *server;	/* answers also while everything below begins anew */
 	struct kp_config *previous;	/* what was in force before the one that made us begin anew */
-	bool again;			/* to begin anew */
+	bool again, over;		/* to begin anew; to end all the same */
 	struct kp_err failure;		/* to end with */
 
 	/* One life of it: a node's name and a source. */
@@ -63,8 +68,18 @@ struct agent {
 /* After a beginning anew the last word of the former life holds until there is a commit. */
 static void publish(struct agent *a)
 {
-	if (!a->previous || kp_health_started(a->health))
-		hz_server_publish(a->server, kp_health_state(a->health));
+	if (!a->last || !a->previous || kp_health_started(a->health)) {
+		hz_state_free(a->last);
+		a->last = kp_health_state(a->health);
+	}
+	a->last->node = *kp_nodestate_get(a->state);
+	kp_nodestate_started(a->state, a->last->started);
+	hz_server_publish(a->server, hz_state_copy(a->last));
+}
+
+static void on_node_state(void *arg)
+{
+	publish(arg);
 }
 
 /* The part of the plan that is the same for all Services; NULL: as before. */
@@ -231,7 +246,7 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_monitor_view view = {
 		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
-		.model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
+		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
 	};
 
 	memcpy(view.families, a->setup.opt.families, sizeof(view.families));
@@ -270,6 +285,14 @@ static int start_source(struct agent *a, struct kp_err *err)
 
 /* --- a new configuration --- */
 
+static void configure_health(struct agent *a)
+{
+	kp_nodestate_configure(a->state, a->cfg);
+	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
+	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
+	kp_health_node(a->health, kp_intake_eligible(&a->intake));
+}
+
 /* The objects are the same, but what they mean may be another thing. */
 static void renew_plans(struct agent *a)
 {
@@ -278,10 +301,18 @@ static void renew_plans(struct agent *a)
 	kp_setup_plan(a->cfg, &a->setup);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	kp_model_mark_all_dirty(a->model);
-	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
+	configure_health(a);
 	a->waiting = false;
 	hand_over(a);
 	publish(a);
+}
+
+static void on_end(void *arg)
+{
+	struct agent *a = arg;
+
+	a->over = true;
+	event_base_loopbreak(a->base);
 }
 
 static void take_over(struct agent *a, struct kp_config *taken)
@@ -295,6 +326,11 @@ static void take_over(struct agent *a, struct kp_config *taken)
 		return;
 	}
 	kp_config_swap(a->cfg, c);
+	if (a->cfg->disabled) {
+		kp_info("config", "\"enabled\" is false: ending, to remove our rules");
+		kp_nodestate_end(a->state, (unsigned)a->cfg->cleanup_drain_s, on_end);
+		return;
+	}
 	if (!anew) {
 		listen_as_configured(a);
 		kp_monitor_listen(a->monitor);
@@ -314,7 +350,7 @@ static void on_config(void *arg)
 	struct agent *a = arg;
 	struct kp_config *c = NULL;
 
-	if (!a->job->reload || a->again || a->job->reload(a->job->arg, a->cfg, &c) < 0)
+	if (!a->job->reload || a->again || a->cfg->disabled || a->job->reload(a->job->arg, a->cfg, &c) < 0)
 		return;
 	if (c)
 		take_over(a, c);
@@ -338,6 +374,7 @@ static int start(struct agent *a, struct kp_err *err)
 	};
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	a->health = kp_health_new(a->setup.opt.families, kp_setup_stale_ns(a->cfg));
+	configure_health(a);
 	r = start_monitor(a, err);
 	if (r == 0)
 		r = kp_ifaddr_new(&a->ifaddr, a->base, on_addresses, a, err);
@@ -402,8 +439,11 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 		on_config(a);
 		return;
 	}
-	kp_info("agent", "%s: ending; the rules stay", strsignal(signo));
-	event_base_loopbreak(a->base);
+	kp_info("agent", "%s: ending%s; the rules stay", strsignal(signo), a->cfg->terminate_drain ? ", drained first" : "");
+	if (a->cfg->terminate_drain)
+		kp_nodestate_end(a->state, (unsigned)a->cfg->drain_s, on_end);
+	else
+		on_end(a);
 }
 
 static int start_loop(struct agent *a, struct kp_err *err)
@@ -413,6 +453,8 @@ static int start_loop(struct agent *a, struct kp_err *err)
 	a->base = event_base_new();
 	if (!a->base)
 		return kp_err_set(err, -ENOMEM, "create the event loop");
+	a->admin = kp_admin_new();
+	a->state = kp_nodestate_new(a->base, a->admin, on_node_state, a);
 	for (size_t i = 0; i < KP_N(signos); i++) {
 		a->signals[i] = evsignal_new(a->base, signos[i], on_signal, a);
 		event_add(a->signals[i], NULL);
@@ -427,6 +469,9 @@ static void end(struct agent *a)
 {
 	if (a->server)
 		hz_server_stop(a->server);
+	kp_nodestate_free(a->state);
+	kp_admin_free(a->admin);
+	hz_state_free(a->last);
 	kp_filewatch_free(a->watch);
 	for (size_t i = 0; i < KP_N(a->signals); i++)
 		if (a->signals[i])
@@ -451,7 +496,7 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 	if (r == 0)
 		do {
 			r = live(&a, err);
-		} while (a.again);
+		} while (a.again && !a.over);
 	end(&a);
 	return r;
 }

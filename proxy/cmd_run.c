@@ -10,6 +10,7 @@
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/config/run_flags.h"
+#include "proxy/relay.h"
 #include "proxy/setup.h"
 #include "proxy/status.h"
 #include "proxy/sysctl.h"
@@ -89,8 +90,12 @@ static int reload(void *arg, const struct kp_config *current, struct kp_config *
 
 	if (r == 0)
 		change = kp_config_compare(current, cfg);
-	if (change != KP_CONFIG_SAME)
+	if (change != KP_CONFIG_SAME && !cfg->disabled)
 		r = check_mode(cfg);
+	if (r == 0 && *cfg->relay_target) {
+		kp_error("config", "proxylet.health.relayTarget: an agent that runs does not become a relay");
+		r = -EINVAL;
+	}
 	if (r < 0) {
 		kp_error("config", "the last good configuration stays in force");
 	} else if (change != KP_CONFIG_SAME) {
@@ -100,6 +105,25 @@ static int reload(void *arg, const struct kp_config *current, struct kp_config *
 	}
 	kp_config_report_release(&rep);
 	return r;
+}
+
+/* Established connections live on, unless they may not: see proxylet-residual. */
+static int remove_rules(const struct kp_config *cfg)
+{
+	char *argv[] = { (char[]){ "cleanup" }, cfg->cleanup_max_s ? NULL : (char[]){ "--now" }, NULL };
+
+	kp_info("config", "\"enabled\" is false: removing our rules");
+	return kp_cmd_cleanup(cfg->cleanup_max_s ? 1 : 2, argv);
+}
+
+static int run_relay(const struct kp_config *cfg)
+{
+	struct kp_err err = { 0 };
+
+	if (kp_relay_run(cfg, &err) == 0)
+		return 0;
+	kp_error("relay", "%s", err.msg);
+	return err.code == -EINVAL ? 2 : 3;
 }
 
 static int run_agent(struct kp_run_flags *f, struct kp_config *cfg)
@@ -123,7 +147,7 @@ static int run_agent(struct kp_run_flags *f, struct kp_config *cfg)
 	if (f->aks_config)
 		files[job.n_config_files++] = f->aks_config;
 	if (kp_agent_run(cfg, &job, &err) == 0)
-		return 0;
+		return cfg->disabled ? remove_rules(cfg) : 0;
 	kp_error("agent", "%s", err.msg);
 	return 3;
 }
@@ -153,19 +177,15 @@ static int write_config(const struct kp_config *cfg, const char *path)
 /* What needs no agent, or what an agent is. */
 static int run(struct kp_run_flags *f, struct kp_config *cfg)
 {
-	char *cleanup[] = { (char[]){ "cleanup" }, NULL };
-
 	if (f->write_config_to)
 		return write_config(cfg, f->write_config_to);
-	if (cfg->disabled) {
-		kp_info("config", "\"enabled\" is false: removing our rules");
-		return kp_cmd_cleanup(1, cleanup);
-	}
+	if (cfg->disabled)
+		return remove_rules(cfg);
 	if (f->init_only) {
 		(void)kp_sysctl_set_conntrack(&cfg->conntrack);	/* what it cannot set it has said */
 		return 0;
 	}
-	return run_agent(f, cfg);
+	return *cfg->relay_target ? run_relay(cfg) : run_agent(f, cfg);
 }
 
 static int load_and_run(struct kp_run_flags *f)

@@ -34,7 +34,8 @@ struct kp_health {
 	uint64_t stale_ns, submitted;
 	struct flight *flights;		/* oldest first */
 	size_t n_flights, cap_flights;
-	bool eligible;
+	bool eligible, lenient;
+	const struct hz_node *node_state;	/* NULL: nobody says anything */
 	struct kp_map *ports;		/* key -> struct port */
 	bool unsettled;			/* some port is */
 	struct hz_services *services;	/* what the ports amount to; NULL: make it anew */
@@ -182,6 +183,12 @@ void kp_health_node(struct kp_health *h, bool eligible)
 	h->eligible = eligible;
 }
 
+void kp_health_node_state(struct kp_health *h, const struct hz_node *node, bool lenient)
+{
+	h->node_state = node;
+	h->lenient = lenient;
+}
+
 void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node)
 {
 	kp_plan_node_unref(h->node);
@@ -248,6 +255,9 @@ struct hz_state *kp_health_state(struct kp_health *h)
 
 	s->started = kp_health_started(h);
 	s->node_eligible = h->eligible;
+	s->lenient = h->lenient;
+	if (h->node_state)
+		s->node = *h->node_state;
 	s->stale_ns = h->stale_ns;
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		s->family[f].enabled = h->family[f].enabled;

@@ -6,6 +6,7 @@
 
 #include "proxy/plan/dataplane.h"
 
+struct hz_node;
 struct hz_state;
 
 /*
@@ -29,6 +30,8 @@ void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_
 /* The dataplane's word on everything up to generation; a failure also counts when nothing new was handed over. */
 void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res, uint64_t now_ns);
 void kp_health_node(struct kp_health *h, bool eligible);
+/* What else the states say of the node. Borrowed, and looked at for each of them. */
+void kp_health_node_state(struct kp_health *h, const struct hz_node *node, bool lenient);
 void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	/* where health ports listen */
 
 bool kp_health_started(const struct kp_health *h);

@@ -78,5 +78,5 @@ bool kp_intake_remove(struct kp_intake *in, enum kp_kind kind, const char *key)
 
 bool kp_intake_eligible(const struct kp_intake *in)
 {
-	return !in->node_gone && kp_own_node_eligible(kp_model_node(in->model));
+	return !in->node_gone && kp_own_node_eligible(kp_model_node(in->model), in->cfg);
 }

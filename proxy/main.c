@@ -10,6 +10,8 @@ static const struct {
 } commands[] = {
 	{ "run",	  "the agent: programs the Services of this node and answers health probes", kp_cmd_run },
 	{ "status",	  "a running agent: what is in the kernel, what waits, what is wrong", kp_cmd_status },
+	{ "drain",	  "let load balancers take the node out, and back in", kp_cmd_drain },
+	{ "state",	  "what the node says of itself: print it, or set it", kp_cmd_state },
 	{ "render",	  "the rules for given objects as nft text; no privileges, no cluster", kp_cmd_render },
 	{ "check-config", "read a KubeProxyConfiguration and name every problem", kp_cmd_check_config },
 	{ "cleanup",	  "remove our rules without cutting connections", kp_cmd_cleanup },

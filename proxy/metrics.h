@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "healthz/node.h"
 #include "healthz/server.h"
 #include "proxy/base/addr.h"
 #include "proxy/process.h"
@@ -44,6 +45,8 @@ size_t kp_metrics_pending(const struct kp_metrics *m);
 struct kp_metrics_now {
 	uint64_t pending_ns[KP_N_FAMILIES];	/* age of the oldest change that is not in the kernel; 0: none */
 	size_t n_services;
+	bool node_eligible;
+	enum hz_node_state node_state;
 	struct hz_counters health;
 	struct kp_process process;
 };

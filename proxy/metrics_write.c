@@ -16,6 +16,7 @@ enum shape {
 	POLICY,		/* doubles by policy in struct kp_metrics_family */
 	CODE,		/* two doubles in struct kp_metrics, by HTTP status */
 	CHANGE,		/* two doubles in struct kp_metrics_family: added and deleted */
+	NODE_STATE,	/* doubles in struct kp_metrics, by state of the node */
 	VERSION,	/* none: 1, and what we are as labels */
 };
 
@@ -75,6 +76,10 @@ static const struct row rows[] = {
 	    KP_PROM_GAUGE }, FAMILY, EACH(took) },
 	{ { "proxylet_last_commit_elements", "Map and set elements that the last successful commit added and deleted.",
 	    KP_PROM_GAUGE }, CHANGE, EACH(elements) },
+	{ { "proxylet_node_eligible", "1 if the Node is known, not being deleted and without an ineligible taint.",
+	    KP_PROM_GAUGE }, PLAIN, ONE(node_eligible) },
+	{ { "proxylet_node_state", "1 for the state the node is in, 0 for the others.", KP_PROM_GAUGE },
+	  NODE_STATE, ONE(node_state) },
 	{ { "proxylet_pending_age_seconds", "Age of the oldest change that is not in the kernel; 0 if there is none.",
 	    KP_PROM_GAUGE }, FAMILY, EACH(pending) },
 	{ { "proxylet_refused_services", "Services that the kernel refuses; their last good rules stay.", KP_PROM_GAUGE },
@@ -94,6 +99,15 @@ static void write_pair(struct kp_buf *out, const struct row *r, const char *labe
 		struct kp_prom_label labels[] = { { label, names[i] }, { "ip_family", family } };
 
 		kp_prom_sample(out, &r->family, labels, family ? 2 : 1, cells[i]);
+	}
+}
+
+static void write_states(struct kp_buf *out, const struct row *r, const double *cells)
+{
+	for (int i = 0; i < HZ_N_NODE_STATES; i++) {
+		const struct kp_prom_label label = { "state", hz_node_state_names[i] };
+
+		kp_prom_sample(out, &r->family, &label, 1, cells[i]);
 	}
 }
 
@@ -131,6 +145,9 @@ static void write_row(struct kp_buf *out, const struct row *r, const struct kp_m
 	case CODE:
 		write_pair(out, r, "code", code_names, cell, NULL);
 		break;
+	case NODE_STATE:
+		write_states(out, r, cell);
+		break;
 	case VERSION:
 		kp_prom_sample(out, &r->family, &version, 1, 1);
 		break;
@@ -154,6 +171,9 @@ static struct kp_metrics with_now(const struct kp_metrics *m, const struct kp_me
 	for (int e = 0; e < KP_N_EVENTS; e++)
 		all.events_pending[e] = (double)kp_metrics_pending_of(m, e);
 	all.n_services = (double)now->n_services;
+	all.node_eligible = now->node_eligible;
+	for (int i = 0; i < HZ_N_NODE_STATES; i++)
+		all.node_state[i] = now->node_state == (enum hz_node_state)i;
 	all.process = now->process;
 	return all;
 }

@@ -13,6 +13,7 @@
 #include "healthz/request.h"
 #include "healthz/server.h"
 #include "healthz/state.h"
+#include "proxy/admin.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -71,6 +72,8 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	struct now n = look(m);
 
 	(void)kp_process_read(&values.process);	/* zeros where there is no /proc */
+	values.node_eligible = n.state->node_eligible;
+	values.node_state = hz_node_state(&n.state->node, n.state->started);
 	memcpy(values.pending_ns, n.pending_ns, sizeof(values.pending_ns));
 	kp_metrics_write(m->metrics, &values, out);
 	hz_state_free(n.state);
@@ -119,7 +122,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	struct kp_status s = {
 		.node_name = v->node_name, .mode = v->mode, .began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
 		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
-		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
+		.ready = hz_ready(n.state, n.ns), .node = &n.state->node, .node_eligible = n.state->node_eligible,
 		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
 		.commits = &m->commits,
 	};
@@ -150,8 +153,7 @@ static const struct page *page_of(const struct kp_monitor *m, const struct hz_po
 	bool local = port == m->socket_port;
 
 	for (size_t i = 0; i < KP_N(pages); i++)
-		if ((local ? pages[i].on_socket : pages[i].on_tcp) && req->path_len == strlen(pages[i].path) &&
-		    memcmp(req->path, pages[i].path, req->path_len) == 0)
+		if ((local ? pages[i].on_socket : pages[i].on_tcp) && hz_req_is_path(req, pages[i].path))
 			return &pages[i];
 	return NULL;
 }
@@ -161,14 +163,20 @@ static void on_request(void *arg, const struct hz_port *port, enum kp_family fam
 {
 	struct kp_monitor *m = arg;
 	const struct page *p = req->status ? NULL : page_of(m, port, req);
+	const char *type = p ? p->type : "application/json";
 	struct kp_buf body = { 0 };
+	int status = p ? 200 : 404;
 
 	(void)family;
 	if (p)
 		p->write(m, &body);
-	else
+	else if (port == m->socket_port && !req->status)
+		status = kp_admin_run(m->view.admin, hz_conns_asking(m->conns), req, &body);
+	if (status == 404) {
+		type = "text/plain; charset=utf-8";
 		kp_buf_puts(&body, "404 page not found\n");
-	hz_answer_page(req, p ? 200 : 404, p ? p->type : "text/plain; charset=utf-8", &body, kp_wall_ns(), ret);
+	}
+	hz_answer_page(req, status, type, &body, kp_wall_ns(), ret);
 }
 
 /* --- listening --- */

@@ -10,6 +10,7 @@
 struct dp_result;
 struct event_base;
 struct hz_server;
+struct kp_admin;
 struct kp_config;
 struct kp_err;
 struct kp_health;
@@ -31,6 +32,7 @@ struct kp_monitor_view {
 	const char *node_name, *mode;
 	const char *socket;		/* path; "": none */
 	bool families[KP_N_FAMILIES];
+	const struct kp_admin *admin;	/* more of the socket's paths */
 	struct kp_model *model;
 	struct kp_health *health;
 	const struct hz_server *server;

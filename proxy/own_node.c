@@ -8,8 +8,6 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
-#define DRAIN_TAINT "ToBeDeletedByClusterAutoscaler"
-
 static void keep_ips(struct kp_node *n, const struct kp_node *old)
 {
 	kp_warn("node", "the Node has no addresses any more; its last ones still count");
@@ -72,12 +70,22 @@ bool kp_own_node_suffices(const struct kp_node *n, const struct kp_config *c)
 	return c->detect_mode != KP_DETECT_NODE_CIDR || (n && n->n_pod_cidrs);
 }
 
-bool kp_own_node_eligible(const struct kp_node *n)
+static bool is_listed(char *const *list, const char *s)
 {
-	if (!n || n->deleting)
+	for (; *list; list++)
+		if (strcmp(*list, s) == 0)
+			return true;
+	return false;
+}
+
+bool kp_own_node_eligible(const struct kp_node *n, const struct kp_config *c)
+{
+	if (!n)
+		return c->startup_compat;
+	if (n->deleting)
 		return false;
 	for (char **t = n->taint_keys; t && *t; t++)
-		if (strcmp(*t, DRAIN_TAINT) == 0)
+		if (is_listed(c->ineligible_taints, *t))
 			return false;
 	return true;
 }

@@ -30,8 +30,8 @@ struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node 
 /* Known well enough to program rules: mode NodeCIDR waits for podCIDRs (IN-31). n may be NULL. */
 bool kp_own_node_suffices(const struct kp_node *n, const struct kp_config *c);
 
-/* For probes of load balancers: known, not being deleted, not about to be taken away. */
-bool kp_own_node_eligible(const struct kp_node *n);
+/* For probes of load balancers: known, or need not be (health.startup), not being deleted, no ineligible taint. */
+bool kp_own_node_eligible(const struct kp_node *n, const struct kp_config *c);
 
 /*
  * Does the configuration make sense on this Node (as adapted; NULL: nothing known, it may)?

@@ -10,6 +10,7 @@
 
 #define KP_STATUS_SOCKET "/run/proxylet/proxylet.sock"
 
+struct hz_node;
 struct dp_refusal;
 struct dp_result;
 struct kp_buf;
@@ -47,6 +48,7 @@ struct kp_status_listener {
 struct kp_status {
 	const char *node_name, *mode;
 	uint64_t began_wall_ns, now_wall_ns, now_ns;
+	const struct hz_node *node;
 	bool started, synced, healthy, ready, node_eligible;	/* as in the health answers; healthy: /livez, ready: /healthz */
 	bool families[KP_N_FAMILIES];
 	uint64_t pending_ns[KP_N_FAMILIES];	/* age of the oldest change; 0: none */

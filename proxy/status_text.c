@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proxy/base/buf.h"
 
@@ -46,13 +47,15 @@ static const char *verdict(const json_t *s)
 {
 	if (is(s, "ready"))
 		return "ready";
+	if (strcmp(str(s, "state"), "Stopping") == 0)
+		return "not ready: the node is drained, or the agent ends";
 	if (!is(s, "synced"))
 		return "not ready: not everything is read yet";
 	if (!is(s, "started"))
 		return "not ready: the first rules are not in the kernel yet";
 	if (!is(s, "healthy"))
 		return "not ready: a change waits for too long";
-	return is(s, "nodeEligible") ? "not ready" : "not ready: the node is not eligible (not known, going, or tainted to go)";
+	return is(s, "nodeEligible") ? "not ready: a check of the node fails" : "not ready: the node is not eligible (not known, going, or tainted to go)";
 }
 
 static void add_family(const json_t *f, const char *name, struct kp_buf *out)
@@ -113,7 +116,7 @@ static void add_list(const json_t *list, const char *name, void (*add)(const jso
 void kp_status_text(const json_t *s, struct kp_buf *out)
 {
 	line(out, "state", "%s", verdict(s));
-	line(out, "node", "%s, mode %s", str(s, "node"), str(s, "mode"));
+	line(out, "node", "%s, %s%smode %s", str(s, "node"), str(s, "state"), *str(s, "state") ? ", " : "", str(s, "mode"));
 	line(out, "agent", "version %s, pid %lld, since %s", str(s, "version"), num(s, "pid"), str(s, "startedAt"));
 	line(out, "services", "%lld, %lld changes pending", num(s, "services"), num(s, "pendingChanges"));
 	add_families(json_object_get(s, "families"), out);

@@ -56,6 +56,9 @@ struct kp_config_stream {
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
  *	  fallback: nftables				# for modes that do not exist here; "" for none
+ *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
+ *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
+ *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -89,6 +92,12 @@ struct kp_config {
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
+	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
+	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */
+	bool startup_compat;			/* proxylet.health.startup */
+	char *relay_target;			/* proxylet.health.relayTarget: "ip:port"; "": we are no relay */
+	bool terminate_drain;			/* proxylet.terminationMode */
+	int64_t drain_s, cleanup_drain_s, cleanup_max_s;
 	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };
 

@@ -35,6 +35,7 @@ enum kp_value_kind {
 	KP_VALUE_STRINGS,	/* char ** */
 	KP_VALUE_SWITCHES,	/* char ** of "name=true", a mapping in the file */
 	KP_VALUE_PATTERNS,	/* char ** of "file=level", a list of mappings in the file */
+	KP_VALUE_MAPPINGS,	/* char ** of JSON objects, a list of mappings in the file */
 };
 
 struct kp_field {

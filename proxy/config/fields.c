@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/err.h"
+#include "proxy/config/checks.h"
+
 /* Bits for modes; unset stands for what may be chosen then. */
 #define IN(mode)	(1u << KP_MODE_##mode)
 #define IPTABLES_OR_UNSET	(IN(UNSET) | IN(IPTABLES))
@@ -28,8 +31,10 @@
 #define STRINGS(member)		.kind = KP_VALUE_STRINGS, AT(char **, member)
 #define SWITCHES(member)	.kind = KP_VALUE_SWITCHES, AT(char **, member)
 #define PATTERNS(member)	.kind = KP_VALUE_PATTERNS, AT(char **, member)
+#define MAPPINGS(member)	.kind = KP_VALUE_MAPPINGS, AT(char **, member)
 #define FROM(least)		.checked = ALWAYS, .min = (least), .max = NO_MAX
 #define IN_MODE(modes, least)	.checked = (modes), .min = (least), .max = NO_MAX
+#define UP_TO(most)		.checked = ALWAYS, .min = 0, .max = (most)
 #define NO_MAX			INT64_MAX
 
 /* Reasons for having no effect. */
@@ -51,6 +56,8 @@ static const char *const detect_names[] = {
 	[KP_DETECT_MODE_UNSET] = "", [KP_DETECT_CLUSTER_CIDR] = "ClusterCIDR", [KP_DETECT_NODE_CIDR] = "NodeCIDR",
 	[KP_DETECT_BRIDGE] = "BridgeInterface", [KP_DETECT_PREFIX] = "InterfaceNamePrefix", NULL,
 };
+static const char *const startup_names[] = { [false] = "strict", [true] = "compat", NULL };
+static const char *const termination_names[] = { [false] = "fast", [true] = "drain", NULL };
 static const char *const format_names[] = { [false] = "text", [true] = "json", NULL };
 
 static void check_cidrs(const struct kp_field *f, const void *member, struct kp_config_report *rep)
@@ -84,6 +91,23 @@ static void check_port_range(const struct kp_field *f, const void *member, struc
 		to += from;
 	if ((n != 1 && n != 3) || text[strspn(text, "0123456789+-")] || !strchr("+-", sign) || from > to || to > 65535)
 		kp_report_error(rep, KP_INVALID, f->path, text, "must be a port range such as 2000-3000 or 2000+1000");
+}
+
+static void check_checks(const struct kp_field *f, const void *member, struct kp_config_report *rep)
+{
+	char *const *list = *(char *const *const *)member;
+
+	for (size_t i = 0; list[i]; i++) {
+		KP_AUTO(kp_check_freep) struct kp_check *c = NULL;
+		struct kp_err err = { 0 };
+		char path[64];
+
+		snprintf(path, sizeof(path), "%s[%zu]", f->path, i);
+		if (i == KP_MAX_CHECKS)
+			kp_report_error(rep, KP_INVALID, f->path, "", "must have at most %d entries", KP_MAX_CHECKS);
+		if (kp_check_parse(list[i], &c, &err) < 0)
+			kp_report_error(rep, KP_INVALID, path, "", "%s", err.msg);
+	}
 }
 
 /* proxylet.conf.5 has a paragraph for each of them. mode comes first, because it decides what else is checked. */
@@ -155,9 +179,17 @@ const struct kp_field kp_fields[] = {
 	{ "oomScoreAdj", INT(oom_score_adj), .def = "-999", .checked = ALWAYS, .min = -1000, .max = 1000 },
 	{ "portRange", STRING(port_range), .def = "", .checked = ALWAYS, .check = check_port_range,
 	  .idle = "has no effect, as in kube-proxy" },
+	{ "proxylet.agent.checks", MAPPINGS(checks), .def = "", .checked = ALWAYS, .check = check_checks },
 	{ "proxylet.apiServers", STRINGS(api_servers), .def = "", .identity = true },
+	{ "proxylet.cleanupDrainSeconds", INT(cleanup_drain_s), .def = "0", UP_TO(600) },
+	{ "proxylet.cleanupMaxSeconds", INT(cleanup_max_s), .def = "3600", UP_TO(86400) },
+	{ "proxylet.drainSeconds", INT(drain_s), .def = "15", UP_TO(600) },
 	{ "proxylet.fallback", NAME(enum kp_mode, fallback, fallback_names), .def = "", .refusal = KP_UNSUPPORTED, .identity = true },
+	{ "proxylet.health.ineligibleTaints", STRINGS(ineligible_taints), .def = "ToBeDeletedByClusterAutoscaler" },
+	{ "proxylet.health.relayTarget", ENDPOINT(relay_target, 10256), .def = "" },
+	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
+	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
 	{ "showHiddenMetricsForVersion", STRING(show_hidden_metrics), .def = "", .idle = "has no effect: no metric is hidden" },
 	{ "windowsRunAsService", BOOL(windows_service), .def = "false", WINDOWS },
 	{ "winkernel.enableDSR", BOOL(winkernel.dsr), .def = "false", WINDOWS },
@@ -170,7 +202,7 @@ const struct kp_field kp_fields[] = {
 
 const char *const kp_sections[] = {
 	"clientConnection", "conntrack", "detectLocal", "iptables", "ipvs", "logging", "logging.options",
-	"logging.options.json", "logging.options.text", "nftables", "proxylet", "winkernel", NULL,
+	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health", "winkernel", NULL,
 };
 
 const struct kp_field *kp_field_by_path(const char *path)

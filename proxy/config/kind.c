@@ -30,6 +30,7 @@ static const struct kind {
 	[KP_VALUE_STRINGS] = { "must be a list of strings", sizeof(char **), false, true },
 	[KP_VALUE_SWITCHES] = { "must be a mapping of names to true or false", sizeof(char **), false, true },
 	[KP_VALUE_PATTERNS] = { "must be a list of filePattern and verbosity", sizeof(char **), false, true },
+	[KP_VALUE_MAPPINGS] = { "must be a list of mappings", sizeof(char **), false, true },
 };
 
 static void free_strings(char **list)
@@ -104,6 +105,40 @@ static bool is_level(const char *text)
 	return parse_number(text, &n) && n >= 0;
 }
 
+static bool is_mapping_list(const json_t *v)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(v, i, one)
+		if (!json_is_object(one))
+			return false;
+	return json_is_array(v);
+}
+
+/* Each as JSON, which is the same for equal ones. */
+static char **mappings_of(const json_t *v)
+{
+	char **list = kp_calloc(json_array_size(v) + 1, sizeof(*list));
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(v, i, one)
+		list[i] = json_dumps(one, JSON_COMPACT | JSON_SORT_KEYS);
+	return list;
+}
+
+static bool parse_mappings(const char *text, char ***ret)
+{
+	json_t *v = *text ? json_loads(text, 0, NULL) : json_array();
+	bool good = is_mapping_list(v);
+
+	if (good)
+		*ret = mappings_of(v);
+	json_decref(v);
+	return good;
+}
+
 static int name_index(const struct kp_field *f, const char *text)
 {
 	for (int i = 0; f->names[i]; i++)
@@ -144,6 +179,8 @@ static bool parse(const struct kp_field *f, const char *text, union kp_value *re
 		return parse_pairs(text, is_bool, &ret->strings);
 	case KP_VALUE_PATTERNS:
 		return parse_pairs(text, is_level, &ret->strings);
+	case KP_VALUE_MAPPINGS:
+		return parse_mappings(text, &ret->strings);
 	case KP_VALUE_FIXED:
 		break;
 	}
@@ -218,6 +255,7 @@ static bool has_type(const struct kp_field *f, const json_t *v)
 	case KP_VALUE_STRINGS:	return is_string_list(v);
 	case KP_VALUE_SWITCHES:	return is_switches(v);
 	case KP_VALUE_PATTERNS:	return is_patterns(v);
+	case KP_VALUE_MAPPINGS:	return is_mapping_list(v);
 	default:		return json_is_string(v);
 	}
 }
@@ -278,7 +316,7 @@ bool kp_value_read(const struct kp_field *f, const json_t *v, union kp_value *re
 		return false;
 	}
 	if (kinds[f->kind].is_list) {
-		ret->strings = list_of(f, v);
+		ret->strings = f->kind == KP_VALUE_MAPPINGS ? mappings_of(v) : list_of(f, v);
 		return true;
 	}
 	if (kp_value_is_unset(f, v))
@@ -313,6 +351,8 @@ static json_t *json_list(const struct kp_field *f, char *const *list)
 
 		if (f->kind == KP_VALUE_STRINGS)
 			json_array_append_new(out, json_string(*list));
+		else if (f->kind == KP_VALUE_MAPPINGS)
+			json_array_append_new(out, json_loads(*list, 0, NULL));
 		else if (f->kind == KP_VALUE_SWITCHES)
 			json_object_setn_new(out, *list, (size_t)(equals - *list), json_boolean(strcmp(equals, "=true") == 0));
 		else
@@ -341,7 +381,7 @@ json_t *kp_value_json(const struct kp_field *f, const struct kp_config *c)
 	case KP_VALUE_DURATION:	return json_string(kp_duration_str(v.number, text));
 	case KP_VALUE_NAME:	return json_string(f->names[v.name]);
 	case KP_VALUE_EITHER:	return json_string(f->names[v.yes]);
-	case KP_VALUE_STRINGS: case KP_VALUE_SWITCHES: case KP_VALUE_PATTERNS:
+	case KP_VALUE_STRINGS: case KP_VALUE_SWITCHES: case KP_VALUE_PATTERNS: case KP_VALUE_MAPPINGS:
 		return json_list(f, v.strings);
 	case KP_VALUE_STRING: case KP_VALUE_ENDPOINT: case KP_VALUE_SCALAR:
 		break;

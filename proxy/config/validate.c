@@ -40,6 +40,7 @@ static void check_addresses(const struct kp_config *c, struct kp_config_report *
 				"not a valid textual representation of an IP address");
 	check_endpoint("healthzBindAddress", c->healthz_bind_address, rep);
 	check_endpoint("metricsBindAddress", c->metrics_bind_address, rep);
+	check_endpoint("proxylet.health.relayTarget", c->relay_target, rep);
 	check_endpoint("proxylet.sharedHealthzBindAddress", c->shared_healthz_bind_address, rep);
 }
 
