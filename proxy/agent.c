@@ -384,6 +384,7 @@ static int start(struct agent *a, struct kp_err *err)
 		r = start_source(a, err);
 	if (r < 0)
 		return r;
+	publish(a);
 	kp_host_set_up(a->cfg);	/* now that the modules are loaded */
 	kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a->node_name);
 	return 0;

@@ -1,23 +1,33 @@
 #include "proxy/commands.h"
 
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "nft/cleanup.h"
 #include "nft/nftables.h"
 #include "proxy/base/addr.h"
+#include "proxy/base/cleanup.h"
+#include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/instance.h"
 #include "proxy/config/flags.h"
 
+#define LOOK_MS 250
+
 struct options {
-	bool dry_run, now, help;
+	bool dry_run, now, wait, help;
+	int64_t max_s;
 };
 
 static const struct kp_flag flags[] = {
 	{ "dry-run", 0, KP_FLAG_BOOL, offsetof(struct options, dry_run), .help = "only say what would be done" },
 	{ "now", 0, KP_FLAG_BOOL, offsetof(struct options, now),
 	  .help = "leave nothing behind: cuts every connection that is translated" },
+	{ "wait", 0, KP_FLAG_BOOL, offsetof(struct options, wait),
+	  .help = "stay until no translated connection is left, then leave nothing behind" },
+	{ "max-seconds", 0, KP_FLAG_INT, offsetof(struct options, max_s), .arg = "N",
+	  .help = "of --wait; default 3600, and then cuts what is left" },
 	{ "help", 'h', KP_FLAG_BOOL, offsetof(struct options, help), .help = "this text" },
 	{ .name = NULL }
 };
@@ -56,7 +66,8 @@ static void say(const struct dp_cleanup *c, const struct options *o)
 static int cleanup(const struct options *o, struct kp_err *err)
 {
 	struct dp_cleanup c;
-	int instance = -1, r = 0;
+	KP_AUTO(kp_closep) int instance = -1;
+	int r = 0;
 
 	if (!o->dry_run)
 		r = kp_instance_take(&instance, err);	/* a running agent would put everything back */
@@ -66,20 +77,47 @@ static int cleanup(const struct options *o, struct kp_err *err)
 		say(&c, o);
 	if (r == 0 && !o->dry_run)
 		r = dp_cleanup_run(&c, !o->now, err);
-	kp_closep(&instance);
 	return r;
+}
+
+/* An agent may start meanwhile; then what was left behind is its own affair. */
+static int wait_and_finish(const struct options *o, struct kp_err *err)
+{
+	const struct options rest = { .now = true };
+	uint64_t end_ms = kp_now_ms() + (uint64_t)o->max_s * 1000;
+
+	for (;;) {
+		struct dp_cleanup c;
+		int r = dp_cleanup_look(&c, err);
+
+		if (r < 0 || c.rules[KP_IPV4] || c.rules[KP_IPV6])
+			return r;
+		if (!c.residual[KP_IPV4] && !c.residual[KP_IPV6])
+			return 0;
+		if ((!c.flows[KP_IPV4] && !c.flows[KP_IPV6]) || kp_now_ms() >= end_ms)
+			return cleanup(&rest, err);
+		poll(NULL, 0, LOOK_MS);
+	}
 }
 
 int kp_cmd_cleanup(int argc, char **argv)
 {
-	struct options o = { 0 };
+	struct options o = { .max_s = 3600 };
 	struct kp_err err = { 0 };
+	int r;
 
 	if (kp_flags_parse(flags, argc, argv, &o, NULL, &err) < 0)
 		return usage(stderr, err.msg);
 	if (o.help)
 		return usage(stdout, NULL);
-	if (cleanup(&o, &err) == 0)
+	if (o.max_s < 0 || o.max_s > 86400)
+		return usage(stderr, "--max-seconds is 0 to 86400");
+	if (o.wait && (o.now || o.dry_run))
+		return usage(stderr, "--wait goes with neither --now nor --dry-run");
+	r = cleanup(&o, &err);
+	if (r == 0 && o.wait)
+		r = wait_and_finish(&o, &err);
+	if (r == 0)
 		return 0;
 	fprintf(stderr, "proxylet cleanup: %s\n", err.msg);
 	return 3;
