@@ -120,9 +120,10 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	const struct kp_monitor_view *v = &m->view;
 	struct now n = look(m);
 	struct kp_status s = {
-		.node_name = v->node_name, .mode = v->mode, .began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
+		.node_name = v->node_name, .mode = v->mode,
+		.state = hz_node_state_names[hz_node_state(&n.state->node, n.state->started)], .began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
 		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
-		.ready = hz_ready(n.state, n.ns), .node = &n.state->node, .node_eligible = n.state->node_eligible,
+		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
 		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
 		.commits = &m->commits,
 	};

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "healthz/node.h"
 #include "healthz/stamp.h"
 #include "proxy/base/mem.h"
 #include "proxy/plan/dataplane.h"
@@ -140,14 +139,14 @@ static json_t *listeners_json(const struct kp_status *s)
 
 json_t *kp_status_json(const struct kp_status *s)
 {
-	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o}",
 			 "version", KP_VERSION,
 			 "pid", (int)getpid(),
 			 "node", text(s->node_name),
 			 "mode", s->mode,
 			 "startedAt", stamp(s->began_wall_ns),
 			 "now", stamp(s->now_wall_ns),
-			 "state", hz_node_state_names[hz_node_state(s->node, s->started)],
+			 "state", text(s->state),
 			 "ready", s->ready,
 			 "healthy", s->healthy,
 			 "started", s->started,

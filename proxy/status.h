@@ -10,7 +10,6 @@
 
 #define KP_STATUS_SOCKET "/run/proxylet/proxylet.sock"
 
-struct hz_node;
 struct dp_refusal;
 struct dp_result;
 struct kp_buf;
@@ -47,8 +46,8 @@ struct kp_status_listener {
 /* Everything borrowed. */
 struct kp_status {
 	const char *node_name, *mode;
+	const char *state;		/* of the node: "Ready" */
 	uint64_t began_wall_ns, now_wall_ns, now_ns;
-	const struct hz_node *node;
 	bool started, synced, healthy, ready, node_eligible;	/* as in the health answers; healthy: /livez, ready: /healthz */
 	bool families[KP_N_FAMILIES];
 	uint64_t pending_ns[KP_N_FAMILIES];	/* age of the oldest change; 0: none */

@@ -110,18 +110,27 @@ END_TEST
 START_TEST(eligible)
 {
 	KP_AUTO(kp_node_freep) struct kp_node *n = node_of("10.0.0.1", "");
+	KP_AUTO(kp_config_freep) struct kp_config *c = kp_config_new();
+	struct kp_config_report rep = { 0 };
 
-	ck_assert(!kp_own_node_eligible(NULL) && kp_own_node_eligible(n));
+	ck_assert(!kp_own_node_eligible(NULL, c) && kp_own_node_eligible(n, c));
 	n->taint_keys = kp_calloc(2, sizeof(*n->taint_keys));
 	n->taint_keys[0] = kp_strdup("node.kubernetes.io/unschedulable");
-	ck_assert(kp_own_node_eligible(n));
+	ck_assert(kp_own_node_eligible(n, c));
 	free(n->taint_keys[0]);
 	n->taint_keys[0] = kp_strdup("ToBeDeletedByClusterAutoscaler");
-	ck_assert(!kp_own_node_eligible(n));
+	ck_assert(!kp_own_node_eligible(n, c));
+	kp_config_set(c, "proxylet.health.ineligibleTaints", "a/b,c/d", &rep);
+	ck_assert(kp_own_node_eligible(n, c));
+	free(n->taint_keys[0]);
+	n->taint_keys[0] = kp_strdup("c/d");
+	ck_assert(!kp_own_node_eligible(n, c));
+	kp_config_set(c, "proxylet.health.startup", "compat", &rep);
+	ck_assert(kp_own_node_eligible(NULL, c) && !kp_own_node_eligible(n, c));
 	free(n->taint_keys[0]);
 	n->taint_keys[0] = NULL;
 	n->deleting = true;
-	ck_assert(!kp_own_node_eligible(n));
+	ck_assert(!kp_own_node_eligible(n, c));
 }
 END_TEST
 

@@ -64,6 +64,8 @@ START_TEST(test_text)
 	text = text_of(&s);
 	ck_assert_msg(strncmp(text, "state         ready\nnode          node-1, mode nftables\n", 55) == 0, "%s", text);
 	ck_assert_ptr_null(strstr(text, "IPv6"));
+	s.state = "Busy";
+	expect_line(&s, "\nnode          node-1, Busy, mode nftables\n");
 	expect_line(&s, "\nservices      3, 0 changes pending\n");
 	expect_line(&s, "\nIPv4          last commit 2026-03-01T10:00:05Z in 2.5 ms, 5 elements added, 2 deleted\n");
 	expect_line(&s, "\nsources       /objects: 12 objects\n");
