@@ -307,7 +307,7 @@ static void renew_plans(struct agent *a)
 	publish(a);
 }
 
-static void on_end(void *arg)
+static void on_drained(void *arg)
 {
 	struct agent *a = arg;
 
@@ -328,7 +328,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	kp_config_swap(a->cfg, c);
 	if (a->cfg->disabled) {
 		kp_info("config", "\"enabled\" is false: ending, to remove our rules");
-		kp_nodestate_end(a->state, (unsigned)a->cfg->cleanup_drain_s, on_end);
+		kp_nodestate_end(a->state, (unsigned)a->cfg->cleanup_drain_s, on_drained);
 		return;
 	}
 	if (!anew) {
@@ -442,9 +442,9 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 	}
 	kp_info("agent", "%s: ending%s; the rules stay", strsignal(signo), a->cfg->terminate_drain ? ", drained first" : "");
 	if (a->cfg->terminate_drain)
-		kp_nodestate_end(a->state, (unsigned)a->cfg->drain_s, on_end);
+		kp_nodestate_end(a->state, (unsigned)a->cfg->drain_s, on_drained);
 	else
-		on_end(a);
+		on_drained(a);
 }
 
 static int start_loop(struct agent *a, struct kp_err *err)

@@ -155,8 +155,16 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
 		conclude(c, false, strerror(r));
 		return;
 	}
-	c->too_long = false;
 	c->pidfd = pidfd_open(c->pid, 0);
+	if (c->pidfd < 0) {	/* nobody would tell how it ends */
+		r = errno;
+		(void)kill(-c->pid, SIGKILL);
+		(void)waitpid(c->pid, NULL, 0);
+		c->pid = 0;
+		conclude(c, false, strerror(r));
+		return;
+	}
+	c->too_long = false;
 	c->ended = event_new(c->all->base, c->pidfd, EV_READ | EV_PERSIST, on_ended, c);
 	event_add(c->ended, NULL);
 	event_add(c->limit, &limit);

@@ -17,7 +17,7 @@
 #define NOW (1000 * S)
 
 /* The states that the tables name. */
-enum which { GOOD, STALE_V6, TAINTED, STARTING, V4_ONLY, UNKNOWN };
+enum which { GOOD, STALE_V6, TAINTED, STARTING, V4_ONLY, DRAINED, CHECKED, LENIENT, UNKNOWN };
 
 static struct hz_service services[] = {
 	{ .ns = (char *)"default", .name = (char *)"dual", .port = 32001, .has_family = { 1, 1 }, .local_ready = { 2, 1 } },
@@ -35,6 +35,14 @@ static const struct hz_state states[] = {
 	[TAINTED] = { .started = true, .stale_ns = 60 * S, .services = &table,
 		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
 	[STARTING] = { .node_eligible = true, .stale_ns = 60 * S, .services = &table, .family = { { .enabled = true } } },
+	[DRAINED] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
+		      .node = { .draining = true, .draining_services = true },
+		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+	[CHECKED] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
+		      .node = { .told = HZ_NODE_RECYCLING, .n_checks = 2,
+				.checks = { { .name = "cpu", .ok = true, .has_value = true, .value = 37.5 }, { .name = "disk" } } },
+		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+	[LENIENT] = { .node_eligible = true, .lenient = true, .stale_ns = 60 * S, .family = { { .enabled = true } } },
 	[V4_ONLY] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
 		      .family = { { true, WALL_4S_AGO, NOW - 1500000000 } } },
 };
@@ -77,6 +85,22 @@ static const struct {
 		"},\"state\":\"Busy\"}" },
 	{ "livez starting",	STARTING, "/livez", NULL, KP_IPV4, 200,
 		TIMES(NOW_TEXT) "\"healthy\":true,\"status\":{" FAMILY("IPv4", NEVER_TEXT, "true") "}}" },
+	{ "healthz drained",	DRAINED, "/healthz", NULL, KP_IPV4, 503,
+		TIMES(NOW_TEXT) "\"nodeEligible\":true,\"healthy\":true," BOTH_GOOD ",\"state\":\"Stopping\"}" },
+	{ "livez drained",	DRAINED, "/livez", NULL, KP_IPV4, 200, TIMES(NOW_TEXT) "\"healthy\":true," BOTH_GOOD "}" },
+	{ "Service drained",	DRAINED, "/", "web", KP_IPV4, 503, SERVICE("web", "1", "true") },
+	{ "healthz recycling",	CHECKED, "/healthz", NULL, KP_IPV4, 200,
+		TIMES(NOW_TEXT) "\"nodeEligible\":true,\"healthy\":true," BOTH_GOOD ",\"state\":\"Recycling\"}" },
+	{ "healthz compat",	LENIENT, "/healthz", NULL, KP_IPV4, 200,
+		TIMES(NOW_TEXT) "\"nodeEligible\":true,\"healthy\":true,\"status\":{" FAMILY("IPv4", NEVER_TEXT, "true")
+		"},\"state\":\"Busy\"}" },
+	{ "agent",		GOOD, "/agent", NULL, KP_IPV4, 200, "{\"state\":\"Ready\",\"checks\":[]}" },
+	{ "agent tainted",	TAINTED, "/agent?x", NULL, KP_IPV4, 200, "{\"state\":\"Ready\",\"checks\":[]}" },
+	{ "agent stale",	STALE_V6, "/agent", NULL, KP_IPV4, 503, "{\"state\":\"Ready\",\"checks\":[]}" },
+	{ "agent starting",	STARTING, "/agent", NULL, KP_IPV4, 503, "{\"state\":\"Busy\",\"checks\":[]}" },
+	{ "agent unknown",	UNKNOWN, "/agent", NULL, KP_IPV4, 503, "{\"state\":\"Busy\",\"checks\":[]}" },
+	{ "agent checks",	CHECKED, "/agent", NULL, KP_IPV4, 503, "{\"state\":\"Recycling\",\"checks\":["
+		"{\"name\":\"cpu\",\"ok\":true,\"value\":37.5},{\"name\":\"disk\",\"ok\":false}]}" },
 	{ "healthz unknown",	UNKNOWN, "/healthz", NULL, KP_IPV4, 503,
 		TIMES(NEVER_TEXT) "\"nodeEligible\":false,\"healthy\":true,\"state\":\"Busy\"}" },
 	{ "livez unknown",	UNKNOWN, "/livez", NULL, KP_IPV4, 200, TIMES(NOW_TEXT) "\"healthy\":true}" },
