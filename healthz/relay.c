@@ -40,7 +40,7 @@ struct hz_relay {
 	struct event_base *base;
 	struct hz_conns *conns;
 	struct hz_relay_target target;
-	LIST_HEAD(, exchange) exchanges;
+	LIST_HEAD(exchanges, exchange) exchanges;
 	struct kp_ratelimit log;
 };
 

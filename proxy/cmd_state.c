@@ -85,9 +85,10 @@ static void print_text(const json_t *state)
 
 	printf("%s%s\n", json_string_value(json_object_get(state, "state")),
 	       json_is_true(json_object_get(state, "drainingServices")) ? ", with its Services" : "");
-	json_array_foreach(checks, i, one)
+	json_array_foreach(checks, i, one) {
 		printf("check %s: %s\n", json_string_value(json_object_get(one, "name")),
 		       json_is_true(json_object_get(one, "ok")) ? "ok" : "fails");
+	}
 }
 
 static int ask(const struct verb *v, const struct options *o)
