@@ -243,19 +243,24 @@ static void wait_promise(struct conn *c)
 	event_del(&c->timer);
 }
 
-/* False: no further request for now, or c is closed. */
+/* The answer is in c->out. False: no further request for now, or c is closed. */
+static bool deliver(struct conn *c)
+{
+	c->sent = 0;
+	return flush(c) && after_answer(c);
+}
+
 static bool respond(struct conn *c, const struct hz_req *req, size_t used)
 {
 	c->cs->asking = c;
 	c->cs->ask(c->cs->arg, c->port, c->family, req, &c->out);
 	c->cs->asking = NULL;
-	c->sent = 0;
 	consume(c, used);	/* req points into c->in: not before it is answered */
 	if (c->promise) {
 		wait_promise(c);
 		return false;
 	}
-	return flush(c) && after_answer(c);
+	return deliver(c);
 }
 
 /* Everything that the bytes at hand allow. c may be gone afterwards. */
@@ -301,7 +306,7 @@ void hz_promise_keep(struct hz_promise *p)
 	p->conn = NULL;
 	c->promise = NULL;
 	event_add(&c->readable, NULL);
-	if (flush(c) && after_answer(c))
+	if (deliver(c))
 		process(c);
 }
 
