@@ -239,7 +239,7 @@ def test_N_09_no_api_server(lab):
     source = ApiSource(lab)
     agent, seen = source.run().ready(), set()
     source.server.stop()
-    deadline = time.monotonic() + float(os.environ.get("API_DOWN_SECONDS", 1))
+    deadline = time.monotonic() + float(os.environ.get("API_DOWN_SECONDS", 0.5))
     while time.monotonic() < deadline:
         seen.add(code(agent))
         time.sleep(0.02)
@@ -250,7 +250,7 @@ def test_N_10_liveness(lab):
     agent, seen = start(lab), []
     lab.put("node.json", tainted(TAINT))
     wait(lambda: code(agent) == 503, "503")
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + float(os.environ.get("TAINTED_SECONDS", 0.5))
     while time.monotonic() < deadline:
         seen.append(code(agent, "/livez"))
         time.sleep(0.02)
@@ -504,11 +504,11 @@ def test_C_10_disabled_while_it_runs(lab):
         f.write('{"enabled":false}')
     wait(lambda: code(agent) == 503, "503, while it waits")
     equal(body(agent)[1]["state"], "Stopping", "state")
-    check(not isinstance(traffic.ask(lab.ext, "10.96.0.10", 80), str), "the rules are there while it waits")
+    check(isinstance(traffic.ask(lab.ext, "10.96.0.10", 80), tuple), "the rules are there while it waits")
     equal(agent.end(), 0, "exit status")
     equal((code(agent), code(agent, port=SHARED)), (0, 0), "the ports")
     check(not isinstance(traffic.ask(lab.ext, "10.96.0.10", 80, timeout=0.5), tuple), "new connections are served")
-    for _ in range(int(os.environ.get("FLOW_SECONDS", 1)) * 5):
+    for _ in range(int(float(os.environ.get("FLOW_SECONDS", 0.6)) * 5)):
         check(all(f.ping() for f in flows), "a flow broke")
         time.sleep(0.2)
     for f in flows:
