@@ -379,7 +379,7 @@ static int clean_family(struct dp_ct *ct, enum kp_family family, uint64_t now_ns
 {
 	const struct dp_ct_frontend *due[DIRECT_MAX];
 	size_t n = dp_ct_set_due(ct->set, family, now_ns, due, DIRECT_MAX);
-	uint64_t before = stats->deleted;
+	uint64_t began = kp_now_ns();
 	int r = 0;
 
 	if (!n)
@@ -390,23 +390,22 @@ static int clean_family(struct dp_ct *ct, enum kp_family family, uint64_t now_ns
 		for (size_t i = 0; i < n && r == 0; i++)
 			r = dp_ct_sweep(ct, family, due[i], stale_in_set, ct->set, stats, err);
 	if (r == 0)
-		dp_ct_set_done(ct->set, family, now_ns, stats->deleted > before, now_ns + REPEAT_NS);
+		dp_ct_set_done(ct->set, family, now_ns, stats->deleted > 0, now_ns + REPEAT_NS);
+	stats->took_ns = kp_now_ns() - began;
 	return r;
 }
 
-int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats *ret, struct kp_err *err)
+int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err)
 {
-	struct dp_ct_stats stats = { 0 };
 	uint64_t start = kp_now_ns();
 	int r = 0;
 
+	memset(ret, 0, KP_N_FAMILIES * sizeof(*ret));
 	for (int f = 0; f < KP_N_FAMILIES && dp_ct_pending_ms(ct, now_ns) == 0; f++) {
-		int one = clean_family(ct, f, now_ns, &stats, r ? NULL : err);
+		int one = clean_family(ct, f, now_ns, &ret[f], r ? NULL : err);
 
 		r = r ? r : one;
 	}
-	stats.took_ns = kp_now_ns() - start;
-	*ret = stats;
 	if (r < 0) {
 		ct->retry_ns = ct->retry_ns ? ct->retry_ns * 2 : RETRY_MIN_NS;
 		if (ct->retry_ns > RETRY_MAX_NS)
@@ -415,7 +414,7 @@ int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats *ret, struct
 		return kp_err_wrap(err, r, "clean up conntrack");
 	}
 	ct->retry_ns = 0;
-	ct->not_before_ns = now_ns + (1 + IDLE_SHARE) * stats.took_ns;
+	ct->not_before_ns = now_ns + (1 + IDLE_SHARE) * (kp_now_ns() - start);
 	if (dp_ct_set_due_ns(ct->set) == UINT64_MAX)
 		release_io(ct);
 	return 0;

@@ -42,8 +42,8 @@ struct dp_ct_stats {
 	uint64_t took_ns;
 };
 
-/* Do what is due. 0, or -errno with err: will be due again. Either way *ret is what was done. */
-int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats *ret, struct kp_err *err);
+/* Do what is due. 0, or -errno with err: will be due again. Either way ret is what was done; took_ns 0: nothing was due. */
+int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err);
 
 /*
  * The walk alone: every UDP entry of the family is shown to stale(), those it

@@ -275,18 +275,21 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	return code;
 }
 
-static void run_conntrack(struct nft *n)
+static void run_conntrack(struct nft *n, struct dp_result *ret)
 {
-	struct dp_ct_stats stats = { 0 };
+	struct dp_ct_stats stats[KP_N_FAMILIES];
 	struct kp_err err = { 0 };
 
 	if (dp_ct_pending_ms(n->ct, kp_now_ns()) != 0)
 		return;
-	if (dp_ct_run(n->ct, kp_now_ns(), &stats, &err) < 0)
+	if (dp_ct_run(n->ct, kp_now_ns(), stats, &err) < 0)
 		kp_warn("conntrack", "cannot remove stale UDP entries, will try again: %s", err.msg);
-	else if (stats.deleted)
-		kp_info("conntrack", "removed %llu stale UDP entries in %llu us", (unsigned long long)stats.deleted,
-			(unsigned long long)(stats.took_ns / 1000));
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		ret->conntrack[f] = (struct dp_conntrack_result){ stats[f].took_ns > 0, stats[f].deleted, stats[f].took_ns };
+		if (stats[f].deleted)
+			kp_info("conntrack", "%s: removed %llu stale UDP entries in %llu us", kp_family_names[f],
+				(unsigned long long)stats[f].deleted, (unsigned long long)(stats[f].took_ns / 1000));
+	}
 }
 
 /* What failed, or was refused. */
@@ -310,12 +313,12 @@ static int nft_retry(void *dp, struct dp_result *ret)
 		watch(n, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
 		write_failed(n, ret);
+	copy_refused(n, ret);
 	if (ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried) {
-		copy_refused(n, ret);
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, code);
 	}
-	run_conntrack(n);
+	run_conntrack(n, ret);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)
 		dp_sweep_run(n->sweep, n->tables, kp_now_ns());
 	return code;

@@ -325,7 +325,7 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 }
 
 /* A crash while replacing leaves the second table; it goes once the first is complete. */
-static void remove_next(struct dp_table *t)
+static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 {
 	struct dp_txn_report rep = { 0 };
 	char next[DP_KEY_MAX];
@@ -335,9 +335,9 @@ static void remove_next(struct dp_table *t)
 		return;
 	snprintf(next, sizeof(next), "%s-next", t->name);
 	if (dp_table_exists(t->nl, t->f, next, &there) == 0 && there)
-		delete_table(t, next, &rep);
+		ret->cleanup_failed = delete_table(t, next, &rep) < 0;
 	dp_txn_report_release(&rep);
-	t->looked_for_next = true;
+	t->looked_for_next = !ret->cleanup_failed;
 }
 
 static void remember_good(struct dp_table *t, const struct dp_wanted *want)
@@ -377,12 +377,12 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 {
 	uint64_t began = kp_now_ns();
 
-	ret->tried = true;
+	ret->tried = ret->full = true;
 	kp_map_free(t->refused);
 	t->refused = kp_map_new(refusal_free);
 	full_rounds(t, want, ret);
 	if (t->known)
-		remove_next(t);
+		remove_next(t, ret);
 	ret->took_ns = kp_now_ns() - began;
 	return ret->code;
 }

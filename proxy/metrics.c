@@ -31,7 +31,7 @@ struct kp_metrics *kp_metrics_new(const bool families[KP_N_FAMILIES])
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		m->families[f] = families[f];
 		m->family[f] = (struct kp_metrics_family){
-			.behind = true, .sync = SYNC_HISTOGRAM, .full = SYNC_HISTOGRAM, .partial = SYNC_HISTOGRAM,
+			.sync = SYNC_HISTOGRAM, .full = SYNC_HISTOGRAM, .partial = SYNC_HISTOGRAM, .conntrack = SYNC_HISTOGRAM,
 			.programming = { .bounds = programming_bounds, .n_bounds = KP_N(programming_bounds) },
 		};
 	}
@@ -61,6 +61,7 @@ struct kp_metrics *kp_metrics_free(struct kp_metrics *m)
 		kp_prom_histogram_release(&m->family[f].full);
 		kp_prom_histogram_release(&m->family[f].partial);
 		kp_prom_histogram_release(&m->family[f].programming);
+		kp_prom_histogram_release(&m->family[f].conntrack);
 	}
 	kp_nolocal_free(m->wanted);
 	free(m);
@@ -155,23 +156,26 @@ static void arrive(struct kp_metrics *m, int f, uint64_t generation, uint64_t wa
 	of->acked = generation;
 }
 
-/*
- * Whether a write compared everything with the kernel (kube-proxy: a full sync) or only
- * brought the changes, the backend does not say. It compares at the start and after a failure.
- */
+static void note_conntrack(struct kp_metrics_family *of, const struct dp_conntrack_result *r)
+{
+	kp_prom_observe(&of->conntrack, (double)r->took_ns / 1e9);
+	of->conntrack_deleted += (double)r->deleted;
+}
+
+/* Full is what kube-proxy calls a sync that goes over everything, here one compared with what the kernel holds. */
 static void note_commit(struct kp_metrics *m, int f, uint64_t generation, const struct dp_family_result *r, uint64_t wall_ns)
 {
 	struct kp_metrics_family *of = &m->family[f];
 	double seconds = (double)r->took_ns / 1e9;
 
 	kp_prom_observe(&of->sync, seconds);
-	if (of->behind)
+	if (r->full)
 		kp_prom_observe(&of->full, seconds);
 	else
 		kp_prom_observe(&of->partial, seconds);
 	of->took = seconds;
-	of->behind = r->code < 0;
 	of->sync_failures += r->code < 0;
+	of->cleanup_failures += r->cleanup_failed;
 	if (r->code < 0)
 		return;
 	of->elements[0] = r->elements_added;
@@ -192,9 +196,12 @@ void kp_metrics_result(struct kp_metrics *m, uint64_t generation, const struct d
 {
 	size_t done = 0;
 
-	for (int f = 0; f < KP_N_FAMILIES; f++)
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		if (res->family[f].tried)
 			note_commit(m, f, generation, &res->family[f], wall_ns);
+		if (res->conntrack[f].tried)
+			note_conntrack(&m->family[f], &res->conntrack[f]);
+	}
 	m->refused = (double)res->n_refused;
 	while (done < m->n_flights && is_everywhere(m, m->flights[done].generation))
 		flight_release(&m->flights[done++]);

@@ -21,10 +21,10 @@ struct kp_flight {
 /* All numbers are double: that is what the format has, and one kind of cell makes one kind of row. */
 struct kp_metrics_family {
 	uint64_t acked;		/* generation */
-	bool behind;		/* the kernel's state is not known: the next write compares everything */
-	struct kp_prom_histogram sync, full, partial, programming;
+	struct kp_prom_histogram sync, full, partial, programming, conntrack;
 	double last_success, last_queued;	/* seconds since 1970; 0: never */
 	double sync_failures, cleanup_failures;
+	double conntrack_deleted;
 	double nolocal[KP_N_POLICIES];
 	double took, elements[2];	/* of the last commit; elements added and deleted */
 	double pending;

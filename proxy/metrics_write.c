@@ -32,6 +32,10 @@ struct row {
 #define SYNC		KUBE "sync_proxy_rules_"
 
 static const struct row rows[] = {
+	{ { KUBE "conntrack_reconciler_deleted_entries_total", "[ALPHA] Cumulative conntrack flows deleted by conntrack reconciler",
+	    KP_PROM_COUNTER }, FAMILY, EACH(conntrack_deleted) },
+	{ { KUBE "conntrack_reconciler_sync_duration_seconds", "[ALPHA] ReconcileConntrackFlowsLatency latency in seconds",
+	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(conntrack) },
 	{ { KUBE "network_programming_duration_seconds", "[ALPHA] In Cluster Network Programming Latency in seconds",
 	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(programming) },
 	{ { KUBE "proxy_healthz_total", "[ALPHA] Cumulative proxy healthz HTTP status", KP_PROM_COUNTER }, CODE, ONE(health[0]) },
@@ -49,7 +53,7 @@ static const struct row rows[] = {
 	  FAMILY_SET, EACH(last_queued) },
 	{ { SYNC "last_timestamp_seconds", "[ALPHA] The last time proxy rules were successfully synced", KP_PROM_GAUGE },
 	  FAMILY_SET, EACH(last_success) },
-	/* Stays 0: what is not wanted any more goes in the same transaction, there is no clean-up that could fail alone. */
+	/* Chains and sets that are not wanted any more go in the same transaction: only what a crash left can fail alone. */
 	{ { SYNC "nftables_cleanup_failures_total", "[ALPHA] Cumulative proxy nftables cleanup failures", KP_PROM_COUNTER },
 	  FAMILY, EACH(cleanup_failures) },
 	{ { SYNC "nftables_sync_failures_total", "[ALPHA] Cumulative proxy nftables sync failures", KP_PROM_COUNTER },

@@ -36,14 +36,23 @@ struct dp_family_result {
 	int code;		/* 0: everything but the refused is in the kernel */
 	char message[256];	/* what failed, for code != 0 */
 	bool wrote;		/* false: the kernel already held it all, no write transaction */
+	bool full;		/* everything was compared with the kernel, not only what changed */
 	bool heavy;		/* a small change after which the kernel had to look at the whole ruleset again */
+	bool cleanup_failed;	/* something of an earlier run that is of no use any more could not be deleted */
 	uint32_t elements_added, elements_deleted;
 	uint64_t took_ns;
 };
 
-/* What one apply did: plain values, handed on to the main thread. */
+/* One look for stale conntrack entries. */
+struct dp_conntrack_result {
+	bool tried;
+	uint64_t deleted, took_ns;
+};
+
+/* What one apply or retry did: plain values, handed on to the main thread. */
 struct dp_result {
 	struct dp_family_result family[KP_N_FAMILIES];
+	struct dp_conntrack_result conntrack[KP_N_FAMILIES];	/* of changes that were committed earlier */
 	struct dp_refusal *refused;	/* all that are refused now, both families, by key */
 	size_t n_refused;
 };

@@ -165,9 +165,13 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 	signal_fd(r->done);
 }
 
+/* Is there anything to tell? */
 static bool was_tried(const struct dp_result *res)
 {
-	return res->family[KP_IPV4].tried || res->family[KP_IPV6].tried;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (res->family[f].tried || res->conntrack[f].tried)
+			return true;
+	return false;
 }
 
 static void *run(void *arg)

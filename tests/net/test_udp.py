@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """UDP clients that never stop sending are moved to where the Service is now."""
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -38,6 +39,25 @@ def test_moves_to_the_new_endpoint(lab):
     put(lab, ["10.244.2.3"])
     for c in clients:
         wait(lambda c=c: c.ask() == "10.244.2.3", "the same client's datagrams reach the new endpoint")
+
+
+def test_is_counted(lab):
+    """What conntrack did, as metrics of the family it was done in; no commit comes with it."""
+    agent = start(lab, ["10.244.2.2"])
+    c = client(lab)
+    equal(c.ask(), "10.244.2.2", "first")
+    put(lab, ["10.244.2.3"])
+    wait(lambda: c.ask() == "10.244.2.3", "the new endpoint")
+
+    def value(name, family):
+        text = agent.get("/metrics", 10249)[2]
+        found = re.search(r'^kubeproxy_conntrack_reconciler_%s\{ip_family="%s"\} (\S+)$' % (name, family), text, re.M)
+        return float(found[1])
+
+    wait(lambda: value("deleted_entries_total", "IPv4") == 1, "one entry of IPv4")
+    check(value("sync_duration_seconds_count", "IPv4") >= 1, "runs")
+    check(value("sync_duration_seconds_sum", "IPv4") > 0, "their time")
+    equal(value("deleted_entries_total", "IPv6"), 0, "entries of IPv6")
 
 
 def test_stays_while_its_endpoint_stays(lab):

@@ -56,11 +56,13 @@ static void expect(const char *name, const char *want, int line)
 #define EXPECT(name, want)	expect(name, want, __LINE__)
 
 /* Both families did the same; code < 0: IPv6 failed. */
+static bool full;
+
 static void result(uint64_t generation, int code, uint64_t wall_ns)
 {
 	struct dp_result res = { .family = {
-		{ .tried = true, .wrote = true, .elements_added = 3, .elements_deleted = 1, .took_ns = S / 100 },
-		{ .tried = true, .code = code, .took_ns = S / 50 },
+		{ .tried = true, .full = full, .wrote = true, .elements_added = 3, .elements_deleted = 1, .took_ns = S / 100 },
+		{ .tried = true, .full = full, .code = code, .took_ns = S / 50 },
 	} };
 
 	kp_metrics_result(m, generation, &res, wall_ns);
@@ -96,9 +98,11 @@ END_TEST
 START_TEST(test_commits)
 {
 	kp_metrics_submitted(m, 1, START);
+	full = true;
 	result(1, -5, START);
 	result(1, 0, START);	/* again, after the failure */
 	kp_metrics_submitted(m, 2, START);
+	full = false;
 	result(2, 0, START);
 	EXPECT(SYNC("duration_seconds_count", "IPv6"), "3");
 	EXPECT("kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family=\"IPv6\",le=\"0.016\"}", "0");
@@ -110,6 +114,34 @@ START_TEST(test_commits)
 	EXPECT("proxylet_last_commit_duration_seconds{ip_family=\"IPv4\"}", "0.01");
 	EXPECT("proxylet_last_commit_elements{change=\"added\",ip_family=\"IPv4\"}", "3");
 	EXPECT("proxylet_last_commit_elements{change=\"deleted\",ip_family=\"IPv4\"}", "1");
+}
+END_TEST
+
+/* A look for stale flows is no commit. */
+START_TEST(test_conntrack)
+{
+	struct dp_result res = { .conntrack = { [KP_IPV6] = { true, 3, S / 50 } } };
+
+	kp_metrics_submitted(m, 1, START);
+	result(1, 0, START);
+	kp_metrics_result(m, 1, &res, START);
+	kp_metrics_result(m, 1, &res, START);
+	EXPECT(KUBE("conntrack_reconciler_deleted_entries_total", "IPv6"), "6");
+	EXPECT(KUBE("conntrack_reconciler_deleted_entries_total", "IPv4"), "0");
+	EXPECT(KUBE("conntrack_reconciler_sync_duration_seconds_count", "IPv6"), "2");
+	EXPECT(KUBE("conntrack_reconciler_sync_duration_seconds_count", "IPv4"), "0");
+	EXPECT(SYNC("duration_seconds_count", "IPv6"), "1");
+}
+END_TEST
+
+START_TEST(test_cleanup_that_fails)
+{
+	struct dp_result res = { .family = { { .tried = true, .full = true, .cleanup_failed = true } } };
+
+	kp_metrics_result(m, 1, &res, START);
+	EXPECT(SYNC("nftables_cleanup_failures_total", "IPv4"), "1");
+	EXPECT(SYNC("nftables_sync_failures_total", "IPv4"), "0");
+	EXPECT(SYNC("nftables_cleanup_failures_total", "IPv6"), "0");
 }
 END_TEST
 
@@ -274,6 +306,8 @@ int main(void)
 	tcase_add_test(t, test_looked_up);
 	tcase_add_test(t, test_times);
 	tcase_add_test(t, test_commits);
+	tcase_add_test(t, test_conntrack);
+	tcase_add_test(t, test_cleanup_that_fails);
 	tcase_add_test(t, test_families_not_tried);
 	tcase_add_test(t, test_events);
 	tcase_add_test(t, test_latency);
