@@ -56,6 +56,8 @@ struct hz_listeners {
 	size_t n_addrs;
 	struct event retry, resume;
 	struct kp_ratelimit starved_log, contest_log;
+	hz_failure_fn *on_failure;	/* may be NULL */
+	void *arg;
 };
 
 /* One socket. */
@@ -265,6 +267,8 @@ static void open_or_log(struct listener *l)
 	if (r < 0 && kp_ratelimit_ok(&l->log, kp_now_ms(), &swallowed))
 		kp_warn("health", "%s, for %s%s%s; retrying every %d s", err.msg,
 			l->port->ns, slash, l->port->name, RETRY_S);
+	if (r < 0 && l->port->is_service && l->all->on_failure)
+		l->all->on_failure(l->all->arg, l->port, err.msg);
 	if (r == 0 && was_missing)
 		kp_info("health", "listening on port %u for %s%s%s", l->port->number,
 			l->port->ns, slash, l->port->name);
@@ -463,6 +467,12 @@ static void free_all(struct listener **array, size_t n)
 	for (size_t i = 0; i < n; i++)
 		free_listener(array[i]);
 	free(array);
+}
+
+void hz_listeners_on_failure(struct hz_listeners *ls, hz_failure_fn *fn, void *arg)
+{
+	ls->on_failure = fn;
+	ls->arg = arg;
 }
 
 struct hz_listeners *hz_listeners_free(struct hz_listeners *ls)

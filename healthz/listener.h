@@ -6,6 +6,7 @@
 struct event_base;
 struct hz_conns;
 struct hz_listen;
+struct hz_port;
 struct hz_state;
 struct kp_err;
 
@@ -17,6 +18,9 @@ struct kp_err;
 struct hz_listeners;
 
 struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns);
+/* Called whenever a Service's port cannot be opened, also each time it is tried again. */
+typedef void hz_failure_fn(void *arg, const struct hz_port *port, const char *why);
+void hz_listeners_on_failure(struct hz_listeners *ls, hz_failure_fn *fn, void *arg);
 struct hz_listeners *hz_listeners_free(struct hz_listeners *ls);	/* NULL is fine; returns NULL */
 
 /* A listener that stays. -errno: not all of its sockets could be bound, and they will be tried again. */

@@ -1,8 +1,10 @@
 #include "healthz/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -41,6 +43,7 @@ struct hz_server {
 	bool stop;			/* atomic */
 	struct hz_counters counters;	/* atomic, each */
 	int wake_fd;
+	int failures[2];		/* a pipe of struct hz_failure, one a packet: a queue with a limit and without a lock */
 	pthread_t thread;
 
 	/* The thread's own from here on, once it runs. */
@@ -168,6 +171,28 @@ struct hz_counters hz_server_counters(const struct hz_server *s)
 	};
 }
 
+static void on_failure(void *arg, const struct hz_port *port, const char *why)
+{
+	const struct hz_server *s = arg;
+	struct hz_failure f = { .port = port->number };
+
+	snprintf(f.ns, sizeof(f.ns), "%s", port->ns);
+	snprintf(f.name, sizeof(f.name), "%s", port->name);
+	snprintf(f.why, sizeof(f.why), "%s", why);
+	if (write(s->failures[1], &f, sizeof(f)) < 0)
+		return;		/* full: nobody takes them, or there are very many */
+}
+
+int hz_server_failure_fd(const struct hz_server *s)
+{
+	return s->failures[0];
+}
+
+bool hz_server_take_failure(struct hz_server *s, struct hz_failure *ret)
+{
+	return read(s->failures[0], ret, sizeof(*ret)) == (ssize_t)sizeof(*ret);
+}
+
 static void free_server(struct hz_server *s)
 {
 	hz_listeners_free(s->listeners);	/* may still accept and answer */
@@ -179,6 +204,8 @@ static void free_server(struct hz_server *s)
 		event_base_free(s->base);
 	if (s->wake_fd >= 0)
 		close(s->wake_fd);
+	kp_closep(&s->failures[0]);
+	kp_closep(&s->failures[1]);
 	free(s->listen);
 	hz_state_free(s->slot);
 	hz_state_free(s->state);
@@ -195,6 +222,8 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 	s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (s->wake_fd < 0)
 		return kp_err_set(err, -errno, "cannot make an eventfd: %s", strerror(errno));
+	if (pipe2(s->failures, O_DIRECT | O_NONBLOCK | O_CLOEXEC) < 0)
+		return kp_err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	s->base = event_base_new();
 	s->wake = s->base ? event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s) : NULL;
 	if (!s->wake || event_add(s->wake, NULL) < 0)
@@ -203,6 +232,7 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 	if (opt->relay)
 		s->relay = hz_relay_new(s->base, s->conns, opt->relay);
 	s->listeners = hz_listeners_new(s->base, s->conns);
+	hz_listeners_on_failure(s->listeners, on_failure, s);
 	return 0;
 }
 
@@ -237,7 +267,7 @@ int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct
 	struct hz_server *s = kp_calloc(1, sizeof(*s));
 	int r;
 
-	s->wake_fd = -1;
+	s->wake_fd = s->failures[0] = s->failures[1] = -1;
 	r = set_up(s, opt, err);
 	if (r == 0)
 		r = bind_fixed(s, opt, err);

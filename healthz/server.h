@@ -58,6 +58,19 @@ struct hz_counters {
 };
 struct hz_counters hz_server_counters(const struct hz_server *s);
 
+/*
+ * Ports of Services that could not be opened, also each time they are tried again. The fd
+ * is readable while there are some; any one thread takes them. Few are kept: who does not
+ * take them loses the later ones.
+ */
+struct hz_failure {
+	char ns[64], name[256];		/* of the Service */
+	uint16_t port;
+	char why[256];
+};
+int hz_server_failure_fd(const struct hz_server *s);
+bool hz_server_take_failure(struct hz_server *s, struct hz_failure *ret);
+
 struct hz_server *hz_server_stop(struct hz_server *s);	/* closes everything, joins the thread; returns NULL */
 
 #endif

@@ -21,6 +21,7 @@
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
 #include "proxy/nodestate.h"
+#include "proxy/notify.h"
 #include "proxy/own_node.h"
 #include "proxy/plan/build.h"
 #include "proxy/plan/runner.h"
@@ -59,6 +60,7 @@ struct agent {
 	struct kp_monitor *monitor;
 	struct kp_file_source *files;
 	struct kp_kube_source *api;	/* this or files */
+	struct kp_notify *notify;	/* with api */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
 	bool waiting;			/* for more of the Node, and said so */
@@ -277,10 +279,14 @@ static int start_source(struct agent *a, struct kp_err *err)
 		.kubeconfig = a->cfg->kubeconfig, .master = a->job->master, .node_name = a->node_name,
 		.servers = (const char *const *)a->cfg->api_servers, .json_only = kp_setup_json_only(a->cfg),
 	};
+	int r;
 
 	if (a->job->n_objects)
 		return kp_file_source_new(&a->files, a->base, a->job->objects, a->job->n_objects, &sink, err);
-	return kp_kube_source_new(&a->api, a->base, &api, &sink, err);
+	r = kp_kube_source_new(&a->api, a->base, &api, &sink, err);
+	if (r == 0)
+		a->notify = kp_notify_new(a->base, a->api, a->server, a->node_name);
+	return r;
 }
 
 /* --- a new configuration --- */
@@ -394,6 +400,7 @@ static int start(struct agent *a, struct kp_err *err)
 static void stop(struct agent *a)
 {
 	a->files = kp_file_source_free(a->files);
+	a->notify = kp_notify_free(a->notify);
 	a->api = kp_kube_source_free(a->api);
 	a->runner = kp_runner_stop(a->runner);
 	kp_ifaddr_free(kp_steal(&a->ifaddr));

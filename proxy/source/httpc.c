@@ -475,8 +475,17 @@ static void set_plain(struct kp_http_call *c)
 	curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers);
 }
 
-int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const struct kp_http_identity *who,
-		 const struct kp_http_handler *handler, void *arg, struct kp_http_call **ret, struct kp_err *err)
+static void set_body(struct kp_http_call *c, const struct kp_http_body *body)
+{
+	add_header(c, "Content-Type", body->content_type);
+	curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)body->len);
+	curl_easy_setopt(c->easy, CURLOPT_COPYPOSTFIELDS, body->data);
+	curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, body->method);
+}
+
+int kp_httpc_send(struct kp_httpc *h, const char *url, const char *accept, const struct kp_http_body *body,
+		  const struct kp_http_identity *who, const struct kp_http_handler *handler, void *arg,
+		  struct kp_http_call **ret, struct kp_err *err)
 {
 	struct kp_http_call *c;
 	CURLMcode code;
@@ -497,6 +506,8 @@ int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const 
 		return r;
 	}
 	set_identity(c, who);
+	if (body)
+		set_body(c, body);
 	set_plain(c);
 	*ret = c;	/* before libcurl may answer */
 	code = curl_multi_add_handle(h->multi, c->easy);
@@ -505,6 +516,12 @@ int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const 
 	*ret = NULL;
 	free_call(c);
 	return kp_err_set(err, -EIO, "%s", curl_multi_strerror(code));
+}
+
+int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const struct kp_http_identity *who,
+		 const struct kp_http_handler *handler, void *arg, struct kp_http_call **ret, struct kp_err *err)
+{
+	return kp_httpc_send(h, url, accept, NULL, who, handler, arg, ret, err);
 }
 
 uint64_t kp_httpc_heard_ms(const struct kp_httpc *h)

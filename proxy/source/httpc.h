@@ -59,7 +59,19 @@ int kp_httpc_new(struct kp_httpc **ret, struct event_base *base, void (*after)(v
 /* Ends all calls without a word to their handlers. */
 struct kp_httpc *kp_httpc_free(struct kp_httpc *h);
 
-/* GET. -errno with err if it cannot even be tried; done is not called then. */
+/* What is sent along; copied. */
+struct kp_http_body {
+	const char *method;		/* "POST", "PATCH" */
+	const char *content_type;
+	const char *data;
+	size_t len;
+};
+
+/* body: NULL for a GET. -errno with err if it cannot even be tried; done is not called then. */
+int kp_httpc_send(struct kp_httpc *h, const char *url, const char *accept, const struct kp_http_body *body,
+		  const struct kp_http_identity *who, const struct kp_http_handler *handler, void *arg,
+		  struct kp_http_call **ret, struct kp_err *err);
+/* GET. */
 int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const struct kp_http_identity *who,
 		 const struct kp_http_handler *handler, void *arg, struct kp_http_call **ret, struct kp_err *err);
 /* Ends a call without a word to its handler. NULL is fine; returns NULL. */

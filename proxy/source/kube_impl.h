@@ -10,6 +10,7 @@
  * Shared by the parts of the API source; nobody else includes this.
  *
  *	kubeapi.c	the source: servers, credentials, when everything is known, what is logged
+ *	kube_events.c	what is told to the server
  *	reflector.c	one collection: list, watch, and what to do when either fails
  */
 
@@ -43,6 +44,10 @@ struct kp_kube_origin {
 };
 int kp_kube_get(struct kp_kube_source *s, const char *path, enum kp_body_kind kind, const struct kp_http_handler *handler, void *arg,
 		struct kp_kube_origin *ret_origin, struct kp_http_call **ret, struct kp_err *err);
+/* Likewise with a body, for answers in JSON. As kp_httpc_send. */
+int kp_kube_send(struct kp_kube_source *s, const char *path, const struct kp_http_body *body,
+		 const struct kp_http_handler *handler, void *arg, struct kp_kube_origin *ret_origin,
+		 struct kp_http_call **ret, struct kp_err *err);
 bool kp_kube_is_http2(const struct kp_kube_source *s);
 /* The server of a request does not answer. True: there is another to be tried at once. */
 bool kp_kube_unreachable(struct kp_kube_source *s, const struct kp_kube_origin *from, const char *why);

@@ -13,6 +13,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/source/codec.h"
 #include "proxy/source/credentials.h"
+#include "proxy/source/kube_events.h"
 #include "proxy/source/kube_impl.h"
 #include "proxy/source/kubeconfig.h"
 
@@ -46,6 +47,7 @@ struct kp_kube_source {
 	unsigned identity;		/* counts their changes */
 	struct kp_httpc *http;
 	struct kp_reflector *reflectors[N_COLLECTIONS];
+	struct kp_kube_events *events;
 
 	char **servers;
 	size_t n_servers, server;	/* in use */
@@ -174,6 +176,18 @@ int kp_kube_get(struct kp_kube_source *s, const char *path, enum kp_body_kind ki
 	*ret_origin = (struct kp_kube_origin){ s->server, s->identity };
 	return kp_httpc_get(s->http, url, kp_codec_accept(kind, s->json_only), kp_credentials_identity(s->credentials),
 			    handler, arg, ret, err);
+}
+
+int kp_kube_send(struct kp_kube_source *s, const char *path, const struct kp_http_body *body,
+		 const struct kp_http_handler *handler, void *arg, struct kp_kube_origin *ret_origin,
+		 struct kp_http_call **ret, struct kp_err *err)
+{
+	KP_AUTO(kp_freep) char *url = kp_asprintf("%s%s", s->servers[s->server], path);
+
+	refresh(s, false);
+	*ret_origin = (struct kp_kube_origin){ s->server, s->identity };
+	return kp_httpc_send(s->http, url, "application/json", body, kp_credentials_identity(s->credentials), handler, arg,
+			     ret, err);
 }
 
 bool kp_kube_is_http2(const struct kp_kube_source *s)
@@ -323,6 +337,7 @@ static void start(struct kp_kube_source *s, struct event_base *base)
 
 	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		s->reflectors[i] = kp_reflector_new(s, base, &collections[i], s->node_name);
+	s->events = kp_kube_events_new(s, base);
 	s->tick = event_new(base, -1, EV_PERSIST, on_tick, s);
 	event_add(s->tick, &tick);
 	kp_info("api", "reading from %s", s->servers[s->server]);
@@ -364,6 +379,7 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s)
 		event_free(s->tick);
 	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		kp_reflector_free(s->reflectors[i]);
+	kp_kube_events_free(s->events);
 	kp_httpc_free(s->http);
 	kp_credentials_free(s->credentials);
 	kp_kubeconfig_free(s->config);
@@ -381,4 +397,9 @@ void kp_kube_source_status(const struct kp_kube_source *s, struct kp_source_stat
 {
 	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		kp_reflector_status(s->reflectors[i], ret);
+}
+
+void kp_kube_source_tell(struct kp_kube_source *s, const struct kp_notice *n)
+{
+	kp_kube_events_tell(s->events, n);
 }

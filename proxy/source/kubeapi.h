@@ -6,6 +6,7 @@
 struct event_base;
 struct kp_err;
 struct kp_kube_source;
+struct kp_notice;
 struct kp_source_status;
 
 /*
@@ -32,6 +33,9 @@ struct kp_kube_options {
 int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, const struct kp_kube_options *opt,
 		       const struct kp_sink *sink, struct kp_err *err);
 struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s);	/* NULL is fine; returns NULL */
+
+/* Send an event to the server, when and if that can be done (kube_events.h); never waits. */
+void kp_kube_source_tell(struct kp_kube_source *s, const struct kp_notice *n);
 
 /* One row for each collection. */
 void kp_kube_source_status(const struct kp_kube_source *s, struct kp_source_status *ret);

@@ -129,6 +129,35 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.watch(api, name, query)
         return self.list(api, name, query)
 
+    # --- events ---
+
+    def do_POST(self):
+        return self.take_event(201, lambda key, told: dict(told))
+
+    def do_PATCH(self):
+        return self.take_event(200, lambda key, told: dict(self.server.api.events[key], **told))
+
+    def take_event(self, status, made_of):
+        """POST and PATCH of events.k8s.io/v1 alone; what the server would not take is not taken."""
+        api, parts = self.server.api, urllib.parse.urlsplit(self.path).path.split("/")
+        told = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        with api.lock:
+            api.requests.append(("events", {}, {k.lower(): v for k, v in self.headers.items()}, time.monotonic()))
+        refusal = self.refusal(api, "events")
+        if refusal:
+            return self.answer(refusal.status, refusal.body.encode(), refusal.headers, refusal.content_type)
+        ns, creates = parts[5], self.command == "POST"
+        key = ns, told["metadata"]["name"] if creates else parts[7]
+        kind = "application/json" if creates else "application/strategic-merge-patch+json"
+        if parts[1:5] != ["apis", "events.k8s.io", "v1", "namespaces"] or parts[6] != "events" or self.headers["Content-Type"] != kind:
+            return self.answer(415, status_body(415, "not as events are told").encode())
+        with api.lock:
+            if creates == (key in api.events):
+                code = 409 if creates else 404
+                return self.answer(code, status_body(code, "events %s" % key[1]).encode())
+            api.events[key] = made_of(key, told)
+        return self.answer(status, json.dumps(api.events[key]).encode())
+
     def refusal(self, api, name):
         given = self.headers.get("Authorization")
         if api.tokens is not None and given not in ["Bearer " + t for t in api.tokens]:
@@ -263,6 +292,7 @@ class ApiServer:
         self.lock = threading.RLock()
         self.objects = {name: {} for name, _, _ in KINDS.values()}
         self.version, self.oldest, self.history = 100, 100, []
+        self.events = {}  # (namespace, name) -> as it was told
         self.requests, self.watches, self.connections, self.n_connections = [], [], [], 0
         self.address, self.server = (address, 0), None
         self.put(*items)
