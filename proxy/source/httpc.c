@@ -31,7 +31,7 @@ struct kp_httpc {
 	void (*after)(void *arg);
 	void *arg;
 	uint64_t heard_ms;
-	bool is_http2;
+	bool is_http2, one_peer;
 	bool suspect;		/* a connection broke, and no answer came since */
 };
 
@@ -215,7 +215,7 @@ static void drop_multi(struct kp_httpc *h)
 static int renew(struct kp_httpc *h, struct kp_err *err)
 {
 	drop_multi(h);
-	h->suspect = h->is_http2 = false;
+	h->suspect = h->is_http2 = h->one_peer = false;
 	h->multi = new_multi(h);
 	return h->multi ? 0 : kp_err_set(err, -ENOMEM, "start libcurl");
 }
@@ -275,6 +275,13 @@ struct kp_http_call *kp_httpc_cancel(struct kp_http_call *c)
 	return NULL;
 }
 
+static bool has_header(CURL *easy, const char *name)
+{
+	struct curl_header *found;
+
+	return curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &found) == CURLHE_OK;
+}
+
 static void tell_head(struct kp_http_call *c)
 {
 	struct kp_http_head head = { .content_type = "" };
@@ -291,8 +298,9 @@ static void tell_head(struct kp_http_call *c)
 		head.content_type = type;
 	if (retry_after > 0)
 		head.retry_after_ms = (uint64_t)retry_after * 1000;
-	head.is_http2 = version == CURL_HTTP_VERSION_2_0;
-	c->h->is_http2 = head.is_http2;
+	c->h->is_http2 = version == CURL_HTTP_VERSION_2_0;
+	c->h->one_peer = c->h->is_http2 && !has_header(c->easy, "Via") && !has_header(c->easy, "Server");
+	head.one_peer = c->h->one_peer;
 	c->h->suspect = false;
 	c->handler->head(c->arg, &head);
 }
@@ -532,6 +540,11 @@ uint64_t kp_httpc_heard_ms(const struct kp_httpc *h)
 bool kp_httpc_is_http2(const struct kp_httpc *h)
 {
 	return h->is_http2;
+}
+
+bool kp_httpc_one_peer(const struct kp_httpc *h)
+{
+	return h->one_peer;
 }
 
 static struct kp_http_call *first_doomed(struct kp_httpc *h)

@@ -37,7 +37,7 @@ struct kp_http_identity {
 /* Valid during the callback. */
 struct kp_http_head {
 	long status;
-	bool is_http2;
+	bool one_peer;			/* see kp_httpc_one_peer */
 	const char *content_type;	/* "" if there is none */
 	uint64_t retry_after_ms;	/* 0: not given */
 };
@@ -80,6 +80,12 @@ struct kp_http_call *kp_httpc_cancel(struct kp_http_call *c);
 /* When a byte of an answer arrived last (CLOCK_MONOTONIC), and whether that was over HTTP/2. */
 uint64_t kp_httpc_heard_ms(const struct kp_httpc *h);
 bool kp_httpc_is_http2(const struct kp_httpc *h);
+/*
+ * By the last answer: HTTP/2, and nothing between us and the server that says so (Via, or
+ * Server, which an API server does not send). Only then a sign of life is one for all calls;
+ * a proxy may have a connection to another server for each.
+ */
+bool kp_httpc_one_peer(const struct kp_httpc *h);
 /* Closes all connections; all calls end with -ETIMEDOUT and why. Not from a handler. */
 void kp_httpc_reset(struct kp_httpc *h, const char *why);
 

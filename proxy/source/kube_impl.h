@@ -48,7 +48,7 @@ int kp_kube_get(struct kp_kube_source *s, const char *path, enum kp_body_kind ki
 int kp_kube_send(struct kp_kube_source *s, const char *path, const struct kp_http_body *body,
 		 const struct kp_http_handler *handler, void *arg, struct kp_kube_origin *ret_origin,
 		 struct kp_http_call **ret, struct kp_err *err);
-bool kp_kube_is_http2(const struct kp_kube_source *s);
+bool kp_kube_one_peer(const struct kp_kube_source *s);	/* see kp_httpc_one_peer */
 /* The server of a request does not answer. True: there is another to be tried at once. */
 bool kp_kube_unreachable(struct kp_kube_source *s, const struct kp_kube_origin *from, const char *why);
 void kp_kube_answered(struct kp_kube_source *s);

@@ -190,9 +190,9 @@ int kp_kube_send(struct kp_kube_source *s, const char *path, const struct kp_htt
 			     ret, err);
 }
 
-bool kp_kube_is_http2(const struct kp_kube_source *s)
+bool kp_kube_one_peer(const struct kp_kube_source *s)
 {
-	return kp_httpc_is_http2(s->http);
+	return kp_httpc_one_peer(s->http);
 }
 
 /* --- signs of life --- */
@@ -200,8 +200,14 @@ bool kp_kube_is_http2(const struct kp_kube_source *s)
 /*
  * A watch may be silent for as long as nothing happens, also when the server behind it
  * is stuck, or was replaced by something that swallows everything: TCP does not tell.
- * Over HTTP/2 a small request on the same connection does. (Without HTTP/2 watches are
- * short, see reflector.c.)
+ * Over HTTP/2 a small request on the same connection does, which everybody may make
+ * (/version: role system:public-info-viewer), one in some ten seconds of silence for all
+ * watches together.
+ *
+ * The answer speaks for the watches where one connection leads to one server. Without
+ * HTTP/2, and behind a proxy, each of them may have its own fate: there they are short, and
+ * the silence of one is enough (reflector.c). A proxy that does not show itself can eat a
+ * stream unseen by both; then the bookmarks are missed that a server sends every minute.
  */
 static void probe_head(void *arg, const struct kp_http_head *head)
 {
@@ -246,7 +252,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (s->probe && now - s->probed_ms >= ANSWER_MS)
 		kp_httpc_reset(s->http, "it accepted the connection, but gives no sign of life any more");
-	else if (!s->probe && kp_kube_is_http2(s) && now - kp_httpc_heard_ms(s->http) >= SILENCE_MS)
+	else if (!s->probe && kp_httpc_is_http2(s->http) && now - kp_httpc_heard_ms(s->http) >= SILENCE_MS)
 		ask_for_life(s, now);
 }
 

@@ -26,12 +26,13 @@
 #define PAGE_LIMIT	500
 #define MAX_REFUSAL	(16u << 10)	/* bytes of an error's body */
 #define HEAD_MS		25000		/* until the first byte of an answer */
-#define HEAD_HTTP2_MS	65000		/* the server may let us queue for a minute; that it lives is asked otherwise */
+#define HEAD_ONE_PEER_MS 65000		/* the server may let us queue for a minute; that it lives is asked otherwise */
 #define STREAM_MS	5000		/* silence before the initial events end: an old server, it never sends that */
 #define PAGE_MS		25000
-#define WATCH_MS	28000		/* of silence without HTTP/2; the server was asked to end it sooner */
-#define SHORT_WATCH_S	20		/* without HTTP/2 */
-#define LONG_WATCH_S	300		/* with it, up to twice that */
+#define WATCH_MS	28000		/* of silence, where a watch has its own fate; the server was asked to end it sooner */
+#define SHORT_WATCH_S	20		/* there */
+#define LONG_WATCH_S	300		/* where an answer speaks for all, see kp_httpc_one_peer; up to twice that */
+#define BOOKMARK_MS	90000		/* servers that send them do so every minute */
 #define GRACE_MS	15000
 #define BRIEF_MS	1000		/* a watch that ends sooner than that is a failure */
 #define FRESH_MS	5000		/* a list that was outdated sooner than that is a failure */
@@ -61,12 +62,14 @@ static void again(struct kp_reflector *r)
 static uint64_t deadline(const struct kp_reflector *r)
 {
 	if (!r->has_head)
-		return r->began_ms + (kp_kube_is_http2(r->s) ? HEAD_HTTP2_MS : HEAD_MS);
+		return r->began_ms + (kp_kube_one_peer(r->s) ? HEAD_ONE_PEER_MS : HEAD_MS);
 	if (r->phase == KP_STREAM)
 		return r->heard_ms + STREAM_MS;
 	if (r->phase == KP_PAGES)
 		return r->heard_ms + PAGE_MS;
-	return r->head.is_http2 ? r->until_ms : r->heard_ms + WATCH_MS;
+	if (!r->head.one_peer)
+		return r->heard_ms + WATCH_MS;
+	return r->has_bookmarks && r->heard_ms + BOOKMARK_MS < r->until_ms ? r->heard_ms + BOOKMARK_MS : r->until_ms;
 }
 
 static void arm(struct kp_reflector *r)
@@ -261,8 +264,8 @@ static void refused(struct kp_reflector *r)
 		r->use_older = false;
 		relist(r);
 		not_to_be_had(r, text);
-	} else if (status >= 502 && status <= 504 && kp_kube_unreachable(r->s, &r->origin, r->trouble)) {
-		again(r);
+	} else if (status >= 502 && status <= 504 && !r->head.retry_after_ms) {	/* mostly a proxy's words: nothing was missed */
+		unreachable(r, r->trouble);
 	} else if (status == 410) {
 		expired(r);
 	} else {
@@ -305,6 +308,7 @@ static int on_data(void *arg, const char *p, size_t n)
 {
 	struct kp_reflector *r = arg;
 	enum kp_reflector_phase before = r->phase;
+	bool had_bookmarks = r->has_bookmarks;
 	struct kp_err err = { 0 };
 	int result;
 
@@ -319,7 +323,7 @@ static int on_data(void *arg, const char *p, size_t n)
 	result = r->codec->feed(r->body, p, n, &err);
 	if (err.code)
 		kp_reflector_trouble(r, "%s", err.msg);
-	if (r->phase != before)
+	if (r->phase != before || r->has_bookmarks != had_bookmarks)
 		arm(r);
 	return result;
 }
@@ -368,7 +372,7 @@ static enum kp_reflector_phase next_phase(const struct kp_reflector *r)
 
 static unsigned watch_seconds(const struct kp_reflector *r)
 {
-	if (r->phase == KP_WATCH && !kp_kube_is_http2(r->s))
+	if (r->phase == KP_WATCH && !kp_kube_one_peer(r->s))
 		return SHORT_WATCH_S + kp_kube_random() % 5;
 	return LONG_WATCH_S + kp_kube_random() % LONG_WATCH_S;
 }
@@ -428,7 +432,7 @@ static void begin(struct kp_reflector *r)
 	if (r->phase != KP_WATCH && !r->next)
 		begin_list(r);
 	r->began_ms = r->heard_ms = kp_now_ms();
-	r->has_head = r->is_cut_off = false;
+	r->has_head = r->is_cut_off = r->has_bookmarks = false;
 	r->head = (struct kp_http_head){ 0 };
 	r->codec = NULL;
 	r->error_code = 0;

@@ -120,6 +120,7 @@ static int on_deleted(struct kp_reflector *r, struct kp_event *e)
 
 static int on_bookmark(struct kp_reflector *r, struct kp_event *e)
 {
+	r->has_bookmarks = r->phase == KP_WATCH;	/* the end of a list is none of those that come by the clock */
 	if (r->phase == KP_STREAM && e->initial_end)
 		complete(r, e->version);
 	else if (r->phase == KP_WATCH && *e->version)

@@ -43,7 +43,7 @@ struct kp_reflector {
 	struct kp_kube_origin origin;
 	enum kp_reflector_phase asked, phase;	/* what it was begun for, and what it has become */
 	uint64_t began_ms, heard_ms, until_ms;
-	bool has_head;
+	bool has_head, has_bookmarks;
 	struct kp_http_head head;	/* without its content_type */
 	const struct kp_codec *codec;
 	struct kp_body *body;

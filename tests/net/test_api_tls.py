@@ -21,13 +21,14 @@ IP = "10.96.0.10"
 ITEMS = (obj.node(), obj.service("web", IP), obj.slice_of("web", ["10.244.2.2"]))
 
 
-def run(lab, server, cluster=None, user=None, before=(), **config):
-    path = kubeconfig(lab.folder, server if isinstance(server, str) else server.url, cluster, user)
-    return start(lab, before, clientConnection={"kubeconfig": path}, **config)
+def run(lab, server, cluster=None, user=None, before=(), ns=None, **config):
+    name = "kubeconfig-%d" % len(lab.agents)
+    path = kubeconfig(lab.folder, server if isinstance(server, str) else server.url, cluster, user, name)
+    return start(lab, before, ns, clientConnection={"kubeconfig": path}, **config)
 
 
-def start(lab, before=(), **config):
-    agent = labs.Agent(lab, lab.node, [], before, **config)
+def start(lab, before=(), ns=None, **config):
+    agent = labs.Agent(lab, ns or lab.node, [], before, **config)
     lab.agents.append(agent)
     return agent
 
@@ -295,16 +296,22 @@ def test_stuck_server_http2(lab):
     check(nft.generation(lab.node) - before == 1, "%d commits", nft.generation(lab.node) - before)
 
 
-def test_silent_watch(lab):
-    """Without HTTP/2: a stream that something on the way has forgotten."""
-    server = lab.serve(ApiServer(lab.node, *ITEMS))
-    agent = run(lab, server).ready()
-    wait(lambda: len(server.watches) == 4, "four watches")
-    with server.lock:
-        server.watches = []  # nobody will tell these streams anything
-    server.put(obj.slice_of("web", ["10.244.2.3"]))
-    holds(lab, "10.244.2.3", seconds=30)
-    equal(lines(agent, "warn|error"), 0, "lines")
+def test_silent_watches(lab):
+    """Streams that something on the way has forgotten, while everything else is answered: without HTTP/2, and behind a proxy."""
+    plain = lab.serve(ApiServer(lab.bare_node(), *ITEMS))
+    behind = lab.serve(ApiServer(lab.node, *ITEMS))
+    proxy, ca = front(lab, behind)
+    agents = [run(lab, proxy.url, {"certificate-authority": ca.cert}), run(lab, plain, ns=plain.ns)]
+    for server, agent in zip((behind, plain), agents):
+        agent.ready()
+        wait(lambda s=server: len(s.watches) == 4, "four watches")
+        with server.lock:
+            server.watches = []  # nobody will tell these streams anything
+        server.put(obj.slice_of("web", ["10.244.2.3"]))
+    began = time.monotonic()
+    for server, agent in zip((behind, plain), agents):
+        wait(lambda s=server: nft.endpoints(s.ns, IP, 80) == {"10.244.2.3"}, "the change", 30 - (time.monotonic() - began), 0.05)
+        equal(lines(agent, "warn|error"), 0, "lines")
 
 
 if __name__ == "__main__":

@@ -516,3 +516,6 @@ class Front:
         except ProcessLookupError:
             pass
         self.process.wait(10)
+        deadline = time.monotonic() + 10
+        while ":%d" % self.port in self.ns.sh("ss", "-Hltn") and time.monotonic() < deadline:
+            time.sleep(0.01)  # the worker, whom nobody waits for
