@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -14,6 +15,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/source/webproxy.h"
 
 #define CONNECT_MS		10000L
 #define KEEPALIVE_IDLE_S	10
@@ -51,6 +53,7 @@ struct kp_http_call {
 	const struct kp_http_handler *handler;
 	void *arg;
 	bool has_head;
+	bool by_proxy;		/* or it is one of the exceptions */
 	bool doomed;		/* its connection was closed by kp_httpc_reset */
 	int aborted;		/* what data returned */
 };
@@ -82,7 +85,10 @@ static const char *describe(struct kp_http_call *c, CURLcode code)
 	if (code == CURLE_HTTP2_STREAM || !c->error[0])
 		return curl_easy_strerror(code);
 	curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_error);
-	return code == CURLE_COULDNT_CONNECT && os_error ? strerror((int)os_error) : c->error;
+	if (code != CURLE_COULDNT_CONNECT || !os_error)
+		return c->error;
+	snprintf(c->error, sizeof(c->error), "%s%s", c->by_proxy ? "the way through the proxy: " : "", strerror((int)os_error));
+	return c->error;
 }
 
 static void after_curl(struct kp_httpc *h)
@@ -459,9 +465,24 @@ static void set_identity(struct kp_http_call *c, const struct kp_http_identity *
 		curl_easy_setopt(c->easy, CURLOPT_PASSWORD, who->password ? who->password : "");
 	}
 	curl_easy_setopt(c->easy, CURLOPT_ACCEPT_ENCODING, who->no_compression ? "identity" : "gzip");
-	if (who->proxy_url)
-		curl_easy_setopt(c->easy, CURLOPT_PROXY, who->proxy_url);
 	set_tls(c->easy, who);
+}
+
+/* A proxy that speaks TLS is trusted as the server is, which is what client-go does. */
+static void set_proxy(struct kp_http_call *c, const char *url, const struct kp_http_identity *who)
+{
+	struct kp_webproxy proxy;
+
+	kp_webproxy_choose(url, who->proxy_url, &proxy);
+	c->by_proxy = *proxy.url;
+	curl_easy_setopt(c->easy, CURLOPT_PROXY, proxy.url);
+	curl_easy_setopt(c->easy, CURLOPT_NOPROXY, proxy.except);
+	if (c->by_proxy) {
+		set_blob(c->easy, CURLOPT_PROXY_CAINFO_BLOB, &who->ca);
+		curl_easy_setopt(c->easy, CURLOPT_PROXY_SSL_VERIFYPEER, (long)!who->insecure);
+		curl_easy_setopt(c->easy, CURLOPT_PROXY_SSL_VERIFYHOST, who->insecure ? 0L : 2L);
+	}
+	free(proxy.url);
 }
 
 static void set_plain(struct kp_http_call *c)
@@ -514,6 +535,7 @@ int kp_httpc_send(struct kp_httpc *h, const char *url, const char *accept, const
 		return r;
 	}
 	set_identity(c, who);
+	set_proxy(c, url, who);
 	if (body)
 		set_body(c, body);
 	set_plain(c);

@@ -16,6 +16,7 @@ import nft
 import objects as obj
 from apiserver import ApiServer, Authority, Front, kubeconfig
 from harness import Skip, check, equal, wait
+from webproxy import WebProxy
 
 IP = "10.96.0.10"
 ITEMS = (obj.node(), obj.service("web", IP), obj.slice_of("web", ["10.244.2.2"]))
@@ -237,6 +238,47 @@ def test_next_server(lab):
     equal(nft.generation(lab.node), before, "generation id")
     change(lab, second, "10.244.2.3")
     equal(agent.get()[0], 200, "health")
+
+
+# --- proxies ---
+
+def through(lab, server, ca, cluster=None, environment=()):
+    """The first Service arrives, and a change."""
+    agent = run(lab, server, dict({"certificate-authority": ca.cert}, **(cluster or {})), before=["env", *environment]).ready()
+    change(lab, server, "10.244.2.%d" % (3 + len(lab.agents)))
+    agent.stop()
+
+
+def test_proxies(lab):
+    """That of the kubeconfig, else that of the environment; NO_PROXY is about the latter."""
+    ca = Authority(lab.folder, "ca")
+    cert, key = ca.issue("server", alt="IP:" + labs.NODE_IP)
+    server = lab.serve(ApiServer(lab.node, *ITEMS, address=labs.NODE_IP, tls=ca.context(cert, key)))
+    proxy, other = (lab.serve(WebProxy(lab.node)) for _ in range(2))
+    http, name = "http://127.0.0.1:%d" % proxy.port, "%s:%d" % server.address
+    through(lab, server, ca, {"proxy-url": http}, ["HTTPS_PROXY=http://127.0.0.1:%d" % other.port, "NO_PROXY=*"])
+    equal(set(proxy.asked), {"http " + name}, "asked of the kubeconfig's proxy")
+    through(lab, server, ca, {"proxy-url": http.replace("http", "socks5")})
+    equal(set(proxy.asked), {"http " + name, "socks " + name}, "asked in SOCKS")
+    proxy.asked = []
+    through(lab, server, ca, environment=["HTTPS_PROXY=" + http, "NO_PROXY=10.0.0.0/8,.example"])
+    equal(set(proxy.asked), {"http " + name}, "asked of the environment's")
+    proxy.asked = []
+    through(lab, server, ca, environment=["HTTPS_PROXY=" + http, "NO_PROXY=192.0.2.0/24"])
+    through(lab, server, ca, environment=["HTTP_PROXY=" + http, "ALL_PROXY=" + http])
+    equal(proxy.asked + other.asked, [], "asked although it is an exception, or for other schemes")
+
+
+def test_proxy_that_does_not_work(lab):
+    ca = Authority(lab.folder, "ca")
+    server = tls_server(lab, ca)
+    proxy = lab.serve(WebProxy(lab.node, refuse=403))
+    agent = run(lab, server, {"certificate-authority": ca.cert, "proxy-url": "http://127.0.0.1:%d" % proxy.port})
+    waits_for(agent, "warn api: https://127.0.0.1:.* CONNECT tunnel failed, response 403")
+    agent.stop()
+    agent = run(lab, server, {"certificate-authority": ca.cert, "proxy-url": "http://127.0.0.1:1"})
+    waits_for(agent, "warn api: https://127.0.0.1:.*: the way through the proxy: Connection refused")
+    equal(server.requests, [], "requests")
 
 
 # --- HTTP/2 ---
