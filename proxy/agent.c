@@ -63,7 +63,8 @@ struct agent {
 	struct kp_notify *notify;	/* with api */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
-	bool waiting;			/* for more of the Node, and said so */
+	const char *waits_for;		/* more of the Node, and said so; NULL: nothing */
+	struct event *patience;		/* for that */
 	uint64_t began_ns;
 };
 
@@ -99,17 +100,42 @@ static struct kp_plan_node *changed_node(struct agent *a)
 	return node;
 }
 
+/* kube-proxy ends as well: whoever started us may know better on which node. */
+static void on_patience_end(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	(void)fd;
+	(void)what;
+	kp_err_set(&a->failure, -ETIMEDOUT, "Node \"%s\" %s, and was waited for long enough", a->node_name, a->waits_for);
+	event_base_loopbreak(a->base);
+}
+
+static void wait_for_node(struct agent *a, const char *lacks)
+{
+	const int64_t ms = a->cfg->node_timeout_ms;
+	const struct timeval patience = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (a->waits_for && strcmp(a->waits_for, lacks) == 0)
+		return;
+	kp_warn("agent", "Node \"%s\" %s: waiting for that, nothing is programmed before", a->node_name, lacks);
+	a->waits_for = lacks;
+	if (a->intake.needs_node && ms && !a->patience) {
+		a->patience = evtimer_new(a->base, on_patience_end, a);
+		event_add(a->patience, &patience);
+	}
+}
+
 /* Nothing is programmed or removed before everything is known (SY-3, IN-31). */
 static bool may_program(struct agent *a)
 {
-	if (!a->synced)
-		return false;
-	if (kp_own_node_suffices(kp_model_node(a->model), a->cfg))
-		return true;
-	if (!a->waiting)
-		kp_warn("agent", "detectLocalMode is NodeCIDR: waiting for podCIDRs of Node \"%s\"", a->node_name);
-	a->waiting = true;
-	return false;
+	const char *lacks = a->synced ? kp_intake_lacks(&a->intake) : NULL;
+
+	if (lacks)
+		wait_for_node(a, lacks);
+	else if (a->patience)
+		event_free(kp_steal(&a->patience));
+	return a->synced && !lacks;
 }
 
 /* Plans for everything that changed, as one batch to the dataplane. */
@@ -174,7 +200,7 @@ static void on_synced(void *arg)
 	kp_monitor_synced(a->monitor);
 	kp_info("agent", "read %zu Services in %llu ms", kp_model_n_services(a->model),
 		(unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
-	if (!kp_model_node(a->model))
+	if (!kp_model_node(a->model) && !a->intake.needs_node)
 		kp_warn("agent", "no Node object named \"%s\": no endpoint is local, and /healthz stays 503", a->node_name);
 }
 
@@ -308,7 +334,7 @@ static void renew_plans(struct agent *a)
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	kp_model_mark_all_dirty(a->model);
 	configure_health(a);
-	a->waiting = false;
+	a->waits_for = NULL;
 	hand_over(a);
 	publish(a);
 }
@@ -376,7 +402,7 @@ static int start(struct agent *a, struct kp_err *err)
 	a->model = kp_model_new(a->node_name);
 	a->intake = (struct kp_intake){
 		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,
-		.dual_stack = a->setup.opt.families[KP_IPV6],
+		.dual_stack = a->setup.opt.families[KP_IPV6], .needs_node = !a->job->n_objects,
 	};
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	a->health = kp_health_new(a->setup.opt.families, kp_setup_stale_ns(a->cfg));
@@ -413,7 +439,10 @@ static void stop(struct agent *a)
 	if (a->results)
 		event_free(kp_steal(&a->results));
 	free(kp_steal(&a->node_name));
-	a->synced = a->waiting = false;
+	if (a->patience)
+		event_free(kp_steal(&a->patience));
+	a->waits_for = NULL;
+	a->synced = false;
 }
 
 /* One life, until a signal, a failure, or a configuration that asks for another. */

@@ -17,6 +17,7 @@ static int put_node(struct kp_intake *in, struct kp_node *taken, bool *changed, 
 		kp_node_free(taken);
 		return 0;
 	}
+	in->node_has_ips |= taken->n_ips > 0;
 	change = kp_own_node_adapt(taken, old, in->cfg);
 	in->node_gone = false;
 	*changed = kp_model_put_node(in->model, taken);
@@ -74,6 +75,17 @@ bool kp_intake_remove(struct kp_intake *in, enum kp_kind kind, const char *key)
 		break;
 	}
 	return false;
+}
+
+const char *kp_intake_lacks(const struct kp_intake *in)
+{
+	const struct kp_node *n = kp_model_node(in->model);
+
+	if (in->needs_node && !n)
+		return "does not exist";
+	if (in->needs_node && !in->node_has_ips)
+		return "has no address";
+	return kp_own_node_suffices(n, in->cfg) ? NULL : "has no podCIDRs, which detectLocalMode NodeCIDR is about";
 }
 
 bool kp_intake_eligible(const struct kp_intake *in)

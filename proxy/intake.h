@@ -15,7 +15,9 @@ struct kp_intake {
 	const struct kp_config *cfg;
 	const char *node_name;
 	bool dual_stack;
+	bool needs_node;	/* see kp_intake_lacks */
 	bool node_gone;		/* deleted; what it was last still counts for the rules (IN-36) */
+	bool node_has_ips;	/* or had; those it was given for want of any do not count */
 };
 
 /*
@@ -26,6 +28,14 @@ struct kp_intake {
 int kp_intake_upsert(struct kp_intake *in, struct kp_object *o, bool *changed, struct kp_err *err);
 /* True: the model is another one now, or the own Node is gone. */
 bool kp_intake_remove(struct kp_intake *in, enum kp_kind kind, const char *key);
+
+/*
+ * What of the own Node is still missing before anything may be programmed (IN-31), as the
+ * end of a sentence about it; NULL: nothing. With needs_node it has to exist and have an
+ * address, as for kube-proxy; without, as with objects from files, only what mode NodeCIDR
+ * needs is waited for. What was there once is not missed later.
+ */
+const char *kp_intake_lacks(const struct kp_intake *in);
 
 /* For probes of load balancers. */
 bool kp_intake_eligible(const struct kp_intake *in);

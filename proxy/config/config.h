@@ -55,6 +55,7 @@ struct kp_config_stream {
  *	proxylet:
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
+ *	  nodeTimeout: 5m				# how long the own Node is waited for at the start; 0s: for ever
  *	  fallback: nftables				# for modes that do not exist here; "" for none
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
@@ -91,6 +92,7 @@ struct kp_config {
 	bool windows_service;
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
+	int64_t node_timeout_ms;		/* proxylet.nodeTimeout; 0: for ever */
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */

@@ -322,6 +322,39 @@ def test_nothing_before_all_is_known(lab):
     holds(lab, "10.244.2.2")
 
 
+def test_waits_for_the_node(lab):
+    """IN-31: until it exists and has an address nothing is programmed; what an earlier run left stays."""
+    server = one_service(lab)
+    run(lab, server).ready().stop()
+    before = nft.generation(lab.node)
+    server.delete(obj.node())
+    server.put(obj.slice_of("web", ["10.244.2.3"]))
+    agent = run(lab, server)
+    waits_for(agent, 'warn agent: Node "%s" does not exist: waiting for that' % obj.NODE)
+    equal(agent.get()[0], 503, "health without the Node")
+    bare = obj.node()
+    bare["status"]["addresses"] = []
+    server.put(bare)
+    waits_for(agent, 'warn agent: Node "%s" has no address' % obj.NODE)
+    equal(agent.get()[0], 503, "health without an address")
+    equal(nft.generation(lab.node), before, "generation id")
+    holds(lab, "10.244.2.2")
+    server.put(obj.node())
+    agent.ready()
+    holds(lab, "10.244.2.3")
+    server.delete(obj.node())  # now it is known, and counts on
+    wait(lambda: agent.get()[0] == 503, "health without the Node")
+    change(lab, server, "10.244.2.4")
+
+
+def test_waits_for_the_node_long_enough(lab):
+    server = one_service(lab)
+    server.delete(obj.node())
+    agent = run(lab, server, proxylet={"nodeTimeout": "1s"})
+    equal(agent.end(), 3, "exit status")
+    said(agent, 'error agent: Node "%s" does not exist, and was waited for long enough' % obj.NODE, 1)
+
+
 def test_no_service_cidrs(lab):
     for quirk in ("missing", "forbidden"):
         server = one_service(lab)
