@@ -6,30 +6,90 @@
 #include "proxy/base/mem.h"
 #include "proxy/config/config.h"
 
-static const char *const modes[] = {
-	[KP_MODE_UNSET] = "nftables",	/* what it means here */
-	[KP_MODE_NFTABLES] = "nftables", [KP_MODE_IPTABLES] = "iptables", [KP_MODE_IPVS] = "ipvs",
-};
-static const char *const detect_modes[] = {
-	[KP_DETECT_MODE_UNSET] = "ClusterCIDR",
-	[KP_DETECT_CLUSTER_CIDR] = "ClusterCIDR", [KP_DETECT_NODE_CIDR] = "NodeCIDR",
-	[KP_DETECT_BRIDGE] = "BridgeInterface", [KP_DETECT_PREFIX] = "InterfaceNamePrefix",
+/*
+ * kube-proxy shows its internal form, under the names of its Go code, and some of that is
+ * arranged in another way than in a file. "*": of the section of the mode that is on.
+ */
+static const struct {
+	const char *internal, *path;
+} rows[] = {
+	{ "BindAddress", "bindAddress" },
+	{ "BindAddressHardFail", "bindAddressHardFail" },
+	{ "ClientConnection.AcceptContentTypes", "clientConnection.acceptContentTypes" },
+	{ "ClientConnection.Burst", "clientConnection.burst" },
+	{ "ClientConnection.ContentType", "clientConnection.contentType" },
+	{ "ClientConnection.Kubeconfig", "clientConnection.kubeconfig" },
+	{ "ClientConnection.QPS", "clientConnection.qps" },
+	{ "ConfigSyncPeriod", "configSyncPeriod" },
+	{ "DetectLocal.BridgeInterface", "detectLocal.bridgeInterface" },
+	{ "DetectLocal.InterfaceNamePrefix", "detectLocal.interfaceNamePrefix" },
+	{ "DetectLocalMode", "detectLocalMode" },
+	{ "EnableProfiling", "enableProfiling" },
+	{ "FeatureGates", "featureGates" },
+	{ "HealthzBindAddress", "healthzBindAddress" },
+	{ "HostnameOverride", "hostnameOverride" },
+	{ "IPTables.LocalhostNodePorts", "iptables.localhostNodePorts" },
+	{ "IPTables.MasqueradeBit", "iptables.masqueradeBit" },
+	{ "IPVS.ExcludeCIDRs", "ipvs.excludeCIDRs" },
+	{ "IPVS.Scheduler", "ipvs.scheduler" },
+	{ "IPVS.StrictARP", "ipvs.strictARP" },
+	{ "IPVS.TCPFinTimeout", "ipvs.tcpFinTimeout" },
+	{ "IPVS.TCPTimeout", "ipvs.tcpTimeout" },
+	{ "IPVS.UDPTimeout", "ipvs.udpTimeout" },
+	{ "Linux.Conntrack.MaxPerCore", "conntrack.maxPerCore" },
+	{ "Linux.Conntrack.Min", "conntrack.min" },
+	{ "Linux.Conntrack.TCPBeLiberal", "conntrack.tcpBeLiberal" },
+	{ "Linux.Conntrack.TCPCloseWaitTimeout", "conntrack.tcpCloseWaitTimeout" },
+	{ "Linux.Conntrack.TCPEstablishedTimeout", "conntrack.tcpEstablishedTimeout" },
+	{ "Linux.Conntrack.UDPStreamTimeout", "conntrack.udpStreamTimeout" },
+	{ "Linux.Conntrack.UDPTimeout", "conntrack.udpTimeout" },
+	{ "Linux.MasqueradeAll", "*.masqueradeAll" },
+	{ "Linux.OOMScoreAdj", "oomScoreAdj" },
+	{ "Logging.flushFrequency", "logging.flushFrequency" },
+	{ "Logging.format", "logging.format" },
+	{ "Logging.options.json.infoBufferSize", "logging.options.json.infoBufferSize" },
+	{ "Logging.options.text.infoBufferSize", "logging.options.text.infoBufferSize" },
+	{ "Logging.verbosity", "logging.verbosity" },
+	{ "MetricsBindAddress", "metricsBindAddress" },
+	{ "MinSyncPeriod", "*.minSyncPeriod" },
+	{ "Mode", "mode" },
+	{ "NFTables.MasqueradeBit", "nftables.masqueradeBit" },
+	{ "NodePortAddresses", "nodePortAddresses" },
+	{ "ShowHiddenMetricsForVersion", "showHiddenMetricsForVersion" },
+	{ "SyncPeriod", "*.syncPeriod" },
+	{ "Windows.RunAsService", "windowsRunAsService" },
+	{ "Winkernel.EnableDSR", "winkernel.enableDSR" },
+	{ "Winkernel.ForwardHealthCheckVip", "winkernel.forwardHealthCheckVip" },
+	{ "Winkernel.NetworkName", "winkernel.networkName" },
+	{ "Winkernel.RootHnsEndpointName", "winkernel.rootHnsEndpointName" },
+	{ "Winkernel.SourceVip", "winkernel.sourceVip" },
 };
 
-static json_t *duration(int64_t ms)
+/* Borrowed; NULL: no such thing. */
+static json_t *at(json_t *doc, const char *path)
 {
-	char text[KP_DURATION_STRLEN];
-
-	return json_string(kp_duration_str(ms, text));
+	for (const char *dot; doc && (dot = strchr(path, '.')) != NULL; path = dot + 1)
+		doc = json_object_getn(doc, path, (size_t)(dot - path));
+	return json_object_get(doc, path);
 }
 
-static json_t *strings(char *const *list)
+/* A list without elements is null in Go, unless somebody made it. */
+static void put(json_t *into, const char *path, json_t *taken)
 {
-	json_t *out = json_array();
+	bool is_empty = json_is_array(taken) && !json_array_size(taken);
 
-	for (; list && *list; list++)
-		json_array_append_new(out, json_string(*list));
-	return out;
+	for (const char *dot; (dot = strchr(path, '.')) != NULL; path = dot + 1) {
+		json_t *below = json_object_getn(into, path, (size_t)(dot - path));
+
+		if (!below) {
+			below = json_object();
+			json_object_setn_new(into, path, (size_t)(dot - path), below);
+		}
+		into = below;
+	}
+	json_object_set_new(into, path, is_empty ? json_null() : taken);
+	if (is_empty)
+		json_decref(taken);
 }
 
 /* "a,b" */
@@ -44,39 +104,57 @@ static json_t *split(const char *text)
 	return out;
 }
 
-/* kube-proxy's internal form has one of these for all modes: that of the mode which is on. */
-static const struct kp_config_backend *active(const struct kp_config *c)
+/* What is empty in a file means something. */
+static void put_default(json_t *doc, const char *path, const char *meaning)
 {
-	return c->mode == KP_MODE_IPTABLES ? &c->iptables : c->mode == KP_MODE_IPVS ? &c->ipvs : &c->nftables;
+	if (!*json_string_value(at(doc, path)))
+		put(doc, path, json_string(meaning));
 }
 
-static json_t *internal(const struct kp_config *c)
+static void copy_row(json_t *out, json_t *doc, const char *internal, const char *path, const char *mode)
 {
-	const struct kp_config_backend *b = active(c);
+	KP_AUTO(kp_freep) char *full = *path == '*' ? kp_asprintf("%s%s", mode, path + 1) : kp_strdup(path);
 
-	return json_pack("{s:s, s:b, s:{s:s}, s:o, s:{s:s, s:o, s:s}, s:s, s:s, s:s, s:{s:b, s:I}, s:{s:b, s:I},"
-			 " s:{s:s, s:I}, s:s, s:o, s:s, s:{s:I}, s:o, s:o}",
-			 "BindAddress", c->bind_address,
-			 "BindAddressHardFail", c->bind_address_hard_fail,
-			 "ClientConnection", "Kubeconfig", c->kubeconfig,
-			 "ConfigSyncPeriod", duration(c->config_sync_period_ms),
-			 "DetectLocal", "BridgeInterface", c->bridge_interface, "ClusterCIDRs", split(c->cluster_cidr),
-			 "InterfaceNamePrefix", c->interface_prefix,
-			 "DetectLocalMode", detect_modes[c->detect_mode],
-			 "HealthzBindAddress", c->healthz_bind_address,
-			 "HostnameOverride", c->hostname_override,
-			 "IPTables", "LocalhostNodePorts", c->localhost_nodeports, "MasqueradeBit", (json_int_t)c->iptables.masquerade_bit,
-			 "Linux", "MasqueradeAll", b->masquerade_all, "OOMScoreAdj", (json_int_t)c->oom_score_adj,
-			 "Logging", "format", c->log_json ? "json" : "text", "verbosity", (json_int_t)c->log_verbosity,
-			 "MetricsBindAddress", c->metrics_bind_address,
-			 "MinSyncPeriod", duration(b->min_sync_period_ms),
-			 "Mode", modes[c->mode],
-			 "NFTables", "MasqueradeBit", (json_int_t)c->nftables.masquerade_bit,
-			 "NodePortAddresses", strings(c->nodeport_addresses),
-			 "SyncPeriod", duration(b->sync_period_ms));
+	json_t *value = at(doc, full);
+
+	if (!value)	/* ipvs shares the masquerading of iptables */
+		value = at(doc, "iptables.masqueradeAll");
+	put(out, internal, json_incref(value));
+}
+
+/* Left out where they are not set. */
+static void copy_rest_of_logging(json_t *out, json_t *doc)
+{
+	static const char *const streams[] = { "options.json.splitStream", "options.text.splitStream" };
+	json_t *to = json_object_get(out, "Logging"), *from = json_object_get(doc, "logging");
+
+	for (size_t i = 0; i < KP_N(streams); i++)
+		if (json_is_true(at(from, streams[i])))
+			put(to, streams[i], json_true());
+	if (json_array_size(json_object_get(from, "vmodule")))
+		put(to, "vmodule", json_incref(json_object_get(from, "vmodule")));
+}
+
+static json_t *internal_form(json_t *doc)
+{
+	json_t *out = json_pack("{s:{}, s:{}}", "TypeMeta", "FeatureGates");
+	const char *mode = json_string_value(json_object_get(doc, "mode"));
+
+	for (size_t i = 0; i < KP_N(rows); i++)
+		copy_row(out, doc, rows[i].internal, rows[i].path, *mode ? mode : "nftables");
+	put(out, "DetectLocal.ClusterCIDRs", split(json_string_value(json_object_get(doc, "clusterCIDR"))));
+	put_default(out, "DetectLocalMode", "ClusterCIDR");
+	put_default(out, "Mode", "nftables");	/* what it means here */
+	copy_rest_of_logging(out, doc);
+	return out;
 }
 
 json_t *kp_configz(const struct kp_config *c)
 {
-	return json_pack("{s:o}", "kubeproxy.config.k8s.io", internal(c));
+	json_t *doc = kp_config_json(c);
+	json_t *page = json_pack("{s:o, s:O}", "kubeproxy.config.k8s.io", internal_form(doc),
+				 "proxylet", json_object_get(doc, "proxylet"));
+
+	json_decref(doc);
+	return page;
 }

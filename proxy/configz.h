@@ -7,8 +7,8 @@ struct kp_config;
 
 /*
  * The configuration that is in effect, as kube-proxy's /configz shows it: below
- * "kubeproxy.config.k8s.io", with the names of its internal form. Only what
- * proxylet keeps is there. The caller's reference.
+ * "kubeproxy.config.k8s.io" all of it, with the names of its internal form; our own keys
+ * below "proxylet". The caller's reference.
  */
 json_t *kp_configz(const struct kp_config *c);
 

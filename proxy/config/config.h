@@ -167,6 +167,8 @@ void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep)
  */
 struct kp_buf;
 void kp_config_write(const struct kp_config *c, struct kp_buf *out, struct kp_config_report *rep);
+/* The same as a value of jansson's, lists as lists. The caller has the reference. */
+struct json_t *kp_config_json(const struct kp_config *c);
 
 /*
  * What a running agent has to do to get from one to the other. IDENTITY: who it is, or

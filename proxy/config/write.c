@@ -100,16 +100,25 @@ static void write_mapping(const json_t *object, int depth, struct kp_buf *out)
 	}
 }
 
-void kp_config_write(const struct kp_config *c, struct kp_buf *out, struct kp_config_report *rep)
+json_t *kp_config_json(const struct kp_config *c)
 {
 	json_t *doc = json_object();
+
+	for (const struct kp_field *f = kp_fields; f->path; f++)
+		put(doc, f->path, kp_value_json(f, c));
+	return doc;
+}
+
+void kp_config_write(const struct kp_config *c, struct kp_buf *out, struct kp_config_report *rep)
+{
+	json_t *doc = kp_config_json(c);
 
 	for (const struct kp_field *f = kp_fields; f->path; f++) {
 		json_t *v = kp_value_json(f, c);
 
 		if (kp_value_is_unset(f, v))
 			kp_report_warning(rep, f->path, "is off, which a file cannot say: there it means the default");
-		put(doc, f->path, v);
+		json_decref(v);
 	}
 	write_mapping(doc, 0, out);
 	json_decref(doc);

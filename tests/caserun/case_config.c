@@ -12,6 +12,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/config/config.h"
 #include "proxy/config/run_flags.h"
+#include "proxy/configz.h"
 
 static const char *text(const json_t *o, const char *key)
 {
@@ -228,13 +229,33 @@ static void compare_values(struct case_run *r, const struct kp_config *c, const 
 	case_pass(r);
 }
 
-static void load_and_compare(struct case_run *r, const char *yaml, const json_t *want, bool only_mode)
+/* /configz against kube-proxy's internal form; NULL: that is not in the document. */
+static void compare_page(struct case_run *r, const struct kp_config *c, json_t *want)
+{
+	json_t *page = kp_configz(c), *have = json_object_get(page, "kubeproxy.config.k8s.io"), *should;
+	bool same = !want || json_object_size(have) == json_object_size(want);
+	const char *key;
+
+	json_object_foreach(want, key, should)
+		if (!json_equal(json_object_get(have, key), should)) {
+			KP_AUTO(kp_freep) char *a = shown(json_object_get(have, key)), *b = shown(should);
+
+			case_fail(r, "/configz: %s: got %s, want %s", key, a, b);
+			json_decref(page);
+			return;
+		}
+	case_check(r, same, "/configz: there are more fields in it");
+	json_decref(page);
+}
+
+static void load_and_compare(struct case_run *r, const char *yaml, const json_t *want, json_t *internal, bool only_mode)
 {
 	struct kp_config_report rep = { 0 };
 	struct kp_config *c = NULL;
 
 	if (kp_config_load_text(yaml, strlen(yaml), &c, &rep) == 0) {
 		compare_values(r, c, want, only_mode ? section_of(text(want, "mode")) : NULL);
+		compare_page(r, c, internal);
 	} else if (rep.n_errors == 1 && strcmp(rep.items[0].field, "bindAddress") == 0 && rep.items[0].value[0] == '[') {
 		case_pass(r);	/* kube-proxy loads it and refuses it then: here that is one step */
 	} else {
@@ -248,7 +269,9 @@ static void load_and_compare(struct case_run *r, const char *yaml, const json_t 
 
 static void run_load(struct case_run *r, json_t *doc)
 {
-	load_and_compare(r, text(doc, "yaml"), json_object_get(json_object_get(doc, "expected"), "v1alpha1"), true);
+	json_t *want = json_object_get(doc, "expected");
+
+	load_and_compare(r, text(doc, "yaml"), json_object_get(want, "v1alpha1"), json_object_get(want, "internal"), true);
 }
 
 static void run_load_failure(struct case_run *r, json_t *doc)
@@ -270,7 +293,7 @@ static void run_defaults(struct case_run *r, json_t *doc)
 	json_object_set_new(config, "apiVersion", json_string("kubeproxy.config.k8s.io/v1alpha1"));
 	json_object_set_new(config, "kind", json_string("KubeProxyConfiguration"));
 	flat = json_dumps(config, 0);
-	load_and_compare(r, flat, json_object_get(doc, "expected"), false);
+	load_and_compare(r, flat, json_object_get(doc, "expected"), NULL, false);
 	free(flat);
 }
 
@@ -284,8 +307,8 @@ static void run_scheme_defaulting(struct case_run *r, json_t *doc)
 		case_fail(r, "expectedDefaultedYAML: %s", err.msg);
 		return;
 	}
-	load_and_compare(r, text(doc, "inputYAML"), want, true);
-	load_and_compare(r, text(doc, "roundTripYAML"), want, true);
+	load_and_compare(r, text(doc, "inputYAML"), want, NULL, true);
+	load_and_compare(r, text(doc, "roundTripYAML"), want, NULL, true);
 	json_decref(want);
 }
 
