@@ -173,7 +173,8 @@ check-valgrind: $(UNIT)
 	$(Q)$(TALLY) --part valgrind --jobs 2 --under "$(VALGRIND)" $(filter-out $(TOO_SLOW),$(UNIT))
 
 lint: deps-lint
-	$(Q)sh tests/lint/lint.sh
+	$(Q)$(MAKE) all
+	$(Q)sh tests/lint/lint.sh $(BUILD)/libproxylet.a
 
 bench: all
 	$(Q)$(SUDO) $(PY) tests/bench/bench.py --agent $(BUILD)/proxylet $(BENCH)
@@ -205,7 +206,7 @@ help:
 	@echo "check-asan     units and a sample of the packets under ASan and UBSan"
 	@echo "check-tsan     the agent's threads under ThreadSanitizer"
 	@echo "check-valgrind units under valgrind"
-	@echo "lint           include rule, banned calls, sizes, cppcheck, clang-tidy, scripts, man page"
+	@echo "lint           include rule, banned calls, sizes, names defined twice, cppcheck, clang-tidy, scripts, man page"
 	@echo "bench          cold start and latency, against nft -f in the same run"
 	@echo "golden-accept  accept the plans and rules of today as the expected ones"
 	@echo "install clean"

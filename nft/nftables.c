@@ -17,6 +17,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/said.h"
 
 #define BACKOFF_MIN_MS		100
 #define BACKOFF_MAX_MS		30000
@@ -34,6 +35,7 @@ struct nft {
 	struct dp_table *tables[KP_N_FAMILIES];	/* NULL: not enabled */
 	struct dp_wanted want;
 	struct dp_ct *ct;
+	struct kp_said *said;	/* about ct */
 	struct dp_sweep *sweep;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	unsigned backoff_ms;
@@ -57,6 +59,7 @@ static void nft_close(void *dp)
 	kp_map_free(n->want.plans);
 	kp_plan_node_unref(n->want.node);
 	dp_ct_free(n->ct);
+	kp_said_free(n->said);
 	dp_sweep_free(n->sweep);
 	free(n);
 }
@@ -68,6 +71,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 
 	n->want.plans = kp_map_new(plan_free);
 	n->ct = dp_ct_new();
+	n->said = kp_said_new();
 	n->sweep = dp_sweep_new();
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
 		if (opt->families[f])
@@ -283,7 +287,10 @@ static void run_conntrack(struct nft *n, struct dp_result *ret)
 	if (dp_ct_pending_ms(n->ct, kp_now_ns()) != 0)
 		return;
 	if (dp_ct_run(n->ct, kp_now_ns(), stats, &err) < 0)
-		kp_warn("conntrack", "cannot remove stale UDP entries, will try again: %s", err.msg);
+		kp_log(kp_said_lately(n->said, err.msg, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_WARN, "conntrack",
+		       "cannot remove stale UDP entries, will try again: %s", err.msg);
+	else
+		kp_said_forget(n->said);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		ret->conntrack[f] = (struct dp_conntrack_result){ stats[f].took_ns > 0, stats[f].deleted, stats[f].took_ns };
 		if (stats[f].deleted)

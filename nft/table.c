@@ -15,6 +15,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/said.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
 #define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
@@ -28,6 +29,7 @@ struct dp_table {
 	struct dp_family *fam;
 	struct kp_map *good;	/* key -> plan that the kernel acknowledged */
 	struct kp_map *refused;	/* key -> struct dp_refusal */
+	struct kp_said *said;	/* about refusals, which are tried again and again */
 	bool known;		/* fam is what the kernel holds */
 	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
 	bool looked_for_next;	/* a crash while replacing leaves a second table */
@@ -94,6 +96,7 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint
 	t->fam = dp_family_new(f);
 	t->good = kp_map_new(plan_free);
 	t->refused = kp_map_new(refusal_free);
+	t->said = kp_said_new();
 	*ret = t;
 	return 0;
 }
@@ -105,6 +108,7 @@ struct dp_table *dp_table_free(struct dp_table *t)
 	dp_family_free(t->fam);
 	kp_map_free(t->good);
 	kp_map_free(t->refused);
+	kp_said_free(t->said);
 	mnl_socket_close(t->nl);
 	free(t->name);
 	free(t);
@@ -182,6 +186,15 @@ static void set_good(struct dp_table *t, const char *key, struct kp_plan *plan)
 		kp_map_dels(t->good, key);
 }
 
+static void say_refused(struct dp_table *t, const struct dp_refusal *r)
+{
+	KP_AUTO(kp_freep) char *text = kp_asprintf("%s: the kernel refuses Service \"%s\": %s", kp_family_names[t->f], r->key,
+						   r->why);
+
+	kp_log(kp_said_lately(t->said, text, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_ERROR, "nft",
+	       "%s; its last good rules stay, the others go on", text);
+}
+
 static void refuse(struct dp_table *t, const char *key, const struct dp_txn_report *rep)
 {
 	struct dp_refusal *r = kp_calloc(1, sizeof(*r));
@@ -192,8 +205,7 @@ static void refuse(struct dp_table *t, const char *key, const struct dp_txn_repo
 	r->code = rep->code;
 	r->why = kp_strdup(rep->message);
 	kp_map_puts(t->refused, key, r);
-	kp_error("nft", "%s: the kernel refuses Service \"%s\": %s; its last good rules stay, the others go on",
-		 kp_family_names[t->f], key, rep->message);
+	say_refused(t, r);
 }
 
 /* One full write into an empty or dumped table. keys: sorted, tag - 1 is the index. */

@@ -14,6 +14,7 @@
 #include "proxy/base/instance.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/said.h"
 #include "proxy/filewatch.h"
 #include "proxy/health.h"
 #include "proxy/host.h"
@@ -65,6 +66,7 @@ struct agent {
 	bool synced;			/* everything there is at the start has been read */
 	const char *waits_for;		/* more of the Node, and said so; NULL: nothing */
 	struct event *patience;		/* for that */
+	struct kp_said *failures[KP_N_FAMILIES];	/* of commits, said lately */
 	uint64_t began_ns;
 };
 
@@ -212,16 +214,24 @@ static void on_addresses(void *arg)
 	publish(a);
 }
 
-static void log_family(const struct agent *a, int f, const struct dp_family_result *r, bool first)
+static void log_failure(struct agent *a, int f, const struct dp_family_result *r)
+{
+	kp_log(kp_said_lately(a->failures[f], r->message, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_ERROR, "nft",
+	       "%s: %s; the last good rules stay, will try again", kp_family_names[f], r->message);
+}
+
+static void log_family(struct agent *a, int f, const struct dp_family_result *r, bool first)
 {
 	if (!r->tried)
 		return;
-	if (r->code < 0)
-		kp_error("nft", "%s: %s; the last good rules stay, will try again", kp_family_names[f], r->message);
-	else
-		kp_log(first ? KP_LOG_INFO : KP_LOG_DEBUG, "nft", "%s: %s added=%u deleted=%u us=%llu since_start_ms=%llu",
-		       kp_family_names[f], r->wrote ? "committed" : "nothing to change", r->elements_added, r->elements_deleted,
-		       (unsigned long long)(r->took_ns / 1000), (unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
+	if (r->code < 0) {
+		log_failure(a, f, r);
+		return;
+	}
+	kp_said_forget(a->failures[f]);
+	kp_log(first ? KP_LOG_INFO : KP_LOG_DEBUG, "nft", "%s: %s added=%u deleted=%u us=%llu since_start_ms=%llu",
+	       kp_family_names[f], r->wrote ? "committed" : "nothing to change", r->elements_added, r->elements_deleted,
+	       (unsigned long long)(r->took_ns / 1000), (unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
 }
 
 static void on_result(evutil_socket_t fd, short what, void *arg)
@@ -397,6 +407,8 @@ static int start(struct agent *a, struct kp_err *err)
 	if (r < 0)
 		return r;
 	a->began_ns = kp_now_ns();
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		a->failures[f] = kp_said_new();
 	listen_as_configured(a);
 	kp_setup_plan(a->cfg, &a->setup);
 	a->model = kp_model_new(a->node_name);
@@ -438,6 +450,8 @@ static void stop(struct agent *a)
 	kp_setup_plan_release(&a->setup);
 	if (a->results)
 		event_free(kp_steal(&a->results));
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		kp_said_free(kp_steal(&a->failures[f]));
 	free(kp_steal(&a->node_name));
 	if (a->patience)
 		event_free(kp_steal(&a->patience));

@@ -9,8 +9,8 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
-#include "proxy/base/map.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/said.h"
 #include "proxy/source/codec.h"
 #include "proxy/source/credentials.h"
 #include "proxy/source/kube_events.h"
@@ -20,8 +20,6 @@
 #define TICK_MS		2000
 #define SILENCE_MS	8000	/* of an HTTP/2 connection, before the server is asked for a sign of life, */
 #define ANSWER_MS	10000	/* and what it gets to give one: together with two ticks less than 30 s */
-#define SAY_AGAIN_MS	600000	/* the same line */
-#define MAX_SAID	200	/* different lines that are remembered */
 
 static const struct kp_collection collections[] = {
 	{ .name = "services", .path = "/api/v1/services", .kind = KP_KIND_SERVICE,
@@ -59,40 +57,18 @@ struct kp_kube_source {
 	uint64_t probed_ms;
 
 	bool synced, dirty;		/* dirty: the sink was told something since its last flush */
-	struct kp_map *said, *outage;	/* line -> uint64_t *, when; outage: until a server answers */
+	struct kp_said *said, *outage;	/* outage: until a server answers */
 	struct kp_ratelimit lines;
 };
 
 /* --- what is said --- */
 
-static void forget(struct kp_map *said)
-{
-	for (struct kp_map_it it = { 0 }; kp_map_next(said, &it);)
-		kp_map_del_at(said, &it);
-}
-
-static bool said_lately(struct kp_map *said, const char *text, uint64_t now_ms)
-{
-	uint64_t *when = kp_map_gets(said, text);
-
-	if (when && now_ms - *when < SAY_AGAIN_MS)
-		return true;
-	if (!when) {
-		if (kp_map_len(said) >= MAX_SAID)
-			forget(said);
-		when = kp_malloc(sizeof(*when));
-		kp_map_puts(said, text, when);
-	}
-	*when = now_ms;
-	return false;
-}
-
-static void say(struct kp_kube_source *s, struct kp_map *said, enum kp_log_level level, const char *text)
+static void say(struct kp_kube_source *s, struct kp_said *said, enum kp_log_level level, const char *text)
 {
 	uint64_t now = kp_now_ms();
 	unsigned swallowed;
 
-	if (said_lately(said, text, now)) {
+	if (kp_said_lately(said, text, now)) {
 		kp_debug("api", "%s", text);
 		return;
 	}
@@ -146,7 +122,7 @@ void kp_kube_answered(struct kp_kube_source *s)
 	kp_info("api", "%s answers again after %llu ms", s->servers[s->server],
 		(unsigned long long)(kp_now_ms() - s->down_ms));
 	s->down_ms = 0;
-	forget(s->outage);	/* the next one is news */
+	kp_said_forget(s->outage);	/* the next one is news */
 	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		kp_reflector_wake(s->reflectors[i]);
 }
@@ -358,8 +334,8 @@ int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, con
 	s->sink = *sink;
 	s->node_name = kp_strdup(opt->node_name);
 	s->json_only = opt->json_only;
-	s->said = kp_map_new(free);
-	s->outage = kp_map_new(free);
+	s->said = kp_said_new();
+	s->outage = kp_said_new();
 	s->lines = (struct kp_ratelimit){ .window_ms = 10000, .burst = 20 };
 	r = kp_kubeconfig_load(opt->kubeconfig, opt->master, &s->config, err);
 	if (r == 0)
@@ -392,8 +368,8 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s)
 	for (size_t i = 0; i < s->n_servers; i++)
 		free(s->servers[i]);
 	free(s->servers);
-	kp_map_free(s->said);
-	kp_map_free(s->outage);
+	kp_said_free(s->said);
+	kp_said_free(s->outage);
 	free(s->node_name);
 	free(s);
 	return NULL;

@@ -230,7 +230,12 @@ static void not_to_be_had(struct kp_reflector *r, const char *text)
 
 static bool is_refusal_of_request(long status)
 {
-	return status >= 400 && status < 500 && status != 401 && status != 408 && status != 410 && status != 429;
+	static const long others[] = { 401, 403, 408, 410, 429 };	/* 403: the roles of a server that has just begun, perhaps */
+
+	for (size_t i = 0; i < KP_N(others); i++)
+		if (status == others[i])
+			return false;
+	return status >= 400 && status < 500;
 }
 
 /* What can be left out of the request, is: 1. */

@@ -1,6 +1,7 @@
 #!/bin/sh
-# make lint: every reader of the code that is not a compiler. Runs from the top of the tree.
+# make lint: every reader of the code that is not a compiler. lint.sh LIBRARY; runs from the top of the tree.
 set -u
+library=$(realpath "$1")
 cd "$(dirname "$0")/../.." || exit 1
 failed=
 sources=$(find proxy nft healthz -name '*.c' | sort)
@@ -46,6 +47,7 @@ step "the house-made checks find what is planted" sh tests/lint/selftest.sh
 step "include rule" sh tests/lint/includes.sh
 step "banned calls" sh tests/lint/banned.sh
 step "sizes" sh tests/lint/size.sh
+step "names defined twice" sh tests/lint/symbols.sh "$library"
 # SC2044, SC2013: no path in this tree has blanks in it
 # shellcheck disable=SC2086
 step shellcheck shellcheck -e SC2044,SC2013 $scripts

@@ -58,4 +58,13 @@ plant cppcheck "nullPointer" proxy/model/x.c 'int f(void) { int *p = 0; return *
 plant size "more than 800" proxy/model/x.c $(seq 801)
 # shellcheck disable=SC2046
 plant size "median function" proxy/base/ok.c '{' $(seq 30) '}'
+
+echo 'int kp_twice, kp_once;' >one.c
+echo 'int kp_twice = 1;' >two.c
+${CC:-cc} -c one.c two.c && ar rcs both.a one.o two.o && ar rcs one.a one.o
+if [ "$(sh "$here/symbols.sh" both.a)" != "kp_twice is defined in one.o two.o" ]; then
+	echo "selftest: symbols.sh does not find a name that is defined twice"
+	bad=1
+fi
+sh "$here/symbols.sh" one.a || { echo "selftest: symbols.sh fails a library without such a name"; bad=1; }
 exit $bad

@@ -279,10 +279,12 @@ def test_history_lost(lab):
 def retry_after(lab, status):
     server = one_service(lab)
     server.quirks.refuse = [Refusal(status, {"Retry-After": "3"}, name="services", times=1)]
-    run(lab, server).ready(20)
+    agent = run(lab, server).ready(20)
     times = [r[3] for r in server.asked("services")]
     check(times[1] - times[0] >= 2.9, "came back after %g s", times[1] - times[0])
     equal(len(times), 2, "requests")
+    said(agent, "warn api: services: %d: refused by the test" % status, 1)
+    said(agent, "warn|error", 1)
 
 
 def test_429_with_retry_after(lab):
@@ -378,6 +380,24 @@ def test_forbidden(lab):
     said(agent, "403", 1)
     server.quirks.refuse = []
     agent.ready(20)
+
+
+def test_begins_without_its_roles(lab):
+    """A server that was restarted and does not know what we may: all is refused for a while, and then as before."""
+    server = one_service(lab)
+    agent = run(lab, server).ready()
+    before = nft.generation(lab.node)
+    server.stop()
+    server.forget()
+    server.quirks.refuse = [Refusal(403, name=n, times=1, body=status_body(403, "%s is forbidden" % n)) for n in ("services", "endpointslices", "nodes")]
+    server.start()
+    wait(lambda: all(server.watching(n) for n in ("services", "endpointslices", "nodes")), "the watches", 20)
+    equal(nft.generation(lab.node), before, "generation id")
+    equal(agent.get()[0], 200, "health")
+    change(lab, server, "10.244.2.3")
+    equal(len(server.asked("services", limit="500")), 0, "lists in pages")
+    for name in ("services", "endpointslices", "nodes"):
+        check(len(said(agent, "error api: %s: 403: %s is forbidden" % (name, name))) <= 1, "more than one line about %s", name)
 
 
 def test_no_json(lab):
