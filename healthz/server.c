@@ -24,6 +24,8 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
+#define FAILURES 256	/* in the queue; each takes a page of the pipe while it is there */
+
 /* The listeners to have. */
 struct fixed {
 	size_t n;
@@ -224,6 +226,7 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 		return kp_err_set(err, -errno, "cannot make an eventfd: %s", strerror(errno));
 	if (pipe2(s->failures, O_DIRECT | O_NONBLOCK | O_CLOEXEC) < 0)
 		return kp_err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	(void)fcntl(s->failures[1], F_SETPIPE_SZ, FAILURES * sysconf(_SC_PAGESIZE));	/* else it is some 16 */
 	s->base = event_base_new();
 	s->wake = s->base ? event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s) : NULL;
 	if (!s->wake || event_add(s->wake, NULL) < 0)

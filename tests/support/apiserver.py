@@ -110,7 +110,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def send_response(self, code, message=None):
+        """Without "Server", as real ones: who sends that is something in front of them."""
+        self.send_response_only(code, message)
+        self.send_header("Date", self.date_time_string())
+
+    def check_alive(self):
+        """What a thread still reads from a connection that was cut meanwhile is not a request."""
+        with self.server.api.lock:
+            if not any(c is self.connection for c in self.server.api.connections):
+                raise ConnectionResetError
+
     def do_GET(self):
+        self.check_alive()
         api, url = self.server.api, urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         name = PATHS.get(url.path, ("",))[0]
@@ -139,6 +151,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def take_event(self, status, made_of):
         """POST and PATCH of events.k8s.io/v1 alone; what the server would not take is not taken."""
+        self.check_alive()
         api, parts = self.server.api, urllib.parse.urlsplit(self.path).path.split("/")
         told = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         with api.lock:
@@ -337,6 +350,7 @@ class ApiServer:
                         c.shutdown(socket.SHUT_WR if how == "half" else socket.SHUT_RDWR)
                 except OSError:
                     pass
+            self.connections = []
 
     @property
     def url(self):
@@ -485,16 +499,17 @@ class Authority:
 
 
 class Front:
-    """nghttpx in front of an ApiServer: TLS and HTTP/2."""
+    """nghttpx in front of an ApiServer: TLS and HTTP/2, as if they were the server's own unless it shows itself."""
 
     @staticmethod
     def is_installed():
         return shutil.which("nghttpx") is not None
 
-    def __init__(self, lab, api, cert, key, port=8443):
+    def __init__(self, lab, api, cert, key, port=8443, shows=False):
         self.ns, self.port = api.ns, port
         self.argv = ["nghttpx", "--conf=/dev/null", "-f127.0.0.1,%d" % port, "-b127.0.0.1,%d" % api.address[1], "--workers=1",
-                     "--backend-read-timeout=1h", "--frontend-http2-read-timeout=1h", "--log-level=ERROR", key, cert]
+                     "--backend-read-timeout=1h", "--frontend-http2-read-timeout=1h", "--log-level=ERROR",
+                     *([] if shows else ["--no-via", "--no-server-rewrite"]), key, cert]
         self.log = os.path.join(lab.folder, "nghttpx-%d.log" % port)
         self.start()
 
