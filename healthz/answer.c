@@ -197,8 +197,9 @@ static void node_reply(const struct hz_asked *q, const struct hz_req *req, struc
 	if (healthz)
 		add(t, ",\"state\":\"%s\"", state_name(s));
 	if (wants_verbose(req))
-		add(t, ",\"reason\":\"%s\",\"family\":\"%s\",\"pendingSeconds\":%.3f", node_reason(q, healthz),
-		    kp_family_names[q->family], pending_seconds(q));
+		add(t, ",\"reason\":\"%s\",\"family\":\"%s\",\"generation\":%llu,\"pendingSeconds\":%.3f",
+		    node_reason(q, healthz), kp_family_names[q->family], (unsigned long long)q->state->generation,
+		    pending_seconds(q));
 	add(t, "}");
 }
 
@@ -223,15 +224,16 @@ static void agent_reply(const struct hz_asked *q, struct reply *r)
 
 /* The port of one Service: B.4. */
 
-static uint32_t local_ready(const struct hz_service *svc, enum kp_family family)
+/* What counts on a connection of this family: its own, or the most of those there are. */
+static uint32_t count_for(const struct hz_service *svc, const uint32_t of[KP_N_FAMILIES], enum kp_family family)
 {
 	uint32_t most = 0;
 
 	if (svc->has_family[family])
-		return svc->local_ready[family];
+		return of[family];
 	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
-		if (svc->has_family[f] && svc->local_ready[f] > most)
-			most = svc->local_ready[f];
+		if (svc->has_family[f] && of[f] > most)
+			most = of[f];
 	return most;
 }
 
@@ -256,7 +258,7 @@ static void service_reply(const struct hz_asked *q, const struct hz_req *req, st
 
 	r->gone = !svc || svc->port != q->port->number;
 	r->weighs = true;
-	r->weight = r->gone ? 0 : local_ready(svc, q->family);
+	r->weight = r->gone ? 0 : count_for(svc, svc->local_ready, q->family);
 	r->status = r->weight && proxy_ok && !q->state->node.draining_services ? 200 : 503;
 	add(t, "{\n\t\"service\": {\n\t\t\"namespace\": ");
 	add_json(t, q->port->ns);
@@ -264,9 +266,10 @@ static void service_reply(const struct hz_asked *q, const struct hz_req *req, st
 	add_json(t, q->port->name);
 	add(t, "\n\t},\n\t\"localEndpoints\": %u,\n\t\"serviceProxyHealthy\": %s", r->weight, truth(proxy_ok));
 	if (wants_verbose(req))
-		add(t, ",\n\t\"reason\": \"%s\",\n\t\"family\": \"%s\",\n\t\"pendingSeconds\": %.3f,\n"
-		    "\t\"state\": \"%s\"",
-		    service_reason(q, r), kp_family_names[q->family], pending_seconds(q), state_name(q->state));
+		add(t, ",\n\t\"reason\": \"%s\",\n\t\"family\": \"%s\",\n\t\"generation\": %llu,\n"
+		    "\t\"pendingSeconds\": %.3f,\n\t\"terminatingServing\": %u,\n\t\"state\": \"%s\"",
+		    service_reason(q, r), kp_family_names[q->family], (unsigned long long)q->state->generation,
+		    pending_seconds(q), r->gone ? 0 : count_for(svc, svc->local_terminating, q->family), state_name(q->state));
 	add(t, "\n}");
 }
 

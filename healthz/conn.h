@@ -3,25 +3,21 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "proxy/base/addr.h"
 
 struct conn;
 struct event_base;
 struct hz_answer;
+struct hz_history;
+struct hz_peer;
+struct hz_policy;
 struct hz_port;
 struct hz_req;
 
 /* All connections of the process, with their limits (health-and-probes B.2). Health thread only. */
 struct hz_conns;
-
-struct hz_limits {	/* 0: the default */
-	unsigned header_timeout_ms;	/* 5 s: accept, or first byte of a later request, to end of head */
-	unsigned idle_timeout_ms;	/* 130 s: between requests */
-	unsigned write_timeout_ms;	/* 5 s */
-	unsigned max_connections;	/* 1024 */
-	unsigned max_requests;		/* 1000, per connection */
-};
 
 /* Called for every request and every error; the answer is sent by the caller. Must not touch the connections. */
 typedef void hz_ask_fn(void *arg, const struct hz_port *port, enum kp_family family, const struct hz_req *req,
@@ -44,17 +40,25 @@ struct hz_answer *hz_promise_answer(const struct hz_promise *p);
 void hz_promise_keep(struct hz_promise *p);
 void hz_promise_break(struct hz_promise *p);	/* closes the connection */
 
-struct hz_conns *hz_conns_new(struct event_base *base, const struct hz_limits *limits, hz_ask_fn *ask, void *arg);
+/* policy is copied. history, if not NULL, learns of every request and of connections without any; borrowed. */
+struct hz_conns *hz_conns_new(struct event_base *base, const struct hz_policy *policy, struct hz_history *history,
+			      hz_ask_fn *ask, void *arg);
 struct hz_conns *hz_conns_free(struct hz_conns *cs);	/* closes all; NULL is fine; returns NULL */
 
+/* Another policy from now on, copied; connections that are there keep the timers they have. */
+void hz_conns_set_policy(struct hz_conns *cs, const struct hz_policy *policy);
+
 /*
- * Serve an accepted socket (non-blocking; taken). At the limit another connection
- * makes room: the oldest that never completed a request, else the longest idle one.
- * What the peer has sent already is answered before this returns.
+ * Serve an accepted socket (non-blocking; taken); peer: NULL for sockets without addresses. Whom the
+ * policy does not allow meets a reset. At the limit, or
+ * when descriptors get few, another connection makes room: the oldest that never completed a request,
+ * else the longest idle one. What the peer has sent already is answered before this returns.
  */
-void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_family family);
+void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_family family, const struct hz_peer *peer);
 
 /* Close the connection that is worth least, in the order above. False: there is none. */
 bool hz_conns_evict(struct hz_conns *cs);
+
+uint64_t hz_conns_evicted(const struct hz_conns *cs);	/* how many ever made room */
 
 #endif

@@ -12,7 +12,9 @@
 #include <event2/event_struct.h>
 
 #include "healthz/conn.h"
+#include "healthz/peer.h"
 #include "healthz/port.h"
+#include "healthz/report.h"
 #include "healthz/server.h"
 #include "healthz/state.h"
 #include "healthz/wanted.h"
@@ -42,7 +44,7 @@ struct listener {
 	struct hz_port *port;
 	struct sock **socks;	/* each at a fixed place: libevent points to them */
 	size_t n;
-	bool missing;		/* some of them are not open */
+	char *problem;		/* why not all of them are open; NULL: they are */
 	struct kp_ratelimit log;
 };
 
@@ -54,6 +56,7 @@ struct hz_listeners {
 	struct hz_services *applied;	/* what services and addrs were made from */
 	struct kp_addr *addrs;
 	size_t n_addrs;
+	enum hz_proxy_mode service_proxy;
 	struct event retry, resume;
 	struct kp_ratelimit starved_log, contest_log;
 	hz_failure_fn *on_failure;	/* may be NULL */
@@ -128,10 +131,13 @@ static bool accept_some(struct sock *s, unsigned limit)
 	struct listener *l = s->owner;
 
 	for (unsigned i = 0; i < limit; i++) {
-		int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage ss = { 0 };
+		socklen_t len = sizeof(ss);
+		int fd = accept4(s->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct hz_peer peer = hz_peer_of(&ss);
 
 		if (fd >= 0)
-			hz_conns_add(l->all->conns, fd, l->port, s->addr.family);
+			hz_conns_add(l->all->conns, fd, l->port, s->addr.family, &peer);
 		else if (errno == EAGAIN)
 			break;
 		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -207,6 +213,7 @@ static void free_listener(struct listener *l)
 		close_sock(l->socks[i]);
 	free(l->socks);
 	hz_port_unref(l->port);
+	free(l->problem);
 	free(l);
 }
 
@@ -239,7 +246,7 @@ static void set_addrs(struct listener *l, const struct kp_addr *addrs, size_t n)
 	l->n = n;
 }
 
-/* Open what is not; 0 or the last failure, with the timer set that calls again. */
+/* Open what is not; 0 or the last failure, which is remembered, with the timer set that calls again. */
 static int open_missing(struct listener *l, struct kp_err *err)
 {
 	const struct timeval later = { .tv_sec = RETRY_S };
@@ -250,7 +257,8 @@ static int open_missing(struct listener *l, struct kp_err *err)
 
 		failed = r < 0 ? r : failed;
 	}
-	l->missing = failed;
+	free(l->problem);
+	l->problem = failed ? kp_strdup(err->msg) : NULL;
 	if (failed && !event_pending(&l->all->retry, EV_TIMEOUT, NULL))
 		event_add(&l->all->retry, &later);
 	return failed;
@@ -259,7 +267,7 @@ static int open_missing(struct listener *l, struct kp_err *err)
 static void open_or_log(struct listener *l)
 {
 	const char *slash = l->port->is_service ? "/" : "";
-	bool was_missing = l->missing;
+	bool was_missing = l->problem;
 	struct kp_err err = { 0 };
 	unsigned swallowed;
 	int r = open_missing(l, &err);
@@ -344,8 +352,7 @@ static bool is_for(const struct listener *l, const struct hz_listen *listen)
 {
 	struct kp_addr addrs[KP_N_FAMILIES];
 
-	return l->port->number == listen->port && l->port->proxy == listen->proxy &&
-	       strcmp(l->port->name, listen->name) == 0 && l->n == fixed_addrs(listen, addrs) &&
+	return l->port->number == listen->port && strcmp(l->port->name, listen->name) == 0 && l->n == fixed_addrs(listen, addrs) &&
 	       kp_addr_cmp(&l->socks[0]->addr, &addrs[0]) == 0;
 }
 
@@ -373,8 +380,16 @@ void hz_listeners_set(struct hz_listeners *ls, const struct hz_listen *listen, s
 	for (size_t i = 0; i < n; i++) {
 		if (!next[i])
 			next[i] = new_fixed(ls, &listen[i]);
+		next[i]->port->proxy = listen[i].proxy;
 		open_or_log(next[i]);
 	}
+}
+
+void hz_listeners_set_service_proxy(struct hz_listeners *ls, enum hz_proxy_mode proxy)
+{
+	ls->service_proxy = proxy;
+	for (size_t i = 0; i < ls->n_services; i++)
+		ls->services[i]->port->proxy = proxy;
 }
 
 static int cmp_names(const struct hz_port *p, const struct hz_service *svc)
@@ -442,7 +457,7 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
 		const struct hz_service *svc = owners[i];
 
 		if (!next[i])
-			next[i] = new_listener(ls, hz_port_new_service(svc->ns, svc->name, svc->port));
+			next[i] = new_listener(ls, hz_port_new_service(svc->ns, svc->name, svc->port, ls->service_proxy));
 		set_addrs(next[i], ls->addrs, ls->n_addrs);
 		open_or_log(next[i]);
 	}
@@ -460,6 +475,40 @@ struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *
 	evtimer_assign(&ls->retry, base, on_retry, ls);
 	evtimer_assign(&ls->resume, base, on_resume, ls);
 	return ls;
+}
+
+/* What there is to tell. */
+
+static struct hz_listener_report report_on(const struct listener *l)
+{
+	return (struct hz_listener_report){
+		.name = kp_strdup(l->port->label), .is_service = l->port->is_service, .port = l->port->number,
+		.problem = l->problem ? kp_strdup(l->problem) : NULL, .n_open = l->port->n_open, .stats = l->port->stats,
+	};
+}
+
+static struct hz_listener_report report_on_loser(const struct hz_service *svc)
+{
+	return (struct hz_listener_report){
+		.name = kp_asprintf("svc/%s/%s", svc->ns, svc->name), .is_service = true, .port = svc->port,
+		.problem = kp_asprintf("port %u belongs to an older Service", svc->port),
+	};
+}
+
+size_t hz_listeners_report(const struct hz_listeners *ls, struct hz_listener_report **ret)
+{
+	KP_AUTO(kp_freep) const struct hz_service **owners = NULL;
+	size_t n_losers, n_owners = hz_wanted_owners(ls->applied, &owners, &n_losers), n = 0;
+	struct hz_listener_report *out = kp_calloc(ls->n_fixed + ls->n_services + n_losers + 1, sizeof(*out));
+
+	for (size_t i = 0; i < ls->n_fixed; i++)
+		out[n++] = report_on(ls->fixed[i]);
+	for (size_t i = 0; i < ls->n_services; i++)
+		out[n++] = report_on(ls->services[i]);
+	for (size_t i = 0; i < n_losers; i++)
+		out[n++] = report_on_loser(owners[n_owners + i]);
+	*ret = out;
+	return n;
 }
 
 static void free_all(struct listener **array, size_t n)

@@ -3,10 +3,13 @@
 
 #include <stddef.h>
 
+#include "healthz/port.h"
+
 struct event_base;
 struct hz_conns;
 struct hz_listen;
 struct hz_port;
+struct hz_listener_report;
 struct hz_state;
 struct kp_err;
 
@@ -31,6 +34,12 @@ int hz_listeners_add(struct hz_listeners *ls, const struct hz_listen *listen, st
  * close before new ones open. What cannot be bound is logged and tried again.
  */
 void hz_listeners_set(struct hz_listeners *ls, const struct hz_listen *listen, size_t n);
+
+/* The mode of Services' ports from now on. */
+void hz_listeners_set_service_proxy(struct hz_listeners *ls, enum hz_proxy_mode proxy);
+
+/* Fixed ones, Services, then Services whose port belongs to another; the array and what it points to are the caller's. */
+size_t hz_listeners_report(const struct hz_listeners *ls, struct hz_listener_report **ret);
 
 /*
  * Make the listeners of Services what the state asks for. One whose port did not

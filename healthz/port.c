@@ -11,6 +11,7 @@ static struct hz_port *new_port(bool is_service, const char *ns, const char *nam
 
 	*p = (struct hz_port){
 		.refs = 1, .is_service = is_service, .ns = kp_strdup(ns), .name = kp_strdup(name),
+		.label = is_service ? kp_asprintf("svc/%s/%s", ns, name) : kp_strdup(name),
 		.number = number, .proxy = proxy,
 	};
 	return p;
@@ -21,9 +22,9 @@ struct hz_port *hz_port_new_node(const char *name, uint16_t number, enum hz_prox
 	return new_port(false, "", name, number, proxy);
 }
 
-struct hz_port *hz_port_new_service(const char *ns, const char *name, uint16_t number)
+struct hz_port *hz_port_new_service(const char *ns, const char *name, uint16_t number, enum hz_proxy_mode proxy)
 {
-	return new_port(true, ns, name, number, HZ_PROXY_OPTIONAL);
+	return new_port(true, ns, name, number, proxy);
 }
 
 struct hz_port *hz_port_ref(struct hz_port *p)
@@ -38,6 +39,7 @@ struct hz_port *hz_port_unref(struct hz_port *p)
 		return NULL;
 	free(p->ns);
 	free(p->name);
+	free(p->label);
 	free(p);
 	return NULL;
 }

@@ -12,7 +12,8 @@ struct headers {
 	unsigned hosts;
 	struct span host;
 	bool close, keep_alive, te, cl_seen;
-	unsigned long cl;
+	unsigned long long cl;
+	struct span user_agent;
 };
 
 static enum hz_req_verdict fail(struct hz_req *ret, int status)
@@ -79,6 +80,25 @@ static struct span trim(struct span s)
 	return s;
 }
 
+/* Of the absolute form only the path counts. */
+static struct span without_authority(struct span target)
+{
+	static const char *const schemes[] = { "http://", "https://" };
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		size_t len = strlen(schemes[i]);
+
+		if (target.n < len || strncasecmp(target.p, schemes[i], len) != 0)
+			continue;
+		target.p += len;
+		target.n -= len;
+		while (target.n && *target.p != '/' && *target.p != '?')
+			target.p++, target.n--;
+		break;
+	}
+	return target;
+}
+
 /* 0, or the status that answers a bad request line. */
 static int parse_request_line(struct span line, struct hz_req *ret)
 {
@@ -86,6 +106,8 @@ static int parse_request_line(struct span line, struct hz_req *ret)
 
 	if (!is_token(method) || target.n == 0)
 		return 400;
+	ret->method = method.p;
+	ret->method_len = method.n;
 	for (size_t i = 0; i < target.n; i++)
 		if (target.p[i] <= ' ' || target.p[i] == 0x7f)	/* also anything above ASCII */
 			return 400;
@@ -102,12 +124,7 @@ static int parse_request_line(struct span line, struct hz_req *ret)
 	ret->is_options = is_method(method, "OPTIONS");
 	ret->is_post = is_method(method, "POST");
 
-	if (target.n >= 7 && strncasecmp(target.p, "http://", 7) == 0) {
-		target.p += 7;
-		target.n -= 7;
-		while (target.n && *target.p != '/' && *target.p != '?')
-			target.p++, target.n--;
-	}
+	target = without_authority(target);
 	ret->query = memchr(target.p, '?', target.n);
 	ret->path = target.p;
 	ret->path_len = ret->query ? (size_t)(ret->query - target.p) : target.n;
@@ -118,10 +135,28 @@ static int parse_request_line(struct span line, struct hz_req *ret)
 	return 0;
 }
 
+/* Content-Length: digits, and the same in all of them. */
+static bool parse_length(struct span value, struct headers *h)
+{
+	unsigned long long cl = 0;
+
+	if (value.n == 0 || value.n > 18)
+		return false;
+	for (size_t i = 0; i < value.n; i++) {
+		if (value.p[i] < '0' || value.p[i] > '9')
+			return false;
+		cl = cl * 10 + (unsigned long long)(value.p[i] - '0');
+	}
+	if (h->cl_seen && h->cl != cl)
+		return false;
+	h->cl_seen = true;
+	h->cl = cl;
+	return true;
+}
+
 static bool parse_header(struct span line, struct headers *h)
 {
 	struct span value = line, name = cut(&value, ':'), word;
-	unsigned long cl = 0;
 
 	/* A name that is not a token covers folding, blanks before the colon, no colon. */
 	if (name.n == line.n || !is_token(name))
@@ -137,17 +172,7 @@ static bool parse_header(struct span line, struct headers *h)
 	} else if (is(name, "Transfer-Encoding")) {
 		h->te = true;
 	} else if (is(name, "Content-Length")) {
-		if (value.n == 0 || value.n > 9)
-			return false;
-		for (size_t i = 0; i < value.n; i++) {
-			if (value.p[i] < '0' || value.p[i] > '9')
-				return false;
-			cl = cl * 10 + (unsigned long)(value.p[i] - '0');
-		}
-		if (h->cl_seen && h->cl != cl)
-			return false;
-		h->cl_seen = true;
-		h->cl = cl;
+		return parse_length(value, h);
 	} else if (is(name, "Connection")) {
 		while (value.n) {
 			word = trim(cut(&value, ','));
@@ -156,6 +181,8 @@ static bool parse_header(struct span line, struct headers *h)
 		}
 	} else if (is(name, "Expect")) {
 		h->close = true;	/* a body follows or not, depending on the client: neither can be told */
+	} else if (is(name, "User-Agent")) {
+		h->user_agent = value;
 	}
 	return true;
 }
@@ -197,6 +224,8 @@ enum hz_req_verdict hz_req_parse(const char *buf, size_t len, struct hz_req *ret
 	ret->len = (size_t)(rest.p - buf);
 	ret->host = h.host.p;
 	ret->host_len = h.host.n;
+	ret->user_agent = h.user_agent.p;
+	ret->user_agent_len = h.user_agent.n;
 	ret->keep_alive = !h.close && (ret->minor == 1 || h.keep_alive) && !h.te && h.cl == 0;
 	return HZ_REQ_DONE;
 }

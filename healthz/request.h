@@ -22,10 +22,9 @@ struct hz_req {
 	bool is_options;	/* "OPTIONS *" asks for the default path */
 	bool is_post;
 	bool keep_alive;	/* false whenever a body is announced: we never read one */
-	const char *path, *query;	/* into the caller's buffer; query may be NULL */
-	size_t path_len, query_len;
-	const char *host;	/* value of the header; NULL: there was none */
-	size_t host_len;
+	/* Into the caller's buffer; all but path may be NULL, and on errors any. */
+	const char *path, *query, *method, *user_agent, *host;
+	size_t path_len, query_len, method_len, user_agent_len, host_len;
 };
 
 /* Pure and restartable: call again with the same bytes plus what arrived since. */

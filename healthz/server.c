@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,8 +15,10 @@
 
 #include "healthz/answer.h"
 #include "healthz/conn.h"
+#include "healthz/history.h"
 #include "healthz/listener.h"
 #include "healthz/relay.h"
+#include "healthz/report.h"
 #include "healthz/request.h"
 #include "healthz/state.h"
 #include "proxy/base/cleanup.h"
@@ -42,9 +45,11 @@ struct fixed {
 struct hz_server {
 	struct hz_state *slot;		/* atomic */
 	struct fixed *listen;		/* atomic, handed over in the same way */
-	bool stop;			/* atomic */
+	struct hz_policy *policy;	/* atomic, likewise */
+	struct hz_report *report;	/* atomic, likewise, but the other way */
+	bool asked, stop;		/* atomic; asked: for a report */
 	struct hz_counters counters;	/* atomic, each */
-	int wake_fd;
+	int wake_fd, told_fd;		/* told_fd: a report is there */
 	int failures[2];		/* a pipe of struct hz_failure, one a packet: a queue with a limit and without a lock */
 	pthread_t thread;
 
@@ -53,6 +58,7 @@ struct hz_server {
 	bool fresh;			/* listeners do not know this state yet */
 	struct event_base *base;
 	struct event *wake;
+	struct hz_history *history;
 	struct hz_conns *conns;
 	struct hz_relay *relay;		/* NULL: none */
 	struct hz_listeners *listeners;
@@ -98,6 +104,40 @@ static void on_request(void *arg, const struct hz_port *port, enum kp_family fam
 	count(s, ret);
 }
 
+static void set_policy(struct hz_server *s)
+{
+	KP_AUTO(kp_freep) struct hz_policy *p = __atomic_exchange_n(&s->policy, NULL, __ATOMIC_ACQUIRE);
+
+	if (!p)
+		return;
+	hz_conns_set_policy(s->conns, p);
+	hz_listeners_set_service_proxy(s->listeners, p->service_proxy);
+}
+
+static void signal_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then the other side is awake anyway. */
+	if (write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void tell(struct hz_server *s)
+{
+	struct hz_report *r;
+
+	if (!__atomic_exchange_n(&s->asked, false, __ATOMIC_ACQUIRE))
+		return;
+	r = kp_calloc(1, sizeof(*r));
+	r->n_listeners = hz_listeners_report(s->listeners, &r->listeners);
+	r->n_evicted = hz_conns_evicted(s->conns);
+	r->n_probes = hz_history_probes(s->history, &r->probes);
+	r->n_peers = hz_history_peers(s->history, &r->peers);
+	hz_report_free(__atomic_exchange_n(&s->report, r, __ATOMIC_ACQ_REL));
+	signal_fd(s->told_fd);
+}
+
 static void set_listeners(struct hz_server *s)
 {
 	KP_AUTO(kp_freep) struct fixed *f = __atomic_exchange_n(&s->listen, NULL, __ATOMIC_ACQUIRE);
@@ -118,12 +158,14 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 		event_base_loopbreak(s->base);
 		return;
 	}
+	set_policy(s);
 	set_listeners(s);
 	take_newest(s);
-	if (!s->fresh)
-		return;
-	s->fresh = false;
-	hz_listeners_sync(s->listeners, s->state);
+	if (s->fresh) {
+		s->fresh = false;	/* first: what is accepted meanwhile may find a newer state */
+		hz_listeners_sync(s->listeners, s->state);
+	}
+	tell(s);
 }
 
 static void *run(void *arg)
@@ -137,11 +179,7 @@ static void *run(void *arg)
 
 static void wake(struct hz_server *s)
 {
-	const uint64_t one = 1;
-
-	/* Fails only when the counter is full, and then the thread is awake anyway. */
-	if (write(s->wake_fd, &one, sizeof(one)) < 0)
-		return;
+	signal_fd(s->wake_fd);
 }
 
 void hz_server_publish(struct hz_server *s, struct hz_state *taken)
@@ -159,6 +197,27 @@ void hz_server_listen(struct hz_server *s, const struct hz_listen *listen, size_
 		memcpy(f->listen, listen, n * sizeof(*listen));
 	free(__atomic_exchange_n(&s->listen, f, __ATOMIC_ACQ_REL));
 	wake(s);
+}
+
+void hz_server_set_policy(struct hz_server *s, const struct hz_policy *policy)
+{
+	free(__atomic_exchange_n(&s->policy, hz_policy_copy(policy), __ATOMIC_ACQ_REL));
+	wake(s);
+}
+
+struct hz_report *hz_server_report(struct hz_server *s, unsigned timeout_ms)
+{
+	struct pollfd told = { .fd = s->told_fd, .events = POLLIN };
+	uint64_t times;
+
+	/* One that came too late for the last asker is old by now. */
+	if (read(s->told_fd, &times, sizeof(times)) > 0)
+		hz_report_free(__atomic_exchange_n(&s->report, NULL, __ATOMIC_ACQUIRE));
+	__atomic_store_n(&s->asked, true, __ATOMIC_RELEASE);
+	wake(s);
+	if (poll(&told, 1, (int)timeout_ms) < 1 || read(s->told_fd, &times, sizeof(times)) < 0)
+		return NULL;
+	return __atomic_exchange_n(&s->report, NULL, __ATOMIC_ACQUIRE);
 }
 
 struct hz_counters hz_server_counters(const struct hz_server *s)
@@ -200,6 +259,7 @@ static void free_server(struct hz_server *s)
 	hz_listeners_free(s->listeners);	/* may still accept and answer */
 	hz_relay_free(s->relay);
 	hz_conns_free(s->conns);
+	hz_history_free(s->history);
 	if (s->wake)
 		event_free(s->wake);
 	if (s->base)
@@ -208,7 +268,11 @@ static void free_server(struct hz_server *s)
 		close(s->wake_fd);
 	kp_closep(&s->failures[0]);
 	kp_closep(&s->failures[1]);
+	if (s->told_fd >= 0)
+		close(s->told_fd);
 	free(s->listen);
+	free(s->policy);
+	hz_report_free(s->report);
 	hz_state_free(s->slot);
 	hz_state_free(s->state);
 	free(s);
@@ -216,13 +280,9 @@ static void free_server(struct hz_server *s)
 
 static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_err *err)
 {
-	const struct hz_limits limits = {
-		opt->header_timeout_ms, opt->idle_timeout_ms, opt->write_timeout_ms,
-		opt->max_connections, opt->max_requests,
-	};
-
 	s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (s->wake_fd < 0)
+	s->told_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (s->wake_fd < 0 || s->told_fd < 0)
 		return kp_err_set(err, -errno, "cannot make an eventfd: %s", strerror(errno));
 	if (pipe2(s->failures, O_DIRECT | O_NONBLOCK | O_CLOEXEC) < 0)
 		return kp_err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
@@ -231,11 +291,13 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 	s->wake = s->base ? event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s) : NULL;
 	if (!s->wake || event_add(s->wake, NULL) < 0)
 		return kp_err_set(err, -ENOMEM, "cannot make an event loop");
-	s->conns = hz_conns_new(s->base, &limits, on_request, s);
+	s->history = hz_history_new();
+	s->conns = hz_conns_new(s->base, &opt->policy, s->history, on_request, s);
 	if (opt->relay)
 		s->relay = hz_relay_new(s->base, s->conns, opt->relay);
 	s->listeners = hz_listeners_new(s->base, s->conns);
 	hz_listeners_on_failure(s->listeners, on_failure, s);
+	hz_listeners_set_service_proxy(s->listeners, opt->policy.service_proxy);
 	return 0;
 }
 
@@ -270,7 +332,7 @@ int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct
 	struct hz_server *s = kp_calloc(1, sizeof(*s));
 	int r;
 
-	s->wake_fd = s->failures[0] = s->failures[1] = -1;
+	s->wake_fd = s->told_fd = s->failures[0] = s->failures[1] = -1;
 	r = set_up(s, opt, err);
 	if (r == 0)
 		r = bind_fixed(s, opt, err);

@@ -4,10 +4,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "healthz/port.h"
+#include "healthz/policy.h"
 #include "proxy/base/addr.h"
 
 struct hz_relay_target;
+struct hz_report;
 struct hz_state;
 struct kp_err;
 
@@ -29,8 +30,7 @@ struct hz_options {
 	size_t n_listen;
 	const struct hz_relay_target *relay;	/* answer with what is said there; NULL: from the states */
 	bool hard_fail;		/* bindAddressHardFail: a fixed listener that cannot bind is an error */
-	/* Limits of health-and-probes B.2; 0: the default there. */
-	unsigned header_timeout_ms, idle_timeout_ms, write_timeout_ms, max_connections, max_requests;
+	struct hz_policy policy;
 };
 
 /*
@@ -52,7 +52,16 @@ void hz_server_publish(struct hz_server *s, struct hz_state *taken);
  */
 void hz_server_listen(struct hz_server *s, const struct hz_listen *listen, size_t n);
 
-/* kube-proxy's counters (kubeproxy_proxy_healthz_total{code}, ..._livez_total), for the metrics to come. */
+/* Another policy from now on, copied; open connections stay. From the thread that publishes. */
+void hz_server_set_policy(struct hz_server *s, const struct hz_policy *policy);
+
+/*
+ * What the health thread has to tell: asks it and waits for the answer, which takes as long as
+ * one turn of its loop. NULL: none came within timeout_ms. From the thread that publishes.
+ */
+struct hz_report *hz_server_report(struct hz_server *s, unsigned timeout_ms);
+
+/* kube-proxy's counters (kubeproxy_proxy_healthz_total{code}, ..._livez_total). */
 struct hz_counters {
 	uint64_t healthz_200, healthz_503, livez_200, livez_503;
 };

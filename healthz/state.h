@@ -25,6 +25,7 @@ struct hz_service {
 	uint16_t port;
 	bool has_family[KP_N_FAMILIES];
 	uint32_t local_ready[KP_N_FAMILIES];	/* for certain in the kernel, and still wanted: rules O1 and O2 */
+	uint32_t local_terminating[KP_N_FAMILIES];	/* end, and still serve: shown, never counted */
 	int64_t created;		/* the older Service wins a contested port */
 };
 
@@ -46,6 +47,7 @@ struct hz_services *hz_services_unref(struct hz_services *s);	/* NULL is fine; r
 const struct hz_service *hz_services_find(const struct hz_services *services, const char *ns, const char *name);
 
 struct hz_state {
+	uint64_t generation;		/* the last hand-over that the kernel has acknowledged; 0: none */
 	bool started;			/* first full commit acknowledged, or warm start accepted */
 	bool node_eligible;		/* known, not being deleted, no ineligible taint */
 	bool lenient;			/* health.startup is compat: /healthz does not wait for started */

@@ -49,11 +49,6 @@ size_t hz_wanted_owners(const struct hz_services *services, const struct hz_serv
 	return n_owners;
 }
 
-static bool is_link_local(const struct kp_addr *a)
-{
-	return a->family == KP_IPV6 && a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
-}
-
 size_t hz_wanted_addrs(const struct hz_state *s, struct kp_addr **ret)
 {
 	struct kp_addr *out = kp_calloc(KP_N_FAMILIES + s->n_addresses, sizeof(*out));
@@ -63,7 +58,7 @@ size_t hz_wanted_addrs(const struct hz_state *s, struct kp_addr **ret)
 		if (s->any_address[f])
 			out[n++] = (struct kp_addr){ .family = f };
 	for (size_t i = 0; i < s->n_addresses; i++)
-		if (!s->any_address[s->addresses[i].family] && !is_link_local(&s->addresses[i]))
+		if (!s->any_address[s->addresses[i].family] && !kp_addr_is_link_local(&s->addresses[i]))
 			out[n++] = s->addresses[i];
 	*ret = out;
 	return n;

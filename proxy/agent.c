@@ -255,16 +255,19 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 
 static void listen_as_configured(struct agent *a)
 {
+	KP_AUTO(kp_freep) struct hz_policy *policy = kp_setup_health_policy(a->cfg);
 	struct hz_listen listen[KP_SETUP_HEALTH_PORTS];
 	size_t n = kp_setup_health_ports(a->cfg, listen);
 
+	hz_server_set_policy(a->server, policy);
 	hz_server_listen(a->server, listen, n);
 }
 
 static int start_server(struct agent *a, struct kp_err *err)
 {
 	struct hz_listen listen[KP_SETUP_HEALTH_PORTS];
-	struct hz_options opt = { .listen = listen, .hard_fail = a->cfg->bind_address_hard_fail };
+	KP_AUTO(kp_freep) struct hz_policy *policy = kp_setup_health_policy(a->cfg);
+	struct hz_options opt = { .listen = listen, .hard_fail = a->cfg->bind_address_hard_fail, .policy = *policy };
 
 	opt.n_listen = kp_setup_health_ports(a->cfg, listen);
 	return hz_server_start(&a->server, &opt, err);

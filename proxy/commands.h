@@ -9,6 +9,7 @@ int kp_cmd_run(int argc, char **argv);
 int kp_cmd_status(int argc, char **argv);
 int kp_cmd_drain(int argc, char **argv);
 int kp_cmd_state(int argc, char **argv);
+int kp_cmd_probes(int argc, char **argv);
 int kp_cmd_render(int argc, char **argv);
 int kp_cmd_check_config(int argc, char **argv);
 int kp_cmd_cleanup(int argc, char **argv);

@@ -221,6 +221,7 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
 	memcpy(s->local_ready, p->held, sizeof(s->local_ready));
+	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }
 
 static struct hz_services *services(struct kp_health *h)
@@ -254,6 +255,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 	struct hz_state *s = kp_calloc(1, sizeof(*s));
 
 	s->started = kp_health_started(h);
+	s->generation = s->started ? acked_by_all(h) : 0;
 	s->node_eligible = h->eligible;
 	s->lenient = h->lenient;
 	if (h->node_state)

@@ -10,6 +10,8 @@
 #include "healthz/answer.h"
 #include "healthz/conn.h"
 #include "healthz/listener.h"
+#include "healthz/policy.h"
+#include "healthz/report.h"
 #include "healthz/request.h"
 #include "healthz/server.h"
 #include "healthz/state.h"
@@ -24,10 +26,13 @@
 #include "proxy/configz.h"
 #include "proxy/health.h"
 #include "proxy/metrics.h"
+#include "proxy/metrics_health.h"
 #include "proxy/model/model.h"
+#include "proxy/probes.h"
 #include "proxy/status.h"
 
 #define MAX_CONNECTIONS 64	/* scrapers and people; probes have a server of their own */
+#define REPORT_MS 500		/* for the health thread to answer us; it takes well below one */
 
 struct kp_monitor {
 	struct kp_monitor_view view;
@@ -63,12 +68,21 @@ static struct now look(const struct kp_monitor *m)
 	return n;
 }
 
+/* What the health thread says about its ports; empty if it says nothing. Free it. */
+static struct hz_report *ask_health(const struct kp_monitor *m)
+{
+	struct hz_report *r = hz_server_report(m->view.server, REPORT_MS);
+
+	return r ? r : kp_calloc(1, sizeof(*r));
+}
+
 static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 {
 	struct kp_metrics_now values = {
 		.n_services = kp_model_n_services(m->view.model),
 		.health = hz_server_counters(m->view.server),
 	};
+	struct hz_report *health = ask_health(m);
 	struct now n = look(m);
 
 	(void)kp_process_read(&values.process);	/* zeros where there is no /proc */
@@ -76,6 +90,9 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	values.node_state = hz_node_state(&n.state->node, n.state->started);
 	memcpy(values.pending_ns, n.pending_ns, sizeof(values.pending_ns));
 	kp_metrics_write(m->metrics, &values, out);
+	kp_metrics_health_ports(health, out);
+	kp_metrics_health_state(n.state, n.ns, out);
+	hz_report_free(health);
 	hz_state_free(n.state);
 }
 
@@ -104,6 +121,14 @@ static void json_page(json_t *value, size_t flags, struct kp_buf *out)
 	json_decref(value);
 }
 
+static void probes_page(struct kp_monitor *m, struct kp_buf *out)
+{
+	struct hz_report *health = ask_health(m);
+
+	json_page(kp_probes_json(health), JSON_INDENT(2) | JSON_REAL_PRECISION(9), out);
+	hz_report_free(health);
+}
+
 static void configz_page(struct kp_monitor *m, struct kp_buf *out)
 {
 	json_page(kp_configz(m->view.cfg), JSON_COMPACT, out);
@@ -118,6 +143,7 @@ static void add_listener(struct kp_status *s, const char *name, const char *addr
 static void status_page(struct kp_monitor *m, struct kp_buf *out)
 {
 	const struct kp_monitor_view *v = &m->view;
+	struct hz_report *health = ask_health(m);
 	struct now n = look(m);
 	struct kp_status s = {
 		.node_name = v->node_name, .mode = v->mode,
@@ -125,7 +151,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
 		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
 		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
-		.commits = &m->commits,
+		.commits = &m->commits, .health = health,
 	};
 
 	memcpy(s.families, v->families, sizeof(s.families));
@@ -134,6 +160,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	v->sources(v->arg, &s.sources);
 	json_page(kp_status_json(&s), JSON_INDENT(2) | JSON_REAL_PRECISION(9), out);
 	kp_source_status_release(&s.sources);
+	hz_report_free(health);
 	hz_state_free(n.state);
 }
 
@@ -147,6 +174,7 @@ static const struct page {
 	{ "/healthz",	"text/plain; charset=utf-8",		    true, true, ping_page },
 	{ "/configz",	"application/json",			    true, true, configz_page },
 	{ "/status",	"application/json",			    true, false, status_page },
+	{ "/probes",	"application/json",			    true, false, probes_page },
 };
 
 static const struct page *page_of(const struct kp_monitor *m, const struct hz_port *port, const struct hz_req *req)
@@ -189,7 +217,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	if (peer >= 0)
-		hz_conns_add(m->conns, peer, m->socket_port, KP_IPV4);
+		hz_conns_add(m->conns, peer, m->socket_port, KP_IPV4, NULL);
 	else if (errno == EMFILE || errno == ENFILE)
 		(void)hz_conns_evict(m->conns);	/* or the loop would spin on what it cannot accept */
 }
@@ -245,7 +273,7 @@ void kp_monitor_listen(struct kp_monitor *m)
 int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struct kp_monitor_view *view,
 		   struct kp_err *err)
 {
-	const struct hz_limits limits = { .max_connections = MAX_CONNECTIONS };
+	const struct hz_policy policy = { .limits.max_connections = MAX_CONNECTIONS };
 	struct kp_monitor *m = kp_calloc(1, sizeof(*m));
 	int r;
 
@@ -254,7 +282,7 @@ int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struc
 	m->began_wall_ns = kp_wall_ns();
 	m->metrics = kp_metrics_new(view->families);
 	m->socket_port = hz_port_new_node("status", 0, HZ_PROXY_OFF);
-	m->conns = hz_conns_new(base, &limits, on_request, m);
+	m->conns = hz_conns_new(base, &policy, NULL, on_request, m);
 	m->listeners = hz_listeners_new(base, m->conns);
 	r = open_port(m, err);
 	if (r < 0) {

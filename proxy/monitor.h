@@ -21,7 +21,7 @@ struct kp_source_status;
 /*
  * What the agent tells about itself: the HTTP server at metricsBindAddress (/metrics,
  * /proxyMode, /healthz, /configz; kube-proxy-behaviour 10.2) and the UNIX socket that
- * "proxylet status" asks (the same HTTP, /status). Main thread and main loop, with the
+ * "proxylet status" asks (the same HTTP, /status and /probes). Main thread and main loop, with the
  * parser, connections and limits of the health server.
  */
 struct kp_monitor;
@@ -35,7 +35,7 @@ struct kp_monitor_view {
 	const struct kp_admin *admin;	/* more of the socket's paths */
 	struct kp_model *model;
 	struct kp_health *health;
-	const struct hz_server *server;
+	struct hz_server *server;
 	void (*sources)(void *arg, struct kp_source_status *ret);	/* may find no source yet */
 	void *arg;
 };

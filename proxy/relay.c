@@ -11,12 +11,15 @@
 #include "proxy/base/log.h"
 #include "proxy/config/config.h"
 #include "proxy/host.h"
+#include "proxy/setup.h"
 
 int kp_relay_run(const struct kp_config *cfg, struct kp_err *err)
 {
-	struct hz_listen listen = { .name = "shared" };
+	KP_AUTO(kp_freep) struct hz_policy *policy = kp_setup_health_policy(cfg);
+	struct hz_listen listen = { .name = "shared", .proxy = kp_setup_shared_proxy(cfg) };
 	struct hz_relay_target target;
-	struct hz_options opt = { .listen = &listen, .n_listen = 1, .relay = &target, .hard_fail = cfg->bind_address_hard_fail };
+	struct hz_options opt = { .listen = &listen, .n_listen = 1, .relay = &target, .hard_fail = cfg->bind_address_hard_fail,
+				  .policy = *policy };
 	struct hz_server *server = NULL;
 	sigset_t ends;
 	int r, signo;

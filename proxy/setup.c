@@ -115,9 +115,25 @@ void kp_setup_plan_release(struct kp_setup_plan *s)
 	*s = (struct kp_setup_plan){ 0 };
 }
 
-static bool listen_at(const char *text, const char *name, struct hz_listen *ret)
+/* The same words in both: configuration knows nothing of health, nor health of this file. */
+static enum hz_proxy_mode proxy_mode(enum kp_proxy_protocol p)
 {
-	*ret = (struct hz_listen){ .name = name };
+	static const enum hz_proxy_mode modes[] = {
+		[KP_PROXY_OPTIONAL] = HZ_PROXY_OPTIONAL, [KP_PROXY_REQUIRE] = HZ_PROXY_REQUIRE,
+		[KP_PROXY_FORBID] = HZ_PROXY_FORBID, [KP_PROXY_OFF] = HZ_PROXY_OFF,
+	};
+
+	return modes[p];
+}
+
+enum hz_proxy_mode kp_setup_shared_proxy(const struct kp_config *c)
+{
+	return proxy_mode(c->health.shared);
+}
+
+static bool listen_at(const char *text, const char *name, enum kp_proxy_protocol proxy, struct hz_listen *ret)
+{
+	*ret = (struct hz_listen){ .name = name, .proxy = proxy_mode(proxy) };
 	return *text && kp_hostport_parse(text, &ret->addr, &ret->port);
 }
 
@@ -125,8 +141,8 @@ size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret)
 {
 	size_t n = 0;
 
-	n += listen_at(c->healthz_bind_address, "main", &ret[n]);
-	n += listen_at(c->shared_healthz_bind_address, "shared", &ret[n]);
+	n += listen_at(c->healthz_bind_address, "main", c->health.main, &ret[n]);
+	n += listen_at(c->shared_healthz_bind_address, "shared", c->health.shared, &ret[n]);
 	return n;
 }
 
@@ -135,6 +151,39 @@ bool kp_setup_json_only(const struct kp_config *c)
 	const char *accept = c->client.accept_content_types;
 
 	return !strstr(*accept ? accept : c->client.content_type, "protobuf");
+}
+
+/* Of a list that has been checked. */
+static size_t parse_cidrs(char *const *list, struct kp_cidr **ret)
+{
+	size_t n = 0, cap = 0;
+
+	for (; *list; list++) {
+		kp_grow(ret, n, &cap);
+		n += kp_cidr_parse(*list, &(*ret)[n]);
+	}
+	return n;
+}
+
+struct hz_policy *kp_setup_health_policy(const struct kp_config *c)
+{
+	KP_AUTO(kp_freep) struct kp_cidr *trusted = NULL, *allowed = NULL;
+	const struct kp_config_health *h = &c->health;
+	struct hz_policy p = {
+		.limits = {
+			.header_timeout_ms = (unsigned)h->header_timeout_ms, .idle_timeout_ms = (unsigned)h->idle_timeout_ms,
+			.write_timeout_ms = (unsigned)h->write_timeout_ms, .max_connections = (unsigned)h->max_connections,
+			.max_requests = (unsigned)h->max_requests,
+		},
+		.proxy = { .lax_tcp6 = h->v1_lax_tcp6, .v2_len_max = (size_t)h->v2_max_length },
+		.service_proxy = proxy_mode(h->services),
+	};
+
+	p.n_trusted = parse_cidrs(h->trusted_cidrs, &trusted);
+	p.n_allowed = parse_cidrs(h->allowed_sources, &allowed);
+	p.trusted = trusted;
+	p.allowed = allowed;
+	return hz_policy_copy(&p);
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

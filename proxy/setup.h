@@ -4,10 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "healthz/port.h"
 #include "proxy/config/config.h"
 #include "proxy/plan/build.h"
 
 struct hz_listen;
+struct hz_policy;
 struct kp_err;
 
 /* From the configuration to what the parts of the agent want to know. */
@@ -35,6 +37,10 @@ size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
 /* Does the configuration say that the API server is not to be asked for protobuf? */
 bool kp_setup_json_only(const struct kp_config *c);
 
+/* How they treat connections; free() releases it. */
+struct hz_policy *kp_setup_health_policy(const struct kp_config *c);
+/* The mode of the shared one, also where it is the only one: in a relay. */
+enum hz_proxy_mode kp_setup_shared_proxy(const struct kp_config *c);
 /* T_stale of health-and-probes B.3. */
 uint64_t kp_setup_stale_ns(const struct kp_config *c);
 

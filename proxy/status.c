@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "healthz/report.h"
 #include "healthz/stamp.h"
 #include "proxy/base/mem.h"
 #include "proxy/plan/dataplane.h"
@@ -137,9 +138,25 @@ static json_t *listeners_json(const struct kp_status *s)
 	return out;
 }
 
+static json_t *health_port_json(const struct hz_listener_report *l)
+{
+	return json_pack("{s:o, s:b, s:i, s:b, s:o, s:i, s:o}", "name", text(l->name), "service", l->is_service, "port", (int)l->port,
+			 "bound", !l->problem, "problem", text(l->problem), "openConnections", (int)l->n_open,
+			 "lastProbe", stamp(l->stats.last_probe_wall_ns));
+}
+
+static json_t *health_json(const struct hz_report *r)
+{
+	json_t *out = json_array();
+
+	for (size_t i = 0; i < r->n_listeners; i++)
+		json_array_append_new(out, health_port_json(&r->listeners[i]));
+	return out;
+}
+
 json_t *kp_status_json(const struct kp_status *s)
 {
-	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
 			 "version", KP_VERSION,
 			 "pid", (int)getpid(),
 			 "node", text(s->node_name),
@@ -157,5 +174,6 @@ json_t *kp_status_json(const struct kp_status *s)
 			 "families", families_json(s),
 			 "refused", refused_json(s->commits),
 			 "sources", sources_json(s),
-			 "listeners", listeners_json(s));
+			 "listeners", listeners_json(s),
+			 "healthPorts", health_json(s->health));
 }

@@ -12,6 +12,7 @@
 
 struct dp_refusal;
 struct dp_result;
+struct hz_report;
 struct kp_buf;
 
 /*
@@ -56,6 +57,7 @@ struct kp_status {
 	struct kp_source_status sources;	/* owned by whoever filled it in */
 	struct kp_status_listener listeners[2];
 	size_t n_listeners;
+	const struct hz_report *health;	/* the health ports */
 };
 
 json_t *kp_status_json(const struct kp_status *s);

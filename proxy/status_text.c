@@ -101,6 +101,26 @@ static void add_listener(const json_t *l, const char *name, struct kp_buf *out)
 	line(out, name, "%s at %s%s%s", str(l, "name"), str(l, "address"), *problem ? ": " : "", problem);
 }
 
+/* Ports of Services only where something is wrong: there may be a thousand. */
+static void add_health_ports(const json_t *ports, struct kp_buf *out)
+{
+	size_t n_services = 0, n_shown = 0;
+
+	for (size_t i = 0; i < json_array_size(ports); i++) {
+		const json_t *p = json_array_get(ports, i);
+		const char *problem = str(p, "problem");
+
+		n_services += is(p, "service");
+		if (is(p, "service") && !*problem)
+			continue;
+		line(out, n_shown++ ? "" : "health ports", "%s, port %lld: %s%s, %lld connections%s%s", str(p, "name"), num(p, "port"),
+		     is(p, "bound") ? "open" : "not open: ", problem, num(p, "openConnections"),
+		     *str(p, "lastProbe") ? ", last probe " : "", str(p, "lastProbe"));
+	}
+	if (n_services)
+		line(out, n_shown ? "" : "health ports", "%zu of Services", n_services);
+}
+
 static void add_refused(const json_t *r, const char *name, struct kp_buf *out)
 {
 	line(out, name, "%s: %s", str(r, "service"), str(r, "why"));
@@ -122,5 +142,6 @@ void kp_status_text(const json_t *s, struct kp_buf *out)
 	add_families(json_object_get(s, "families"), out);
 	add_list(json_object_get(s, "sources"), "sources", add_source, out);
 	add_list(json_object_get(s, "listeners"), "listening", add_listener, out);
+	add_health_ports(json_object_get(s, "healthPorts"), out);
 	add_list(json_object_get(s, "refused"), "refused", add_refused, out);
 }

@@ -111,6 +111,11 @@ bool kp_addr_is_loopback(const struct kp_addr *a)
 	return a->family == KP_IPV4 ? a->b[0] == 127 : memcmp(a->b, one, 16) == 0;
 }
 
+bool kp_addr_is_link_local(const struct kp_addr *a)
+{
+	return a->family == KP_IPV6 && a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+}
+
 bool kp_addr_is_zero(const struct kp_addr *a)
 {
 	static const uint8_t zero[16];

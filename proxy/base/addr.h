@@ -44,6 +44,7 @@ const char *kp_cidr_str(const struct kp_cidr *c, char *out);
 
 int kp_addr_cmp(const struct kp_addr *a, const struct kp_addr *b);
 bool kp_addr_is_loopback(const struct kp_addr *a);
+bool kp_addr_is_link_local(const struct kp_addr *a);	/* of IPv6 */
 bool kp_addr_is_zero(const struct kp_addr *a);
 bool kp_cidr_contains(const struct kp_cidr *c, const struct kp_addr *a);	/* false across families */
 

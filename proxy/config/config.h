@@ -11,6 +11,8 @@
 struct kp_err;
 
 enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS };
+/* What to do with a PROXY protocol header in front of a probe. */
+enum kp_proxy_protocol { KP_PROXY_OPTIONAL, KP_PROXY_REQUIRE, KP_PROXY_FORBID, KP_PROXY_OFF };
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
 
@@ -47,6 +49,17 @@ struct kp_config_stream {
 	bool split_stream;
 };
 
+/* proxylet.health: how the health ports treat connections. */
+struct kp_config_health {
+	enum kp_proxy_protocol main, shared, services;
+	char **trusted_cidrs;		/* whose PROXY headers are taken; empty: everyone's */
+	bool v1_lax_tcp6;
+	int64_t v2_max_length;
+	int64_t header_timeout_ms, idle_timeout_ms, write_timeout_ms;
+	int64_t max_connections, max_requests;
+	char **allowed_sources;		/* who is answered; empty: everyone */
+};
+
 /*
  * KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) after defaulting: all of it.
  * Strings and lists are owned; never NULL ("" and empty when unset). Lists end with NULL.
@@ -60,6 +73,7 @@ struct kp_config_stream {
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
  *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
+ *	  health: {...}					# and struct kp_config_health
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -93,6 +107,7 @@ struct kp_config {
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
 	int64_t node_timeout_ms;		/* proxylet.nodeTimeout; 0: for ever */
+	struct kp_config_health health;
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */

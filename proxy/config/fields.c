@@ -36,6 +36,7 @@
 #define IN_MODE(modes, least)	.checked = (modes), .min = (least), .max = NO_MAX
 #define UP_TO(most)		.checked = ALWAYS, .min = 0, .max = (most)
 #define NO_MAX			INT64_MAX
+#define BETWEEN(least, most)	.checked = ALWAYS, .min = (least), .max = (most)
 
 /* Reasons for having no effect. */
 #define IPTABLES_MODE		.idle = "is of mode iptables", .active = IN(IPTABLES)
@@ -58,6 +59,9 @@ static const char *const detect_names[] = {
 };
 static const char *const startup_names[] = { [false] = "strict", [true] = "compat", NULL };
 static const char *const termination_names[] = { [false] = "fast", [true] = "drain", NULL };
+static const char *const proxy_names[] = {
+	[KP_PROXY_OPTIONAL] = "optional", [KP_PROXY_REQUIRE] = "require", [KP_PROXY_FORBID] = "forbid", [KP_PROXY_OFF] = "off", NULL,
+};
 static const char *const format_names[] = { [false] = "text", [true] = "json", NULL };
 
 static void check_cidrs(const struct kp_field *f, const void *member, struct kp_config_report *rep)
@@ -185,9 +189,25 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.cleanupMaxSeconds", INT(cleanup_max_s), .def = "3600", UP_TO(86400) },
 	{ "proxylet.drainSeconds", INT(drain_s), .def = "15", UP_TO(600) },
 	{ "proxylet.fallback", NAME(enum kp_mode, fallback, fallback_names), .def = "", .refusal = KP_UNSUPPORTED, .identity = true },
+	{ "proxylet.health.allowedSources", STRINGS(health.allowed_sources), .def = "", .checked = ALWAYS, .check = check_cidrs },
+	{ "proxylet.health.connections", INT(health.max_connections), .def = "1024", BETWEEN(64, 65536) },
+	{ "proxylet.health.headerTimeout", DURATION(health.header_timeout_ms), .def = "5s", BETWEEN(3000, 60000) },
+	{ "proxylet.health.idleTimeout", DURATION(health.idle_timeout_ms), .def = "2m10s", BETWEEN(1000, 3600000) },
 	{ "proxylet.health.ineligibleTaints", STRINGS(ineligible_taints), .def = "ToBeDeletedByClusterAutoscaler" },
+	{ "proxylet.health.proxyProtocol.main", NAME(enum kp_proxy_protocol, health.main, proxy_names), .def = "optional",
+	  .refusal = KP_UNSUPPORTED },
+	{ "proxylet.health.proxyProtocol.services", NAME(enum kp_proxy_protocol, health.services, proxy_names), .def = "optional",
+	  .refusal = KP_UNSUPPORTED },
+	{ "proxylet.health.proxyProtocol.shared", NAME(enum kp_proxy_protocol, health.shared, proxy_names), .def = "optional",
+	  .refusal = KP_UNSUPPORTED },
+	{ "proxylet.health.proxyProtocolTrustedCIDRs", STRINGS(health.trusted_cidrs), .def = "", .checked = ALWAYS,
+	  .check = check_cidrs },
+	{ "proxylet.health.proxyV1LaxTCP6", BOOL(health.v1_lax_tcp6), .def = "false" },
+	{ "proxylet.health.proxyV2MaxLength", INT(health.v2_max_length), .def = "4096", BETWEEN(536, 65535) },
 	{ "proxylet.health.relayTarget", ENDPOINT(relay_target, 10256), .def = "" },
+	{ "proxylet.health.requestsPerConnection", INT(health.max_requests), .def = "1000", BETWEEN(1, INT32_MAX) },
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
+	{ "proxylet.health.writeTimeout", DURATION(health.write_timeout_ms), .def = "5s", BETWEEN(1000, 60000) },
 	{ "proxylet.nodeTimeout", DURATION(node_timeout_ms), .def = "5m", FROM(0) },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
 	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
@@ -203,7 +223,8 @@ const struct kp_field kp_fields[] = {
 
 const char *const kp_sections[] = {
 	"clientConnection", "conntrack", "detectLocal", "iptables", "ipvs", "logging", "logging.options",
-	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health", "winkernel", NULL,
+	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health",
+	"proxylet.health.proxyProtocol", "winkernel", NULL,
 };
 
 const struct kp_field *kp_field_by_path(const char *path)
@@ -256,23 +277,29 @@ bool kp_config_set(struct kp_config *c, const char *path, const char *value, str
 	return true;
 }
 
+/* As it is written in the file; returns out. */
+static const char *number_text(const struct kp_field *f, int64_t n, char *out)
+{
+	if (f->kind == KP_VALUE_DURATION)
+		return kp_duration_str(n, out);
+	snprintf(out, KP_DURATION_STRLEN, "%lld", (long long)n);
+	return out;
+}
+
 static void check_range(const struct kp_field *f, const void *member, struct kp_config_report *rep)
 {
-	char text[KP_DURATION_STRLEN];
+	char text[KP_DURATION_STRLEN], min[KP_DURATION_STRLEN], max[KP_DURATION_STRLEN];
 	int64_t n;
 
 	memcpy(&n, member, sizeof(n));
 	if (n >= f->min && n <= f->max)
 		return;
-	if (f->kind == KP_VALUE_DURATION)
-		kp_duration_str(n, text);
-	else
-		snprintf(text, sizeof(text), "%lld", (long long)n);
+	number_text(f, n, text);
 	if (f->max == NO_MAX)
 		kp_report_error(rep, KP_INVALID, f->path, text, "must be greater than %s0", f->min ? "" : "or equal to ");
 	else
-		kp_report_error(rep, KP_INVALID, f->path, text, "must be within the range [%lld, %lld]",
-				(long long)f->min, (long long)f->max);
+		kp_report_error(rep, KP_INVALID, f->path, text, "must be within the range [%s, %s]",
+				number_text(f, f->min, min), number_text(f, f->max, max));
 }
 
 void kp_fields_check(const struct kp_config *c, struct kp_config_report *rep)

@@ -264,11 +264,14 @@ static void set_health(struct kp_planner *p, const char *key, const struct kp_se
 		return;
 	plan->health_port = s->health_check_node_port;
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		KP_AUTO(kp_freep) struct kp_addr *ready = NULL;
+		KP_AUTO(kp_freep) struct kp_addr *ready = NULL, *ending = NULL;
 
-		if (plan->has_family[f])
-			plan->local_ready[f] = (uint32_t)kp_endpoints_local_ready(
-				slices, n, f, kp_model_node_name(p->model), &p->candidates, &ready);
+		if (!plan->has_family[f])
+			continue;
+		plan->local_ready[f] = (uint32_t)kp_endpoints_local_ready(
+			slices, n, f, kp_model_node_name(p->model), &p->candidates, &ready);
+		plan->local_terminating[f] = (uint32_t)kp_endpoints_local_terminating(
+			slices, n, f, kp_model_node_name(p->model), &p->candidates, &ending);
 	}
 }
 

@@ -140,8 +140,9 @@ size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum k
 	return n_keys;
 }
 
-size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret)
+/* Local ones whose flags among these are exactly those wanted. */
+static size_t local_addrs(const struct kp_slice *const *slices, size_t n, enum kp_family family, const char *node_name,
+			  unsigned among, unsigned wanted, struct kp_candidates *scratch, struct kp_addr **ret)
 {
 	KP_AUTO(kp_freep) struct kp_port_key *keys = NULL;
 	size_t n_keys = kp_endpoints_ports(slices, n, family, &keys), n_found = 0, cap = 0;
@@ -152,7 +153,7 @@ size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, 
 		for (size_t i = 0; i < scratch->n; i++) {
 			const struct kp_candidate *c = &scratch->items[i];
 
-			if (!c->local || !(c->flags & KP_EP_READY))
+			if (!c->local || (c->flags & among) != wanted)
 				continue;
 			kp_grow(&found, n_found, &cap);
 			found[n_found++] = c->addr;
@@ -160,4 +161,17 @@ size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, 
 	}
 	*ret = found;
 	return kp_addrs_distinct(found, n_found);
+}
+
+size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
+				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret)
+{
+	return local_addrs(slices, n, family, node_name, KP_EP_READY, KP_EP_READY, scratch, ret);
+}
+
+size_t kp_endpoints_local_terminating(const struct kp_slice *const *slices, size_t n, enum kp_family family,
+				      const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret)
+{
+	return local_addrs(slices, n, family, node_name, KP_EP_READY | KP_EP_SERVING | KP_EP_TERMINATING,
+			   KP_EP_SERVING | KP_EP_TERMINATING, scratch, ret);
 }

@@ -55,5 +55,8 @@ size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum k
  */
 size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
 				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret);
+/* Likewise those that are terminating and still serve: they get connections when no ready one is left (KEP-1669). */
+size_t kp_endpoints_local_terminating(const struct kp_slice *const *slices, size_t n, enum kp_family family,
+				      const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret);
 
 #endif

@@ -153,6 +153,58 @@ def test_status(lab):
     equal(os.stat(agent.socket).st_mode & 0o777, 0o600, "mode of the socket")
 
 
+def test_health_ports(lab):
+    """In status, metrics and the history of probes: what is open, what is not and why, who asked."""
+    with lab.node:
+        taken = socket.create_server(("0.0.0.0", 10356))
+    lab.put("local.json", obj.service("local", "10.96.0.11", vips=["203.0.113.10"], externalTrafficPolicy="Local",
+                                      allocateLoadBalancerNodePorts=False, healthCheckNodePort=31999),
+            obj.slice_of("local", ["10.244.1.2", obj.endpoint("10.244.1.3", ready=False, serving=True, terminating=True)]))
+    agent = start(lab)
+    status, _, body = agent.get("/?verbose", 31999, "192.0.2.1")
+    verbose = json.loads(body)
+    equal((status, verbose["localEndpoints"], verbose["terminatingServing"], verbose["reason"]), (200, 1, 1, "ok"), "verbose")
+    check(verbose["generation"] >= 1, "generation: %s", body)
+    equal(agent.get("/nothing")[0], 404, "a path that is none")
+    ports = {p["name"]: p for p in json.loads(agent.status("-o", "json").stdout)["healthPorts"]}
+    equal(sorted(ports), ["main", "shared", "svc/default/local"], "health ports")
+    equal([ports[p]["bound"] for p in sorted(ports)], [True, False, True], "what is open")
+    check("10356: Address already in use" in ports["shared"]["problem"], "why it is not: %s", ports["shared"])
+    check("not open: cannot listen on 0.0.0.0:10356" in agent.status().stdout, "text: %s", agent.status().stdout)
+    values = samples(agent)
+    for name, want in (('listener_up{listener="main"}', 1), ('listener_up{listener="shared"}', 0),
+                       ('requests_total{listener="svc/default/local",method="GET",code="200"}', 1),
+                       ('requests_total{listener="main",method="GET",code="404"}', 1),
+                       ('response_seconds_count{listener="svc/default/local"}', 1), ("evictions_total", 0)):
+        equal(values["proxylet_health_" + name], want, name)
+    equal(values['proxylet_service_health_status{namespace="default",name="local"}'], 1, "status of the Service")
+    equal(values['proxylet_service_health_local_endpoints{namespace="default",name="local"}'], 1, "its endpoints")
+    taken.close()
+
+
+def test_probes(lab):
+    agent = start(lab)
+    p = lab.command("probes", "--socket", agent.socket, "-o", "json")
+    equal((p.returncode, p.stderr), (0, ""), "probes")
+    seen = json.loads(p.stdout)
+    equal([(x["peer"], x["lastStatus"]) for x in seen["peers"]], [("127.0.0.1", 200)], "peers")
+    equal(seen["peers"][0]["count"], len(seen["probes"]), "probes of the only peer")
+    last = seen["probes"][-1]
+    equal((last["listener"], last["method"], last["path"], last["status"], last["outcome"], last["claimed"]),
+          ("main", "GET", "/healthz", 200, "http", None), "the last probe")
+    with lab.node:
+        s = socket.create_connection(("192.0.2.1", 10356))
+        s.sendall(b"PROXY TCP4 10.1.2.3 10.240.0.4 51234 10356\r\nGET /livez?x HTTP/1.0\r\nUser-Agent: \xe4red\r\n\r\n")
+        check(b" 200 OK" in s.recv(4096), "the answer")
+        s.close()
+    text = lab.command("probes", "--socket", agent.socket).stdout
+    line = text.splitlines()[-1]
+    for part in (" shared ", " 192.0.2.1:", " 200 ", " GET ", " /livez ", " ?red ", "claimed=10.1.2.3:51234"):
+        check(part in line + " ", "'%s' is missing: %s", part, line)
+    equal(lab.command("probes", "--socket", os.path.join(lab.folder, "nobody.sock")).returncode, 3, "probes of nobody")
+    equal(agent.get("/probes", PORT)[0], 404, "the port for metrics says nothing about probers")
+
+
 def test_status_of_a_problem(lab):
     agent = start(lab)
     lab.put("node.json", obj.node(taints=["ToBeDeletedByClusterAutoscaler"]))

@@ -108,7 +108,7 @@ static const struct {
 		TIMES(NOW_TEXT) "\"healthy\":true,\"status\":{" FAMILY("IPv4", OLD_TEXT, "true") "}}" },
 	{ "healthz verbose",	V4_ONLY, "/healthz?verbose", NULL, KP_IPV6, 200,
 		TIMES(NOW_TEXT) "\"nodeEligible\":true,\"healthy\":true,\"status\":{" FAMILY("IPv4", OLD_TEXT, "true")
-		"},\"state\":\"Ready\",\"reason\":\"ok\",\"family\":\"IPv6\",\"pendingSeconds\":1.500}" },
+		"},\"state\":\"Ready\",\"reason\":\"ok\",\"family\":\"IPv6\",\"generation\":0,\"pendingSeconds\":1.500}" },
 	{ "service",		GOOD, "/healthz", "web", KP_IPV4, 200, SERVICE("web", "1", "true") },
 	{ "service any path",	GOOD, "/x/y", "web", KP_IPV4, 200, SERVICE("web", "1", "true") },
 	{ "service tainted",	TAINTED, "/", "web", KP_IPV4, 200, SERVICE("web", "1", "true") },
@@ -123,8 +123,8 @@ static const struct {
 	{ "awkward name",	GOOD, "/", "q\"\\\n", KP_IPV4, 200, SERVICE("q\\\"\\\\\\u000a", "1", "true") },
 	{ "service verbose",	GOOD, "/?verbose=1", "web", KP_IPV4, 200,
 		"{\n\t\"service\": {\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"web\"\n\t},\n\t\"localEndpoints\": 1,\n"
-		"\t\"serviceProxyHealthy\": true,\n\t\"reason\": \"ok\",\n\t\"family\": \"IPv4\",\n\t\"pendingSeconds\": 0.000,\n"
-		"\t\"state\": \"Ready\"\n}" },
+		"\t\"serviceProxyHealthy\": true,\n\t\"reason\": \"ok\",\n\t\"family\": \"IPv4\",\n\t\"generation\": 0,\n"
+		"\t\"pendingSeconds\": 0.000,\n\t\"terminatingServing\": 0,\n\t\"state\": \"Ready\"\n}" },
 };
 
 /* What a whole request gets. Returns where the body starts. */

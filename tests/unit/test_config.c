@@ -199,6 +199,26 @@ static const struct {
 	{ "our own key", HEAD "proxylet:\n  sharedHealthzBindAddress: 1.2.3.4:x\n  nothingOfTheKind: 1\n",
 	  "4 error proxylet.sharedHealthzBindAddress: must be a valid port (got 'x')\n"
 	  "5 warning proxylet.nothingOfTheKind: unknown field, ignored\n" },
+	{ "health, below its ranges", HEAD "proxylet:\n  health:\n    headerTimeout: 2s\n    idleTimeout: 0s\n    writeTimeout: 999ms\n"
+	  "    connections: 63\n    requestsPerConnection: 0\n    proxyV2MaxLength: 535\n",
+	  "5 error proxylet.health.headerTimeout: must be within the range [3s, 1m0s] (got '2s')\n"
+	  "6 error proxylet.health.idleTimeout: must be within the range [1s, 1h0m0s] (got '0s')\n"
+	  "7 error proxylet.health.writeTimeout: must be within the range [1s, 1m0s] (got '999ms')\n"
+	  "8 error proxylet.health.connections: must be within the range [64, 65536] (got '63')\n"
+	  "9 error proxylet.health.requestsPerConnection: must be within the range [1, 2147483647] (got '0')\n"
+	  "10 error proxylet.health.proxyV2MaxLength: must be within the range [536, 65535] (got '535')\n" },
+	{ "health, above them", HEAD "proxylet:\n  health:\n    headerTimeout: 61s\n    idleTimeout: 3601s\n    writeTimeout: 61s\n"
+	  "    connections: 65537\n    proxyV2MaxLength: 65536\n",
+	  "5 error proxylet.health.headerTimeout: must be within the range [3s, 1m0s] (got '1m1s')\n"
+	  "6 error proxylet.health.idleTimeout: must be within the range [1s, 1h0m0s] (got '1h0m1s')\n"
+	  "7 error proxylet.health.writeTimeout: must be within the range [1s, 1m0s] (got '1m1s')\n"
+	  "8 error proxylet.health.connections: must be within the range [64, 65536] (got '65537')\n"
+	  "9 error proxylet.health.proxyV2MaxLength: must be within the range [536, 65535] (got '65536')\n" },
+	{ "health, its words", HEAD "proxylet:\n  health:\n    proxyProtocol: {main: maybe}\n    allowedSources: [10.0.0.0/33]\n"
+	  "    proxyProtocolTrustedCIDRs: [10.0.0.0/8, x]\n",
+	  "5 error proxylet.health.proxyProtocol.main: supported values: \"optional\", \"require\", \"forbid\", \"off\" (got 'maybe')\n"
+	  "6 error proxylet.health.allowedSources[0]: must be a valid CIDR (got '10.0.0.0/33')\n"
+	  "7 error proxylet.health.proxyProtocolTrustedCIDRs[1]: must be a valid CIDR (got 'x')\n" },
 	{ "odd names", HEAD "a.b: 1\niptables: {'c[0]': 1}\n",
 	  "3 warning [a.b]: unknown field, ignored\n4 warning iptables[c[0]]: unknown field, ignored\n" },
 };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "healthz/report.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/config/config.h"
@@ -14,6 +15,14 @@
 
 static struct kp_source_row row = { (char *)"/objects", 12, true, 0, NULL };
 
+static struct hz_listener_report ports[] = {
+	{ .name = (char *)"main", .port = 10256, .n_open = 2, .stats.last_probe_wall_ns = WALL },
+	{ .name = (char *)"shared", .port = 10356, .problem = (char *)"cannot listen" },
+	{ .name = (char *)"svc/ns/fine", .is_service = true, .port = 30000 },
+	{ .name = (char *)"svc/ns/lost", .is_service = true, .port = 30000, .problem = (char *)"taken" },
+};
+static const struct hz_report health = { .listeners = ports, .n_listeners = KP_N(ports) };
+
 static struct kp_status good(const struct kp_commits *commits)
 {
 	return (struct kp_status){
@@ -22,6 +31,7 @@ static struct kp_status good(const struct kp_commits *commits)
 		.families = { true, false }, .n_services = 3, .commits = commits,
 		.sources = { .rows = &row, .n = 1 },
 		.listeners = { { "status", "/run/x.sock", NULL } }, .n_listeners = 1,
+		.health = &health,
 	};
 }
 
@@ -70,6 +80,10 @@ START_TEST(test_text)
 	expect_line(&s, "\nIPv4          last commit 2026-03-01T10:00:05Z in 2.5 ms, 5 elements added, 2 deleted\n");
 	expect_line(&s, "\nsources       /objects: 12 objects\n");
 	expect_line(&s, "\nlistening     status at /run/x.sock\n");
+	expect_line(&s, "\nhealth ports  main, port 10256: open, 2 connections, last probe 2026-03-01T10:00:05Z\n"
+		    "              shared, port 10356: not open: cannot listen, 0 connections\n"
+		    "              svc/ns/lost, port 30000: not open: taken, 0 connections\n"
+		    "              2 of Services\n");
 	expect_line(&s, "\nrefused       ns/bad: File exists\n");
 	kp_commits_release(&commits);
 }
