@@ -85,26 +85,49 @@ static void write_residual(struct dp_txn *txn, struct dp_writer *w)
 	w->ops->chain(w, &holder, false);
 }
 
-static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum kp_family f, bool keep, struct kp_err *err)
+/* One transaction: the small table comes, others go. */
+static int change_family(struct mnl_socket *nl, enum kp_family f, bool add, const char *del, const char *del_too,
+			 struct kp_err *err)
 {
 	struct dp_txn *txn = dp_txn_new(f, DP_RESIDUAL);
 	struct dp_writer *w = dp_netlink_new(txn, f, NULL);
-	bool stay = keep && c->flows[f] && (c->rules[f] || c->residual[f]);
 	struct dp_txn_report rep;
 	int r;
 
-	if (stay && !c->residual[f])
+	if (add)
 		write_residual(txn, w);
-	if (c->rules[f])
-		dp_netlink_del_table(txn, DP_TABLE);
-	if (!stay && c->residual[f])
-		dp_netlink_del_table(txn, DP_RESIDUAL);
+	if (del)
+		dp_netlink_del_table(txn, del);
+	if (del_too)
+		dp_netlink_del_table(txn, del_too);
 	r = dp_txn_commit(txn, nl, NULL, &rep);
 	if (r < 0)
 		kp_err_set(err, r, "%s: %s", kp_family_names[f], rep.message);
 	dp_txn_report_release(&rep);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
+	return r;
+}
+
+static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum kp_family f, bool keep, struct kp_err *err)
+{
+	bool stay = keep && c->flows[f] && (c->rules[f] || c->residual[f]);
+
+	return change_family(nl, f, stay && !c->residual[f], c->rules[f] ? DP_TABLE : NULL,
+			     !stay && c->residual[f] ? DP_RESIDUAL : NULL, err);
+}
+
+int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err)
+{
+	struct mnl_socket *nl = NULL;
+	int r = dp_socket_open(&nl, err);
+
+	if (r < 0)
+		return r;
+	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
+		if (c->flows[f] && !c->rules[f] && !c->residual[f])
+			r = change_family(nl, (enum kp_family)f, true, NULL, NULL, err);
+	mnl_socket_close(nl);
 	return r;
 }
 
