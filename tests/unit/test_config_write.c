@@ -78,6 +78,7 @@ static const struct {
 	{ "proxylet.health.relayTarget", "[::1]:10256" },
 	{ "proxylet.health.startup", "compat" },
 	{ "proxylet.sharedHealthzBindAddress", "" },
+	{ "proxylet.takeover", "never" },
 	{ "proxylet.terminationMode", "drain" },
 	{ "showHiddenMetricsForVersion", "1.35" },
 	{ "windowsRunAsService", "true" },
