@@ -26,6 +26,7 @@
 #include "proxy/metrics.h"
 #include "proxy/model/model.h"
 #include "proxy/status.h"
+#include "proxy/takeover.h"
 
 #define MAX_CONNECTIONS 64	/* scrapers and people; probes have a server of their own */
 
@@ -68,6 +69,7 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	struct kp_metrics_now values = {
 		.n_services = kp_model_n_services(m->view.model),
 		.health = hz_server_counters(m->view.server),
+		.other_proxy = kp_takeover_view(m->view.takeover).state != KP_OTHER_NONE,
 	};
 	struct now n = look(m);
 
@@ -125,7 +127,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
 		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
 		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
-		.commits = &m->commits,
+		.commits = &m->commits, .blocked = kp_health_blocked(v->health), .other = kp_takeover_view(v->takeover),
 	};
 
 	memcpy(s.families, v->families, sizeof(s.families));
