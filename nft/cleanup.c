@@ -5,14 +5,20 @@
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <poll.h>
 #include <string.h>
 
+#include "nft/attr.h"
 #include "nft/netlink.h"
 #include "nft/nftables.h"
 #include "nft/table.h"
+#include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
+
+#define UNDER_WAY_MS 20	/* a packet takes microseconds, unless it is interrupted */
 
 static int on_entry(const struct nlmsghdr *nlh, void *arg)
 {
@@ -85,26 +91,76 @@ static void write_residual(struct dp_txn *txn, struct dp_writer *w)
 	w->ops->chain(w, &holder, false);
 }
 
-static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum kp_family f, bool keep, struct kp_err *err)
+/* One transaction: the small table comes, others go. */
+static int change_family(struct mnl_socket *nl, enum kp_family f, bool add, const char *del, const char *del_too,
+			 struct kp_err *err)
 {
 	struct dp_txn *txn = dp_txn_new(f, DP_RESIDUAL);
 	struct dp_writer *w = dp_netlink_new(txn, f, NULL);
-	bool stay = keep && c->flows[f] && (c->rules[f] || c->residual[f]);
 	struct dp_txn_report rep;
 	int r;
 
-	if (stay && !c->residual[f])
+	if (add)
 		write_residual(txn, w);
-	if (c->rules[f])
-		dp_netlink_del_table(txn, DP_TABLE);
-	if (!stay && c->residual[f])
-		dp_netlink_del_table(txn, DP_RESIDUAL);
+	if (del)
+		dp_netlink_del_table(txn, del);
+	if (del_too)
+		dp_netlink_del_table(txn, del_too);
 	r = dp_txn_commit(txn, nl, NULL, &rep);
 	if (r < 0)
 		kp_err_set(err, r, "%s: %s", kp_family_names[f], rep.message);
 	dp_txn_report_release(&rep);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
+	return r;
+}
+
+/*
+ * With the table its maps go inactive at once, but its sets do not: a packet under way in our
+ * rules would miss its Service, be known for a clusterIP all the same, and be rejected, though
+ * another proxy serves it. So first nothing leads into the rules any more. Where a chain is
+ * missing there is nothing to spare, and the table goes all the same.
+ */
+static void lead_nobody_in(struct mnl_socket *nl, enum kp_family f)
+{
+	static const char *const chains[] = { "nat-prerouting", "nat-output" };
+	struct dp_txn *txn = dp_txn_new(f, DP_TABLE);
+	struct dp_txn_report rep;
+
+	for (size_t i = 0; i < KP_N(chains); i++) {
+		struct kp_buf *b = dp_txn_begin(txn, DP_SEC_GONE_FLUSH, NFT_MSG_DELRULE, 0, 0, chains[i]);
+
+		dp_attr_str(b, NFTA_RULE_TABLE, DP_TABLE);
+		dp_attr_str(b, NFTA_RULE_CHAIN, chains[i]);
+		dp_txn_end(txn);
+	}
+	(void)dp_txn_commit(txn, nl, NULL, &rep);
+	dp_txn_report_release(&rep);
+	dp_txn_free(txn);
+	(void)poll(NULL, 0, UNDER_WAY_MS);
+}
+
+static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum kp_family f, bool keep, struct kp_err *err)
+{
+	bool stay = keep && c->flows[f] && (c->rules[f] || c->residual[f]);
+
+	if (c->rules[f])
+		lead_nobody_in(nl, f);
+	return change_family(nl, f, stay && !c->residual[f], c->rules[f] ? DP_TABLE : NULL,
+			     !stay && c->residual[f] ? DP_RESIDUAL : NULL, err);
+}
+
+int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err)
+{
+	struct mnl_socket *nl = NULL;
+	int r = dp_socket_open(&nl, err);
+
+	if (r < 0)
+		return r;
+	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
+		if (c->flows[f] && !c->rules[f] && !c->residual[f])
+			r = change_family(nl, (enum kp_family)f, true, NULL, NULL, err);
+	mnl_socket_close(nl);
 	return r;
 }
 

@@ -21,7 +21,9 @@ struct dp_cleanup {
 #define DP_RESIDUAL "proxylet-residual"
 
 int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err);
-/* keep: leave the small table where flows[] is not 0. One transaction per family. */
+/* keep: leave the small table where flows[] is not 0. Packets under way are let through first. */
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err);
+/* Only the small table, where there are flows and neither table: before somebody else's rules go. */
+int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err);
 
 #endif

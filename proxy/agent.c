@@ -31,6 +31,7 @@
 #include "proxy/source/ifaddr.h"
 #include "proxy/source/kubeapi.h"
 #include "proxy/source/status.h"
+#include "proxy/takeover.h"
 
 struct agent {
 	/* As long as the process. */
@@ -59,6 +60,7 @@ struct agent {
 	struct event *results;
 	struct kp_health *health;
 	struct kp_monitor *monitor;
+	struct kp_takeover *takeover;
 	struct kp_file_source *files;
 	struct kp_kube_source *api;	/* this or files */
 	struct kp_notify *notify;	/* with api */
@@ -137,7 +139,7 @@ static bool may_program(struct agent *a)
 		wait_for_node(a, lacks);
 	else if (a->patience)
 		event_free(kp_steal(&a->patience));
-	return a->synced && !lacks;
+	return a->synced && !lacks && kp_takeover_may_program(a->takeover);
 }
 
 /* Plans for everything that changed, as one batch to the dataplane. */
@@ -250,7 +252,26 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 			log_family(a, f, &r.result.family[f], first);
 		dp_result_release(&r.result);
 	}
+	if (kp_health_started(a->health))
+		kp_takeover_programmed(a->takeover);
 	publish(a);
+}
+
+/* Another proxy came or went. */
+static void on_takeover(void *arg)
+{
+	struct agent *a = arg;
+
+	kp_health_block(a->health, "takeover", kp_takeover_blocked(a->takeover));
+	hand_over(a);
+	publish(a);
+}
+
+static int start_takeover(struct agent *a, struct kp_err *err)
+{
+	const struct kp_takeover_hooks hooks = { .changed = on_takeover, .arg = a };
+
+	return kp_takeover_start(&a->takeover, a->base, a->cfg->takeover, &hooks, err);
 }
 
 static void listen_as_configured(struct agent *a)
@@ -287,7 +308,8 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_monitor_view view = {
 		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
-		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
+		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .takeover = a->takeover,
+		.sources = source_status, .arg = a,
 	};
 
 	memcpy(view.families, a->setup.opt.families, sizeof(view.families));
@@ -422,7 +444,9 @@ static int start(struct agent *a, struct kp_err *err)
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	a->health = kp_health_new(a->setup.opt.families, kp_setup_stale_ns(a->cfg));
 	configure_health(a);
-	r = start_monitor(a, err);
+	r = start_takeover(a, err);
+	if (r == 0)
+		r = start_monitor(a, err);
 	if (r == 0)
 		r = kp_ifaddr_new(&a->ifaddr, a->base, on_addresses, a, err);
 	if (r == 0)
@@ -443,6 +467,7 @@ static void stop(struct agent *a)
 	a->files = kp_file_source_free(a->files);
 	a->notify = kp_notify_free(a->notify);
 	a->api = kp_kube_source_free(a->api);
+	a->takeover = kp_takeover_stop(a->takeover);
 	a->runner = kp_runner_stop(a->runner);
 	kp_ifaddr_free(kp_steal(&a->ifaddr));
 	a->monitor = kp_monitor_free(a->monitor);

@@ -11,16 +11,19 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/instance.h"
+#include "proxy/cleanup_other.h"
 #include "proxy/config/flags.h"
 
 #define LOOK_MS 250
 
 struct options {
-	bool dry_run, now, wait, help;
+	bool kube_proxy, dry_run, now, wait, help;
 	int64_t max_s;
 };
 
 static const struct kp_flag flags[] = {
+	{ "kube-proxy", 0, KP_FLAG_BOOL, offsetof(struct options, kube_proxy),
+	  .help = "remove what a kube-proxy that runs no more has left, instead of what is ours" },
 	{ "dry-run", 0, KP_FLAG_BOOL, offsetof(struct options, dry_run), .help = "only say what would be done" },
 	{ "now", 0, KP_FLAG_BOOL, offsetof(struct options, now),
 	  .help = "leave nothing behind: cuts every connection that is translated" },
@@ -69,6 +72,8 @@ static int cleanup(const struct options *o, struct kp_err *err)
 	KP_AUTO(kp_closep) int instance = -1;
 	int r = 0;
 
+	if (o->kube_proxy)
+		return kp_cleanup_kube_proxy(o->dry_run, o->now, err);
 	if (!o->dry_run)
 		r = kp_instance_take(&instance, err);	/* a running agent would put everything back */
 	if (r == 0)

@@ -36,6 +36,7 @@ struct kp_health {
 	size_t n_flights, cap_flights;
 	bool eligible, lenient;
 	const struct hz_node *node_state;	/* NULL: nobody says anything */
+	struct kp_map *blockers;	/* name -> why */
 	struct kp_map *ports;		/* key -> struct port */
 	bool unsettled;			/* some port is */
 	struct hz_services *services;	/* what the ports amount to; NULL: make it anew */
@@ -57,6 +58,7 @@ struct kp_health *kp_health_new(const bool families[KP_N_FAMILIES], uint64_t sta
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		h->family[f].enabled = families[f];
 	h->stale_ns = stale_ns;
+	h->blockers = kp_map_new(free);
 	h->ports = kp_map_new(port_free);
 	return h;
 }
@@ -66,6 +68,7 @@ struct kp_health *kp_health_free(struct kp_health *h)
 	if (!h)
 		return NULL;
 	free(h->flights);
+	kp_map_free(h->blockers);
 	kp_map_free(h->ports);
 	hz_services_unref(h->services);
 	kp_plan_node_unref(h->node);
@@ -195,6 +198,21 @@ void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node)
 	h->node = kp_plan_node_ref((struct kp_plan_node *)node);
 }
 
+void kp_health_block(struct kp_health *h, const char *name, const char *why)
+{
+	if (why)
+		kp_map_puts(h->blockers, name, kp_strdup(why));
+	else
+		kp_map_dels(h->blockers, name);
+}
+
+const char *kp_health_blocked(const struct kp_health *h)
+{
+	struct kp_map_it it = { 0 };
+
+	return kp_map_next(h->blockers, &it) ? it.value : NULL;
+}
+
 bool kp_health_started(const struct kp_health *h)
 {
 	return acked_by_all(h) > 0;
@@ -254,10 +272,10 @@ struct hz_state *kp_health_state(struct kp_health *h)
 {
 	struct hz_state *s = kp_calloc(1, sizeof(*s));
 
-	s->started = kp_health_started(h);
+	s->started = kp_health_started(h) && !kp_health_blocked(h);
 	s->generation = s->started ? acked_by_all(h) : 0;
 	s->node_eligible = h->eligible;
-	s->lenient = h->lenient;
+	s->lenient = h->lenient && !kp_health_blocked(h);
 	if (h->node_state)
 		s->node = *h->node_state;
 	s->stale_ns = h->stale_ns;

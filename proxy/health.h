@@ -34,6 +34,13 @@ void kp_health_node(struct kp_health *h, bool eligible);
 void kp_health_node_state(struct kp_health *h, const struct hz_node *node, bool lenient);
 void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	/* where health ports listen */
 
+/*
+ * A named reason why nothing may be programmed, so that /healthz says 503 however good the rules
+ * of before are; why NULL: it is gone. kp_health_blocked: one that stands, NULL: none.
+ */
+void kp_health_block(struct kp_health *h, const char *name, const char *why);
+const char *kp_health_blocked(const struct kp_health *h);
+
 bool kp_health_started(const struct kp_health *h);
 /* A frozen copy for hz_server_publish(). */
 struct hz_state *kp_health_state(struct kp_health *h);

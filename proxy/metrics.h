@@ -47,6 +47,7 @@ struct kp_metrics_now {
 	size_t n_services;
 	bool node_eligible;
 	enum hz_node_state node_state;
+	bool other_proxy;		/* its rules, or itself, are here */
 	struct hz_counters health;
 	struct kp_process process;
 };

@@ -35,7 +35,7 @@ struct kp_metrics {
 	struct kp_metrics_family family[KP_N_FAMILIES];
 	double events[KP_N_EVENTS], events_pending[KP_N_EVENTS];
 	double health[2][2];	/* healthz, livez; 200, 503 */
-	double refused, n_services;
+	double refused, n_services, other_proxy;
 	double node_eligible, node_state[HZ_N_NODE_STATES];
 	double start_seconds;
 	struct kp_process process;

@@ -84,6 +84,8 @@ static const struct row rows[] = {
 	    KP_PROM_GAUGE }, PLAIN, ONE(node_eligible) },
 	{ { "proxylet_node_state", "1 for the state the node is in, 0 for the others.", KP_PROM_GAUGE },
 	  NODE_STATE, ONE(node_state) },
+	{ { "proxylet_other_proxy", "1 while another proxy, or rules that it left, are in this network namespace.", KP_PROM_GAUGE },
+	  PLAIN, ONE(other_proxy) },
 	{ { "proxylet_pending_age_seconds", "Age of the oldest change that is not in the kernel; 0 if there is none.",
 	    KP_PROM_GAUGE }, FAMILY, EACH(pending) },
 	{ { "proxylet_refused_services", "Services that the kernel refuses; their last good rules stay.", KP_PROM_GAUGE },
@@ -178,6 +180,7 @@ static struct kp_metrics with_now(const struct kp_metrics *m, const struct kp_me
 	all.node_eligible = now->node_eligible;
 	for (int i = 0; i < HZ_N_NODE_STATES; i++)
 		all.node_state[i] = now->node_state == (enum hz_node_state)i;
+	all.other_proxy = now->other_proxy;
 	all.process = now->process;
 	return all;
 }

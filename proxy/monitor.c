@@ -30,6 +30,7 @@
 #include "proxy/model/model.h"
 #include "proxy/probes.h"
 #include "proxy/status.h"
+#include "proxy/takeover.h"
 
 #define MAX_CONNECTIONS 64	/* scrapers and people; probes have a server of their own */
 #define REPORT_MS 500		/* for the health thread to answer us; it takes well below one */
@@ -81,6 +82,7 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	struct kp_metrics_now values = {
 		.n_services = kp_model_n_services(m->view.model),
 		.health = hz_server_counters(m->view.server),
+		.other_proxy = kp_takeover_view(m->view.takeover).state != KP_OTHER_NONE,
 	};
 	struct hz_report *health = ask_health(m);
 	struct now n = look(m);
@@ -152,6 +154,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
 		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
 		.commits = &m->commits, .health = health,
+		.blocked = kp_health_blocked(v->health), .other = kp_takeover_view(v->takeover),
 	};
 
 	memcpy(s.families, v->families, sizeof(s.families));

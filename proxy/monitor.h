@@ -17,6 +17,7 @@ struct kp_health;
 struct kp_model;
 struct kp_plan;
 struct kp_source_status;
+struct kp_takeover;
 
 /*
  * What the agent tells about itself: the HTTP server at metricsBindAddress (/metrics,
@@ -36,6 +37,7 @@ struct kp_monitor_view {
 	struct kp_model *model;
 	struct kp_health *health;
 	struct hz_server *server;
+	const struct kp_takeover *takeover;
 	void (*sources)(void *arg, struct kp_source_status *ret);	/* may find no source yet */
 	void *arg;
 };

@@ -154,9 +154,15 @@ static json_t *health_json(const struct hz_report *r)
 	return out;
 }
 
+static json_t *other_json(const struct kp_other_view *v)
+{
+	return json_pack("{s:s, s:o, s:o, s:o}", "state", kp_other_states[v->state], "found", text(v->found),
+			 "why", text(v->state == KP_OTHER_NONE ? NULL : v->why), "problem", text(v->problem));
+}
+
 json_t *kp_status_json(const struct kp_status *s)
 {
-	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "version", KP_VERSION,
 			 "pid", (int)getpid(),
 			 "node", text(s->node_name),
@@ -172,6 +178,8 @@ json_t *kp_status_json(const struct kp_status *s)
 			 "services", (json_int_t)s->n_services,
 			 "pendingChanges", (json_int_t)s->n_pending,
 			 "families", families_json(s),
+			 "blocked", text(s->blocked),
+			 "otherProxy", other_json(&s->other),
 			 "refused", refused_json(s->commits),
 			 "sources", sources_json(s),
 			 "listeners", listeners_json(s),

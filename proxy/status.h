@@ -7,6 +7,7 @@
 
 #include "proxy/base/addr.h"
 #include "proxy/source/status.h"
+#include "proxy/takeover.h"
 
 #define KP_STATUS_SOCKET "/run/proxylet/proxylet.sock"
 
@@ -54,6 +55,8 @@ struct kp_status {
 	uint64_t pending_ns[KP_N_FAMILIES];	/* age of the oldest change; 0: none */
 	size_t n_pending, n_services;
 	const struct kp_commits *commits;
+	const char *blocked;	/* why nothing is programmed; NULL: no reason */
+	struct kp_other_view other;
 	struct kp_source_status sources;	/* owned by whoever filled it in */
 	struct kp_status_listener listeners[2];
 	size_t n_listeners;

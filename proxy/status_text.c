@@ -49,6 +49,8 @@ static const char *verdict(const json_t *s)
 		return "ready";
 	if (strcmp(str(s, "state"), "Stopping") == 0)
 		return "not ready: the node is drained, or the agent ends";
+	if (*str(s, "blocked"))
+		return "not ready: nothing is programmed";
 	if (!is(s, "synced"))
 		return "not ready: not everything is read yet";
 	if (!is(s, "started"))
@@ -81,6 +83,16 @@ static void add_families(const json_t *families, struct kp_buf *out)
 		if (one)
 			add_family(one, kp_family_names[f], out);
 	}
+}
+
+/* Only when there is one. */
+static void add_other(const json_t *o, struct kp_buf *out)
+{
+	if (!*str(o, "state") || strcmp(str(o, "state"), "none") == 0)
+		return;
+	line(out, "other proxy", "%s (%s): %s", str(o, "state"), str(o, "why"), str(o, "found"));
+	if (*str(o, "problem"))
+		line(out, "", "%s", str(o, "problem"));
 }
 
 static void add_source(const json_t *s, const char *name, struct kp_buf *out)
@@ -139,6 +151,9 @@ void kp_status_text(const json_t *s, struct kp_buf *out)
 	line(out, "node", "%s, %s%smode %s", str(s, "node"), str(s, "state"), *str(s, "state") ? ", " : "", str(s, "mode"));
 	line(out, "agent", "version %s, pid %lld, since %s", str(s, "version"), num(s, "pid"), str(s, "startedAt"));
 	line(out, "services", "%lld, %lld changes pending", num(s, "services"), num(s, "pendingChanges"));
+	if (*str(s, "blocked"))
+		line(out, "blocked", "%s", str(s, "blocked"));
+	add_other(json_object_get(s, "otherProxy"), out);
 	add_families(json_object_get(s, "families"), out);
 	add_list(json_object_get(s, "sources"), "sources", add_source, out);
 	add_list(json_object_get(s, "listeners"), "listening", add_listener, out);

@@ -15,6 +15,8 @@ enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS }
 enum kp_proxy_protocol { KP_PROXY_OPTIONAL, KP_PROXY_REQUIRE, KP_PROXY_FORBID, KP_PROXY_OFF };
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
+/* What to do about another proxy's rules: see proxy/otherlife.h. */
+enum kp_takeover_mode { KP_TAKEOVER_AUTO, KP_TAKEOVER_NEVER, KP_TAKEOVER_ALWAYS };
 
 /* Section of one backend. Durations in milliseconds, here and below. */
 struct kp_config_backend {
@@ -71,9 +73,9 @@ struct kp_config_health {
  *	  nodeTimeout: 5m				# how long the own Node is waited for at the start; 0s: for ever
  *	  fallback: nftables				# for modes that do not exist here; "" for none
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
- *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
+ *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256, ...}
  *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
- *	  health: {...}					# and struct kp_config_health
+ *	  takeover: auto				# of what kube-proxy left; or never, always
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -115,6 +117,7 @@ struct kp_config {
 	char *relay_target;			/* proxylet.health.relayTarget: "ip:port"; "": we are no relay */
 	bool terminate_drain;			/* proxylet.terminationMode */
 	int64_t drain_s, cleanup_drain_s, cleanup_max_s;
+	enum kp_takeover_mode takeover;		/* proxylet.takeover */
 	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };
 

@@ -53,6 +53,9 @@ static const char *const mode_names[] = {
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
 static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const takeover_names[] = {
+	[KP_TAKEOVER_AUTO] = "auto", [KP_TAKEOVER_NEVER] = "never", [KP_TAKEOVER_ALWAYS] = "always", NULL,
+};
 static const char *const detect_names[] = {
 	[KP_DETECT_MODE_UNSET] = "", [KP_DETECT_CLUSTER_CIDR] = "ClusterCIDR", [KP_DETECT_NODE_CIDR] = "NodeCIDR",
 	[KP_DETECT_BRIDGE] = "BridgeInterface", [KP_DETECT_PREFIX] = "InterfaceNamePrefix", NULL,
@@ -210,6 +213,8 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.writeTimeout", DURATION(health.write_timeout_ms), .def = "5s", BETWEEN(1000, 60000) },
 	{ "proxylet.nodeTimeout", DURATION(node_timeout_ms), .def = "5m", FROM(0) },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
+	{ "proxylet.takeover", NAME(enum kp_takeover_mode, takeover, takeover_names), .def = "auto", .zero_is_unset = true,
+	  .refusal = KP_UNSUPPORTED, .identity = true },
 	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
 	{ "showHiddenMetricsForVersion", STRING(show_hidden_metrics), .def = "", .idle = "has no effect: no metric is hidden" },
 	{ "windowsRunAsService", BOOL(windows_service), .def = "false", WINDOWS },

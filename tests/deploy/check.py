@@ -189,6 +189,7 @@ def version():
 
 def versions_agree(run):
     places = {"kubernetes/base/kustomization.yaml": r"newTag: (\S+)", "kubernetes/cleanup/kustomization.yaml": r"newTag: (\S+)",
+              "kubernetes/cleanup-kube-proxy/kustomization.yaml": r"newTag: (\S+)",
               "kubernetes/replace-kube-proxy/kustomization.yaml": r"newTag: (\S+)", "kind/up.sh": r"image=proxylet:(\S+)",
               "helm/proxylet/Chart.yaml": r"(?m)^(?:appVersion|version): (\S+)", "Dockerfile": r"-t proxylet:(\S+)"}
     no(["%s: %s, the Makefile has %s" % (place, found, version()) for place, pattern in places.items()

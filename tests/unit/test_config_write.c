@@ -91,6 +91,7 @@ static const struct {
 	{ "proxylet.health.writeTimeout", "1s" },
 	{ "proxylet.nodeTimeout", "1m0s" },
 	{ "proxylet.sharedHealthzBindAddress", "" },
+	{ "proxylet.takeover", "never" },
 	{ "proxylet.terminationMode", "drain" },
 	{ "showHiddenMetricsForVersion", "1.35" },
 	{ "windowsRunAsService", "true" },

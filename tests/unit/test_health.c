@@ -179,6 +179,27 @@ START_TEST(port_goes_with_the_service)
 }
 END_TEST
 
+/* However good the rules of before are. */
+START_TEST(test_blocked)
+{
+	want(KEY, 2);
+	kp_health_submitted(h, 1, 10);
+	result(1, 0, 0, NULL);
+	ck_assert(ready(11));
+	ck_assert_ptr_null(kp_health_blocked(h));
+	kp_health_block(h, "takeover", "a process runs");
+	kp_health_block(h, "takeover", "a port answers");
+	ck_assert_str_eq(kp_health_blocked(h), "a port answers");
+	ck_assert(!ready(11));
+	ck_assert_int_eq(claims(), -1);
+	kp_health_block(h, "takeover", NULL);
+	kp_health_block(h, "takeover", NULL);
+	ck_assert_ptr_null(kp_health_blocked(h));
+	ck_assert(ready(11));
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("health");
@@ -194,6 +215,7 @@ int main(void)
 	tcase_add_test(tc, failure_makes_stale);
 	tcase_add_test(tc, broken_without_a_change);
 	tcase_add_test(tc, port_goes_with_the_service);
+	tcase_add_test(tc, test_blocked);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -180,6 +180,24 @@ START_TEST(test_configz)
 }
 END_TEST
 
+START_TEST(test_other_proxy)
+{
+	struct kp_commits commits = { 0 };
+	struct kp_status s = good(&commits);
+	KP_AUTO(kp_freep) char *without = text_of(&s);
+
+	ck_assert_ptr_null(strstr(without, "other proxy"));
+	s.ready = s.started = false;
+	s.blocked = "kube-proxy is running here: process 7 runs";
+	s.other = (struct kp_other_view){ KP_OTHER_ALIVE, KP_OTHER_WAIT, "nftables table kube-proxy (IPv4)", "process 7 runs", NULL };
+	expect_line(&s, "state         not ready: nothing is programmed\n");
+	expect_line(&s, "blocked       kube-proxy is running here: process 7 runs\n");
+	expect_line(&s, "other proxy   running (process 7 runs): nftables table kube-proxy (IPv4)\n");
+	s.other.problem = "cannot";
+	expect_line(&s, "\n              cannot\n");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("status");
@@ -192,6 +210,7 @@ int main(void)
 	tcase_add_loop_test(t, test_verdict, 0, KP_N(verdicts));
 	tcase_add_test(t, test_odd_input);
 	tcase_add_test(t, test_configz);
+	tcase_add_test(t, test_other_proxy);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
