@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-#include "nft/held.h"
+#include "nft/netlink.h"
+#include "proxy/base/buf.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
@@ -107,8 +108,19 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 
 void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e)
 {
+	uint8_t key[DP_KEY_MAX];
+	size_t len = dp_elem_key(e, fam->f, key);
+	struct kp_buf value = { 0 };
+
 	w->ops->elem(w, add, e);
-	fam->count[e->set] += add ? 1u : -1u;
+	dp_elem_value(e, fam->f, &value);
+	(add ? dp_sum_add : dp_sum_sub)(&fam->sum[e->set], e->set, key, len, value.data, value.len);
+	kp_buf_release(&value);
+}
+
+const struct dp_sum *dp_family_sum(const struct dp_family *fam, enum dp_set set)
+{
+	return &fam->sum[set];
 }
 
 /* Twice what is expected, rounded up, so that a table need not be replaced soon. */
@@ -336,25 +348,6 @@ struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 	return s ? s->plan : NULL;
 }
 
-bool dp_family_matches(const struct dp_family *fam, const struct dp_held *held, bool exactly)
-{
-	bool same = held->table && held->format_ok;
-
-	if (exactly)
-		same = same && kp_map_len(held->chains) == kp_map_len(fam->chains) && kp_map_len(held->sets) == kp_map_len(fam->sets);
-	for (struct kp_map_it it = { 0 }; same && kp_map_next(fam->chains, &it);) {
-		const struct dp_held_chain *c = kp_map_gets(held->chains, it.key);
-
-		same = c && c->fingerprint == ((const struct dp_known *)it.value)->fingerprint;
-	}
-	for (struct kp_map_it it = { 0 }; same && kp_map_next(fam->sets, &it);) {
-		const struct dp_held_set *set = kp_map_gets(held->sets, it.key);
-
-		same = set && set->as_defined;
-	}
-	return same;
-}
-
 bool dp_family_has_set(const struct dp_family *fam, const char *name)
 {
 	return kp_map_gets(fam->sets, name) != NULL;
@@ -365,7 +358,7 @@ bool dp_family_is_tight(const struct dp_family *fam)
 	for (int set = 0; set < DP_N_SETS; set++) {
 		const struct dp_known *k = kp_map_gets(fam->sets, dp_set_defs[set].name);
 
-		if (k && k->size && fam->count[set] > k->size / 4 * 3)
+		if (k && k->size && fam->sum[set].n > k->size / 4 * 3)
 			return true;
 	}
 	return false;

@@ -5,6 +5,7 @@
 #include "proxy/plan/plan.h"
 
 struct dp_held;
+struct dp_sum;
 
 /*
  * One table: what was last written for every Service, and how to write a change of it.
@@ -35,8 +36,8 @@ void dp_family_prune(struct dp_family *fam, struct dp_writer *w);
 
 /* The plan last written; borrowed. NULL: none. */
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key);
-/* Are the chains, rules and sets in the kernel the ones we wrote, and (exactly) no others? Elements are not looked at. */
-bool dp_family_matches(const struct dp_family *fam, const struct dp_held *held, bool exactly);
+/* Of all elements of a set, as they should be in the kernel now. */
+const struct dp_sum *dp_family_sum(const struct dp_family *fam, enum dp_set set);
 bool dp_family_has_set(const struct dp_family *fam, const char *name);
 /* A sized set is over three quarters full: time to replace the table (2.5). */
 bool dp_family_is_tight(const struct dp_family *fam);

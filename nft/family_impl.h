@@ -2,6 +2,7 @@
 #define DP_FAMILY_IMPL_H
 
 #include "nft/family.h"
+#include "nft/held.h"
 #include "nft/layout.h"
 #include "nft/refset.h"
 
@@ -27,7 +28,8 @@ struct dp_family {
 	struct kp_map *services;	/* key -> struct dp_service */
 	struct kp_map *chains, *sets;	/* name -> struct dp_known */
 	struct dp_refset *cluster_ips, *hairpin, *node_ips, *nodeport_ips;
-	uint32_t count[DP_N_SETS], expect[DP_N_SETS];
+	struct dp_sum sum[DP_N_SETS];	/* of what was written */
+	uint32_t expect[DP_N_SETS];
 	uint64_t round;
 };
 

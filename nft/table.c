@@ -8,8 +8,10 @@
 #include <sys/utsname.h>
 
 #include "nft/carry.h"
+#include "nft/diff.h"
 #include "nft/family.h"
 #include "nft/netlink.h"
+#include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -30,6 +32,9 @@ struct dp_table {
 	struct kp_map *refused;	/* key -> struct dp_refusal */
 	bool known;		/* fam is what the kernel holds */
 	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
+	bool owner;
+	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
+	bool described;			/* its text says all */
 	bool looked_for_next;	/* a crash while replacing leaves a second table */
 };
 
@@ -78,7 +83,8 @@ static bool must_keep_gone(void)
 	return major < 6 || (major == 6 && minor < 2);
 }
 
-int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint32_t *generation, struct kp_err *err)
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool owner, uint32_t *generation,
+		 struct kp_err *err)
 {
 	struct dp_table *t = kp_calloc(1, sizeof(*t));
 	int r = dp_socket_open(&t->nl, err);
@@ -89,6 +95,7 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint
 	}
 	t->f = f;
 	t->name = kp_strdup(name);
+	t->owner = owner;
 	t->generation = generation;
 	t->keep_gone = must_keep_gone();
 	t->fam = dp_family_new(f);
@@ -145,19 +152,44 @@ int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *geni
 	return rep->code;
 }
 
-bool dp_table_is_intact(struct dp_table *t)
+static uint32_t flags_of(const struct dp_table *t)
 {
+	return t->owner ? DP_TABLE_OWNER | DP_TABLE_PERSIST : 0;
+}
+
+/* Takes what. */
+static struct dp_drift *new_drift(struct dp_table *t, enum dp_drift_kind kind, char *what)
+{
+	struct dp_drift *d = kp_calloc(1, sizeof(*d));
+
+	*d = (struct dp_drift){ .kind = kind, .what = what, .noticed_ns = kp_now_ns() };
+	t->described = false;
+	return d;
+}
+
+struct dp_drift *dp_table_look(struct dp_table *t)
+{
+	struct dp_words *w = dp_words_new(NULL);
+	struct dp_drift *d = NULL;
 	struct dp_held *held = NULL;
 	struct kp_err err = { 0 };
-	bool intact;
+	enum dp_drift_kind kind;
 
-	if (!t->known)
-		return true;	/* it is being put right anyway */
-	if (dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
-		return false;
-	intact = dp_family_matches(t->fam, held, !t->keep_gone);
+	if (t->known &&		/* else it is being put right anyway */
+	    dp_held_read(t->nl, t->f, t->name, false, &held, &err) == 0 &&
+	    dp_diff_structure(t->fam, held, !t->keep_gone, flags_of(t), w, &kind))
+		d = new_drift(t, kind, dp_words_text(w));
 	dp_held_free(held);
-	return intact;
+	dp_words_free(w);
+	return d;
+}
+
+struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
+{
+	struct kp_buf what = { 0 };
+
+	kp_buf_printf(&what, "elements of %s changed", dp_set_defs[set].name);
+	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
 }
 
 static void note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret)
@@ -191,9 +223,10 @@ static void refuse(struct dp_table *t, const char *key, const struct dp_txn_repo
 	r->key = kp_strdup(key);
 	r->code = rep->code;
 	r->why = kp_strdup(rep->message);
+	r->gone = !kp_map_gets(t->good, key);
 	kp_map_puts(t->refused, key, r);
-	kp_error("nft", "%s: the kernel refuses Service \"%s\": %s; its last good rules stay, the others go on",
-		 kp_family_names[t->f], key, rep->message);
+	kp_error("nft", "%s: the kernel refuses Service \"%s\": %s; %s, the others go on", kp_family_names[t->f], key,
+		 rep->message, r->gone ? "it has no rules" : "its last good rules stay");
 }
 
 /* One full write into an empty or dumped table. keys: sorted, tag - 1 is the index. */
@@ -219,10 +252,21 @@ static void write_all(struct dp_table *t, struct dp_writer *w, const struct dp_w
 	dp_family_prune(t->fam, w);
 }
 
-static bool is_usable(const struct dp_held *held)
+/* Flags can be given to a table only in part: one without owner can be claimed if it was made to persist. */
+static bool has_usable_flags(const struct dp_table *t, const struct dp_held *held)
 {
-	if (!held->format_ok)
+	uint32_t flags = held->flags & ~(uint32_t)DP_TABLE_DORMANT;
+
+	return flags == flags_of(t) || (t->owner && flags == DP_TABLE_PERSIST);
+}
+
+static bool is_usable(const struct dp_table *t, const struct dp_held *held)
+{
+	if (!held->format_ok || !has_usable_flags(t, held))
 		return false;
+	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains, &it);)
+		if (!((const struct dp_held_chain *)it.value)->as_defined)
+			return false;
 	for (struct kp_map_it it = { 0 }; kp_map_next(held->sets, &it);)
 		if (!((const struct dp_held_set *)it.value)->as_defined)
 			return false;
@@ -236,7 +280,7 @@ static int load_fresh(struct dp_table *t, const char *name, const struct dp_want
 	struct dp_txn *txn = dp_txn_new(t->f, name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 
-	dp_netlink_add_table(txn);
+	dp_netlink_add_table(txn, flags_of(t));
 	write_all(t, w, want, keys, n, NULL);
 	if (carry)
 		dp_carry_write(carry, t->fam, txn);
@@ -280,6 +324,39 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 	return r < 0 ? r : delete_table(t, next, rep);
 }
 
+#define KEYS_MAX 256	/* Services named one by one */
+
+static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
+{
+	uint32_t tags[KEYS_MAX];
+	size_t n = dp_txn_tags(txn, tags, KEYS_MAX);
+
+	if (d->kind != DP_DRIFT_ELEMENTS || n > KEYS_MAX)
+		return;
+	d->keys = kp_calloc(n, sizeof(*d->keys));
+	for (; d->n_keys < n; d->n_keys++)
+		d->keys[d->n_keys] = kp_strdup(keys[tags[d->n_keys] - 1]);
+}
+
+/* What a full write has to put right tells what somebody else did to the elements. Once for each drift. */
+static void describe(struct dp_table *t, struct dp_writer *w, const struct dp_txn *txn, const char **keys)
+{
+	struct dp_drift *d = t->repairing;
+	struct dp_words *words;
+
+	if (!d || t->described)
+		return;
+	t->described = true;
+	words = dp_words_new(d->kind == DP_DRIFT_ELEMENTS ? NULL : d->what);
+	dp_diff_elems_say(dp_netlink_diff(w), words);
+	if (dp_words_any(words)) {
+		free(d->what);
+		d->what = dp_words_text(words);
+	}
+	dp_words_free(words);
+	name_services(d, txn, keys);
+}
+
 /* Over what is there: elements and chains that are as wanted cost nothing. */
 static int reconcile(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n, struct dp_held *held,
 		     struct dp_family_result *ret, struct dp_txn_report *rep)
@@ -289,13 +366,25 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 
 	if (t->keep_gone)
 		dp_netlink_keep_gone(w);
+	if (held->flags != flags_of(t))
+		dp_netlink_add_table(txn, flags_of(t));
 	write_all(t, w, want, keys, n, held);
 	dp_netlink_prune(w);
+	describe(t, w, txn, keys);
 	dp_table_commit(t, txn, &held->genid, rep);
 	note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	return rep->code;
+}
+
+/*
+ * The kernel refuses what belongs to no Service: somebody else's rule holds on to a chain of
+ * ours, say. Then only a new table helps.
+ */
+static bool must_replace(const struct dp_txn_report *rep)
+{
+	return !rep->n_tags && (rep->code == -EBUSY || rep->code == -EEXIST || rep->code == -EOPNOTSUPP);
 }
 
 static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
@@ -314,10 +403,14 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 	}
 	if (!held->table)
 		r = load_fresh(t, t->name, want, keys, n, NULL, ret, rep);
-	else if (!is_usable(held))
+	else if (!is_usable(t, held))
 		r = replace(t, want, keys, n, held, ret, rep);
 	else
 		r = reconcile(t, want, keys, n, held, ret, rep);
+	if (must_replace(rep)) {
+		dp_txn_report_release(rep);
+		r = replace(t, want, keys, n, held, ret, rep);
+	}
 	if (r == 0 && dp_family_is_tight(t->fam))
 		r = replace(t, want, keys, n, held, ret, rep);
 	dp_held_free(held);
@@ -384,6 +477,14 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 	if (t->known)
 		remove_next(t);
 	ret->took_ns = kp_now_ns() - began;
+	return ret->code;
+}
+
+int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret)
+{
+	t->repairing = d;
+	dp_table_full(t, want, ret);
+	t->repairing = NULL;
 	return ret->code;
 }
 

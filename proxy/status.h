@@ -10,6 +10,7 @@
 
 #define KP_STATUS_SOCKET "/run/proxylet/proxylet.sock"
 
+struct dp_drift;
 struct dp_refusal;
 struct dp_result;
 struct kp_buf;
@@ -26,6 +27,8 @@ struct kp_last_commit {
 	uint32_t added, deleted;	/* elements */
 	bool wrote;		/* false: the kernel held everything already */
 	char *failure;		/* why the last attempt failed; NULL: it did not */
+	struct dp_drift *drift;	/* the last foreign change; NULL: there was none */
+	uint64_t drift_wall_ns, n_drifts;
 };
 
 struct kp_commits {

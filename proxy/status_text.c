@@ -58,6 +58,20 @@ static const char *verdict(const json_t *s)
 	return is(s, "nodeEligible") ? "not ready: a check of the node fails" : "not ready: the node is not eligible (not known, going, or tainted to go)";
 }
 
+/* The last change that somebody else made to our rules. */
+static void add_drift(const json_t *d, struct kp_buf *out)
+{
+	const char *who = str(d, "who");
+
+	line(out, "", "changed by %s at %s: %s", *who ? who : "somebody else", str(d, "at"), str(d, "what"));
+	if (json_is_number(json_object_get(d, "repairSeconds")))
+		line(out, "", "put right after %.0f ms; %lld times in all, %lld in a row", real(d, "repairSeconds") * 1e3,
+		     num(d, "total"), num(d, "inARow"));
+	else
+		line(out, "", "not put right yet%s; %lld times in all, %lld in a row",
+		     is(d, "putOff") ? ", as repairs are undone again and again" : "", num(d, "total"), num(d, "inARow"));
+}
+
 static void add_family(const json_t *f, const char *name, struct kp_buf *out)
 {
 	const json_t *c = json_object_get(f, "lastCommit");
@@ -71,6 +85,8 @@ static void add_family(const json_t *f, const char *name, struct kp_buf *out)
 		line(out, "", "oldest change waits for %.1f s", real(f, "pendingSeconds"));
 	if (*str(f, "failure"))
 		line(out, "", "failed: %s", str(f, "failure"));
+	if (json_is_object(json_object_get(f, "drift")))
+		add_drift(json_object_get(f, "drift"), out);
 }
 
 static void add_families(const json_t *families, struct kp_buf *out)

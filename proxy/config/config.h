@@ -91,6 +91,7 @@ struct kp_config {
 	bool windows_service;
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
+	bool owner_persist;			/* proxylet.nftables.ownerPersist */
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */

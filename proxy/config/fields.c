@@ -188,6 +188,7 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.ineligibleTaints", STRINGS(ineligible_taints), .def = "ToBeDeletedByClusterAutoscaler" },
 	{ "proxylet.health.relayTarget", ENDPOINT(relay_target, 10256), .def = "" },
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
+	{ "proxylet.nftables.ownerPersist", BOOL(owner_persist), .def = "false", .identity = true, NFTABLES_MODE },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
 	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
 	{ "showHiddenMetricsForVersion", STRING(show_hidden_metrics), .def = "", .idle = "has no effect: no metric is hidden" },
@@ -202,7 +203,8 @@ const struct kp_field kp_fields[] = {
 
 const char *const kp_sections[] = {
 	"clientConnection", "conntrack", "detectLocal", "iptables", "ipvs", "logging", "logging.options",
-	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health", "winkernel", NULL,
+	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health",
+	"proxylet.nftables", "winkernel", NULL,
 };
 
 const struct kp_field *kp_field_by_path(const char *path)
