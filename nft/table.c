@@ -321,7 +321,11 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 	if (r == 0)
 		r = load_fresh(t, t->name, want, keys, n, carry, ret, rep);
 	dp_carry_free(carry);
-	return r < 0 ? r : delete_table(t, next, rep);
+	if (r == 0)
+		r = delete_table(t, next, rep);
+	ret->code = r;		/* of the last step that was tried */
+	snprintf(ret->message, sizeof(ret->message), "%s", rep->message);
+	return r;
 }
 
 #define KEYS_MAX 256	/* Services named one by one */
@@ -387,6 +391,21 @@ static bool must_replace(const struct dp_txn_report *rep)
 	return !rep->n_tags && (rep->code == -EBUSY || rep->code == -EEXIST || rep->code == -EOPNOTSUPP);
 }
 
+static bool is_anothers(const struct dp_table *t, const struct dp_held *held)
+{
+	return held->flags & DP_TABLE_OWNER && held->owner && held->owner != mnl_socket_get_portid(t->nl);
+}
+
+/* Nobody but the owner can change it, or even delete it. */
+static int report_owner(const struct dp_table *t, const struct dp_held *held, struct dp_family_result *ret,
+			struct dp_txn_report *rep)
+{
+	rep->code = ret->code = -EPERM;
+	snprintf(ret->message, sizeof(ret->message), "table %s belongs to another program (netlink port %u, mostly its pid)",
+		 t->name, held->owner);
+	return -EPERM;
+}
+
 static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
 		      struct dp_family_result *ret, struct dp_txn_report *rep)
 {
@@ -401,7 +420,9 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 		snprintf(ret->message, sizeof(ret->message), "%.200s", err.msg);
 		return r;
 	}
-	if (!held->table)
+	if (is_anothers(t, held))
+		r = report_owner(t, held, ret, rep);
+	else if (!held->table)
 		r = load_fresh(t, t->name, want, keys, n, NULL, ret, rep);
 	else if (!is_usable(t, held))
 		r = replace(t, want, keys, n, held, ret, rep);

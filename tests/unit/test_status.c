@@ -45,7 +45,7 @@ static void expect_line(const struct kp_status *s, const char *line)
 
 static struct kp_commits one_commit(void)
 {
-	struct dp_refusal refused = { (char *)"ns/bad", -17, (char *)"File exists" };
+	struct dp_refusal refused = { (char *)"ns/bad", -17, (char *)"File exists", false };
 	struct dp_result res = { .family = { { .tried = true, .wrote = true, .elements_added = 5, .elements_deleted = 2, .took_ns = S / 400 } },
 				 .refused = &refused, .n_refused = 1 };
 	struct kp_commits c = { 0 };
