@@ -24,7 +24,7 @@ struct dp_audit {
 	struct dp_table *const *tables;
 	struct mnl_socket *nl;	/* NULL: opened when needed */
 	bool running, dumping;
-	unsigned at;		/* order of the first family, then of the second */
+	unsigned at;		/* first set of each family, second set of each ... */
 	unsigned interrupted;	/* dumps of this set */
 	struct dp_sum sum;	/* of it so far */
 	uint64_t spent_ns;
@@ -74,12 +74,12 @@ uint64_t dp_audit_spent_ns(const struct dp_audit *a)
 
 static enum kp_family family(const struct dp_audit *a)
 {
-	return (enum kp_family)(a->at / KP_N(order));
+	return (enum kp_family)(a->at % KP_N_FAMILIES);
 }
 
 static enum dp_set set(const struct dp_audit *a)
 {
-	return (enum dp_set)order[a->at % KP_N(order)];
+	return (enum dp_set)order[a->at / KP_N_FAMILIES];
 }
 
 static int begin(struct dp_audit *a)

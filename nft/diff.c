@@ -67,7 +67,9 @@ static void say_chain(const char *name, const struct dp_held_chain *c, const str
 	if (!c)
 		say(w, "chain %s deleted", name);
 	else if (!c->as_defined)
-		say(w, "hook or policy of chain %s changed", name);
+		say(w, "hook of chain %s changed", name);
+	else if (!c->accepts)
+		say(w, "policy of chain %s changed", name);
 	else if (c->fingerprint != k->fingerprint)
 		say(w, "rules of chain %s changed", name);
 }

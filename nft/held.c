@@ -142,8 +142,7 @@ static bool hooked_as_defined(const struct attrs *a, const char *name)
 	if (!want)
 		return !a->tb[NFTA_CHAIN_HOOK] || !dp_class_parse(name, &c);
 	return a->tb[NFTA_CHAIN_HOOK] && strcmp(text(a->tb[NFTA_CHAIN_TYPE]), "nat") == 0 &&
-	       be32(hook.tb[NFTA_HOOK_HOOKNUM]) == want->number && (int32_t)be32(hook.tb[NFTA_HOOK_PRIORITY]) == want->priority &&
-	       be32(a->tb[NFTA_CHAIN_POLICY]) == NF_ACCEPT;
+	       be32(hook.tb[NFTA_HOOK_HOOKNUM]) == want->number && (int32_t)be32(hook.tb[NFTA_HOOK_PRIORITY]) == want->priority;
 }
 
 static int on_chain(const struct nlmsghdr *nlh, void *arg)
@@ -156,7 +155,8 @@ static int on_chain(const struct nlmsghdr *nlh, void *arg)
 		return MNL_CB_OK;
 	c = kp_calloc(1, sizeof(*c));
 	c->as_defined = hooked_as_defined(&a, text(a.tb[NFTA_CHAIN_NAME]));
-	c->fingerprint = KP_HASH_INIT;
+	c->accepts = !a.tb[NFTA_CHAIN_POLICY] || be32(a.tb[NFTA_CHAIN_POLICY]) == NF_ACCEPT;
+	c->fingerprint = c->accepts ? KP_HASH_INIT : 0;
 	kp_map_puts(d->held->chains, text(a.tb[NFTA_CHAIN_NAME]), c);
 	return MNL_CB_OK;
 }
@@ -181,15 +181,6 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static bool as_defined(const struct attrs *a, enum dp_set set, enum kp_family f)
-{
-	uint32_t flags = be32(a->tb[NFTA_SET_FLAGS]);
-
-	return flags == dp_set_flags(set) && be32(a->tb[NFTA_SET_KEY_TYPE]) == dp_set_key_type(set, f) &&
-	       be32(a->tb[NFTA_SET_KEY_LEN]) == dp_set_key_len(set, f) &&
-	       (dp_set_defs[set].data == DP_DATA_NONE || be32(a->tb[NFTA_SET_DATA_TYPE]) == dp_set_data_type(set, f));
-}
-
 static enum dp_set set_by_name(const char *name)
 {
 	int set = 0;
@@ -197,6 +188,19 @@ static enum dp_set set_by_name(const char *name)
 	while (set < DP_N_SETS && strcmp(dp_set_defs[set].name, name) != 0)
 		set++;
 	return (enum dp_set)set;	/* DP_AFF for all others */
+}
+
+/* Somebody else's set is as he likes it. */
+static bool as_defined(const struct attrs *a, const char *name, enum kp_family f)
+{
+	uint32_t flags = be32(a->tb[NFTA_SET_FLAGS]);
+	enum dp_set set = set_by_name(name);
+
+	if (set == DP_AFF && strncmp(name, "aff/", 4) != 0 && strncmp(name, "affl/", 5) != 0)
+		return true;
+	return flags == dp_set_flags(set) && be32(a->tb[NFTA_SET_KEY_TYPE]) == dp_set_key_type(set, f) &&
+	       be32(a->tb[NFTA_SET_KEY_LEN]) == dp_set_key_len(set, f) &&
+	       (dp_set_defs[set].data == DP_DATA_NONE || be32(a->tb[NFTA_SET_DATA_TYPE]) == dp_set_data_type(set, f));
 }
 
 static int on_set(const struct nlmsghdr *nlh, void *arg)
@@ -208,7 +212,7 @@ static int on_set(const struct nlmsghdr *nlh, void *arg)
 	if (strcmp(text(a.tb[NFTA_SET_TABLE]), d->table) != 0 || (be32(a.tb[NFTA_SET_FLAGS]) & NFT_SET_ANONYMOUS))
 		return MNL_CB_OK;
 	s = kp_calloc(1, sizeof(*s));
-	s->as_defined = as_defined(&a, set_by_name(text(a.tb[NFTA_SET_NAME])), d->f);
+	s->as_defined = as_defined(&a, text(a.tb[NFTA_SET_NAME]), d->f);
 	s->size = be32(desc.tb[NFTA_SET_DESC_SIZE]);
 	kp_map_puts(d->held->sets, text(a.tb[NFTA_SET_NAME]), s);
 	return MNL_CB_OK;
@@ -469,8 +473,13 @@ int dp_genid(struct mnl_socket *nl, uint32_t *ret, uint32_t *ret_pid)
 	return 0;
 }
 
+static int dump_set(struct mnl_socket *nl, struct dump *d)
+{
+	return dump(nl, NFT_MSG_GETSETELEM, d, NFTA_SET_ELEM_LIST_TABLE, dp_set_defs[d->set].name, on_elems);
+}
+
 /* One consistent picture: the generation must be the same before and after. */
-static int read_once(struct mnl_socket *nl, struct dump *d)
+static int read_once(struct mnl_socket *nl, struct dump *d, int (*read)(struct mnl_socket *, struct dump *))
 {
 	uint32_t after = 0;
 	int r;
@@ -478,26 +487,39 @@ static int read_once(struct mnl_socket *nl, struct dump *d)
 	drain(nl);
 	r = dp_genid(nl, &d->held->genid, NULL);
 	if (r == 0)
-		r = dump_all(nl, d);
+		r = read(nl, d);
 	if (r == 0)
 		r = dp_genid(nl, &after, NULL);
 	return r < 0 ? r : after == d->held->genid ? 0 : -EINTR;
 }
 
-int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
-		 struct dp_held **ret, struct kp_err *err)
+static int read_whole(struct mnl_socket *nl, const struct dump *what, int (*read)(struct mnl_socket *, struct dump *),
+		      struct dp_held **ret, struct kp_err *err)
 {
 	int r = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && r == -EINTR; i++) {
-		struct dump d = { .held = dp_held_new(), .f = f, .table = table, .elements = elements };
+		struct dump d = *what;
 
-		r = read_once(nl, &d);
+		d.held = dp_held_new();
+		r = read_once(nl, &d, read);
 		if (r == 0) {
 			*ret = d.held;
 			return 0;
 		}
 		dp_held_free(d.held);
 	}
-	return kp_err_set(err, r, "read table %s: %s", table, strerror(-r));
+	return kp_err_set(err, r, "read table %s: %s", what->table, strerror(-r));
+}
+
+int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
+		 struct dp_held **ret, struct kp_err *err)
+{
+	return read_whole(nl, &(struct dump){ .f = f, .table = table, .elements = elements }, dump_all, ret, err);
+}
+
+int dp_held_read_set(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set, struct dp_held **ret,
+		     struct kp_err *err)
+{
+	return read_whole(nl, &(struct dump){ .f = f, .table = table, .set = set }, dump_set, ret, err);
 }

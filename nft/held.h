@@ -23,7 +23,8 @@ struct mnl_socket;
 
 struct dp_held_chain {
 	uint64_t fingerprint;	/* dp_chain_fingerprint of its rules */
-	bool as_defined;	/* false: a name of ours at another hook, or with another policy */
+	bool as_defined;	/* false: a name of ours at another hook */
+	bool accepts;		/* false: the policy is another, and then the fingerprint is, too */
 };
 
 struct dp_held_set {
@@ -58,6 +59,10 @@ struct dp_held *dp_held_free(struct dp_held *h);
  */
 int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
 		 struct dp_held **ret, struct kp_err *err);
+
+/* The elements of one set and nothing else. */
+int dp_held_read_set(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set, struct dp_held **ret,
+		     struct kp_err *err);
 
 /* What a set holds, in a word: equal sums, equal contents, whatever the order. */
 struct dp_sum {

@@ -296,7 +296,7 @@ static void nl_chain(struct dp_writer *w, const struct dp_chain *c, bool exists)
 	struct netlink *n = netlink_of(w);
 
 	n->rules = exists ? DP_SEC_REWRITE : DP_SEC_RULE;
-	if (!exists)
+	if (!exists || c->hook)		/* of one that is there, the policy is set */
 		create_chain(n, c);
 	if (exists || n->keep_gone)	/* one that was left behind is still there */
 		flush_chain(n, n->rules, c->name);

@@ -272,6 +272,8 @@ static int nft_retry(void *dp, struct dp_result *ret)
 		copy_refused(n, ret);
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, code);
+	} else if (dp_result_tells(ret)) {
+		copy_refused(n, ret);
 	}
 	run_conntrack(n);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)

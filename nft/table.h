@@ -46,7 +46,10 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 struct dp_drift *dp_table_look(struct dp_table *t);
 /* The same for elements that are found to differ. */
 struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set);
-/* As dp_table_full; what turns out to differ beyond what d says is added to it. */
+/*
+ * Puts right what d is about, and everything if that does not do. What turns out to differ
+ * beyond what d says is added to it. Elements of other sets may still be wrong afterwards.
+ */
 int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret);
 /* Send a transaction on this table's socket. Returns rep->code. */
 int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep);

@@ -11,8 +11,8 @@
 #define MS		1000000ull
 #define LOOK_NS		(20 * MS)
 #define AUDIT_SLOW_NS	(300000 * MS)	/* without cause */
-#define AUDIT_SHARE	20		/* audits for nothing take a twentieth of the time at most */
-#define AUDIT_CREDIT_NS	(20000 * MS)	/* but may come in a row, for a second in all */
+#define AUDIT_SHARE	10		/* audits that find nothing take a tenth of the time at most, */
+#define AUDIT_CREDIT_NS	(60000 * MS)	/* but may come in a row, for six seconds in all */
 #define LISTEN_NS	(60000 * MS)
 #define CALM_NS		(60000 * MS)	/* without drift: the next one is the first again */
 #define FREE_REPAIRS	20		/* at once, in a row; one more for each second without any */
@@ -130,8 +130,8 @@ static void want_audit(struct dp_watch *w, uint64_t now)
 		w->again = true;
 	else if (w->paid_ns < now + AUDIT_CREDIT_NS)
 		dp_audit_start(w->audit);
-	else if (w->audit_ns > w->paid_ns)
-		w->audit_ns = w->paid_ns;
+	else if (w->audit_ns > w->paid_ns - AUDIT_CREDIT_NS)
+		w->audit_ns = w->paid_ns - AUDIT_CREDIT_NS;
 }
 
 /* Somebody committed: chains, rules and sets at once, elements next. self: our pid, as the kernel counts. */
@@ -245,6 +245,7 @@ void dp_watch_settle(struct dp_watch *w, struct dp_result *ret)
 		d->wait_ns = 0;
 		tell(d, &ret->family[f]);
 		w->history[f].open = dp_drift_free(d);
+		want_audit(w, kp_now_ns());	/* only what was found is repaired; there may be more */
 	}
 }
 

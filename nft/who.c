@@ -15,6 +15,7 @@
 #include "proxy/base/mem.h"
 
 #define NAMES_MAX 4
+#define ROOM (32 << 20)		/* a name comes after a message for each element, and what does not fit is lost */
 
 struct dp_who {
 	struct mnl_socket *nl;	/* member of the group; NULL: not listening */
@@ -50,12 +51,13 @@ struct dp_who *dp_who_free(struct dp_who *w)
 
 void dp_who_listen(struct dp_who *w, uint64_t until_ns)
 {
-	int group = NFNLGRP_NFTABLES;
+	int group = NFNLGRP_NFTABLES, room = ROOM;
 	struct kp_err err = { 0 };
 
 	w->until_ns = until_ns;
 	if (w->nl || dp_socket_open(&w->nl, &err) < 0)
 		return;
+	(void)setsockopt(mnl_socket_get_fd(w->nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	if (mnl_socket_setsockopt(w->nl, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
 		dp_who_pause(w);
 }

@@ -95,6 +95,25 @@ START_TEST(test_problems)
 }
 END_TEST
 
+START_TEST(test_drift)
+{
+	struct dp_drift d = { .kind = DP_DRIFT_TABLE, .what = (char *)"table deleted", .noticed_ns = S, .wait_ns = 3 * S, .in_a_row = 7 };
+	const struct dp_result res = { .family = { { .drift = &d } } };
+	struct kp_commits commits = one_commit();
+	struct kp_status s = good(&commits);
+
+	kp_commits_note(&commits, &res, WALL);
+	expect_line(&s, "\n              changed by somebody else at 2026-03-01T10:00:05Z: table deleted\n"
+		    "              not put right yet, as repairs are undone again and again; 1 times in all, 7 in a row\n");
+	d.who = (char *)"nft (pid 12)";
+	d.repaired_ns = S + S / 4;
+	kp_commits_note(&commits, &res, WALL + S);
+	expect_line(&s, "\n              changed by nft (pid 12) at 2026-03-01T10:00:05Z: table deleted\n"
+		    "              put right after 250 ms; 1 times in all, 7 in a row\n");
+	kp_commits_release(&commits);
+}
+END_TEST
+
 static const struct {
 	bool synced, started, healthy, eligible;
 	const char *why;
@@ -174,6 +193,7 @@ int main(void)
 
 	tcase_add_test(t, test_text);
 	tcase_add_test(t, test_problems);
+	tcase_add_test(t, test_drift);
 	tcase_add_loop_test(t, test_verdict, 0, KP_N(verdicts));
 	tcase_add_test(t, test_odd_input);
 	tcase_add_test(t, test_configz);
