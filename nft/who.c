@@ -5,6 +5,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -76,7 +77,7 @@ static void note(struct heard *h, uint32_t pid, const char *name)
 		if (h->pids[i] == pid)
 			return;
 	h->pids[h->n] = pid;
-	strncat(h->names[h->n++], name, sizeof(h->names[0]) - 1);
+	snprintf(h->names[h->n++], sizeof(h->names[0]), "%s", name);
 }
 
 static void on_message(const struct nlmsghdr *nlh, struct heard *h)
