@@ -163,6 +163,7 @@ check-asan:
 	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
 	$(Q)$(TALLY) --part asan --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
 		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(ASAN)/proxylet") \
+		"tests/faults/faults.py --agent=$(ASAN)/proxylet-faults second fight elements" \
 		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
 
 # The hand-overs between the threads. Without address randomisation where that can be had: libtsan of

@@ -19,8 +19,8 @@
 #include "proxy/base/mem.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
+#define KEYS_MAX	256	/* Services that a drift names one by one */
 #define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
-#define RECEIVE_BUFFER	(4 << 20)
 
 struct dp_table {
 	enum kp_family f;
@@ -51,26 +51,6 @@ static void refusal_free(void *p)
 static void plan_free(void *p)
 {
 	kp_plan_unref(p);
-}
-
-int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
-{
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	int one = 1, room = RECEIVE_BUFFER, r;
-
-	if (!nl)
-		return kp_err_set(err, -errno, "open netlink socket: %s", strerror(errno));
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		r = -errno;
-		mnl_socket_close(nl);
-		return kp_err_set(err, r, "bind netlink socket: %s", strerror(-r));
-	}
-	(void)mnl_socket_setsockopt(nl, NETLINK_EXT_ACK, &one, sizeof(one));	/* older kernels: errors without a place */
-	(void)mnl_socket_setsockopt(nl, NETLINK_CAP_ACK, &one, sizeof(one));
-	if (setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
-		(void)setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-	*ret = nl;
-	return 0;
 }
 
 /* See dp_netlink_keep_gone(). */
@@ -331,8 +311,6 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 	snprintf(ret->message, sizeof(ret->message), "%s", rep->message);
 	return r;
 }
-
-#define KEYS_MAX 256	/* Services named one by one */
 
 static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
 {

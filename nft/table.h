@@ -2,6 +2,7 @@
 #define DP_TABLE_H
 
 #include "nft/schema.h"
+#include "nft/socket.h"
 #include "proxy/plan/dataplane.h"
 
 struct dp_family;
@@ -61,8 +62,5 @@ const char *dp_table_name(const struct dp_table *t);
 
 /* Services refused now: key -> struct dp_refusal. */
 const struct kp_map *dp_table_refused(const struct dp_table *t);
-
-/* A netlink socket for nf_tables with room for many answers. */
-int dp_socket_open(struct mnl_socket **ret, struct kp_err *err);
 
 #endif

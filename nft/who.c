@@ -10,8 +10,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "nft/table.h"
+#include "nft/socket.h"
 #include "proxy/base/buf.h"
+#include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 

@@ -43,6 +43,22 @@ static void __attribute__((format(printf, 3, 4))) line(struct kp_buf *out, const
 	kp_buf_printf(out, "%-*s%s\n", NAME_WIDTH, name, value);
 }
 
+static bool is_unrepaired(const json_t *family)
+{
+	const json_t *d = json_object_get(family, "drift");
+
+	return json_is_object(d) && !json_is_number(json_object_get(d, "repairSeconds"));
+}
+
+/* Of an agent that is not healthy. */
+static const char *sickness(const json_t *families)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (is_unrepaired(json_object_get(families, kp_family_names[f])))
+			return "not ready: somebody else changed the rules, and they are not put right";
+	return "not ready: a change waits for too long";
+}
+
 static const char *verdict(const json_t *s)
 {
 	if (is(s, "ready"))
@@ -54,7 +70,7 @@ static const char *verdict(const json_t *s)
 	if (!is(s, "started"))
 		return "not ready: the first rules are not in the kernel yet";
 	if (!is(s, "healthy"))
-		return "not ready: a change waits for too long";
+		return sickness(json_object_get(s, "families"));
 	return is(s, "nodeEligible") ? "not ready: a check of the node fails" : "not ready: the node is not eligible (not known, going, or tainted to go)";
 }
 

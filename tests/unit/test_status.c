@@ -105,6 +105,8 @@ START_TEST(test_drift)
 	kp_commits_note(&commits, &res, WALL);
 	expect_line(&s, "\n              changed by somebody else at 2026-03-01T10:00:05Z: table deleted\n"
 		    "              not put right yet, as repairs are undone again and again; 1 times in all, 7 in a row\n");
+	s.ready = s.healthy = false;
+	expect_line(&s, "not ready: somebody else changed the rules, and they are not put right\n");
 	d.who = (char *)"nft (pid 12)";
 	d.repaired_ns = S + S / 4;
 	kp_commits_note(&commits, &res, WALL + S);
