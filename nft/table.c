@@ -148,21 +148,26 @@ static struct dp_drift *new_drift(struct dp_table *t, enum dp_drift_kind kind, c
 	return d;
 }
 
-struct dp_drift *dp_table_look(struct dp_table *t)
+int dp_table_look(struct dp_table *t, struct dp_drift **ret)
 {
-	struct dp_words *w = dp_words_new(NULL);
-	struct dp_drift *d = NULL;
 	struct dp_held *held = NULL;
 	struct kp_err err = { 0 };
 	enum dp_drift_kind kind;
+	struct dp_words *w;
+	int r;
 
-	if (t->known &&		/* else it is being put right anyway */
-	    dp_held_read(t->nl, t->f, t->name, false, &held, &err) == 0 &&
-	    dp_diff_structure(t->fam, held, !t->keep_gone, flags_of(t), w, &kind))
-		d = new_drift(t, kind, dp_words_text(w));
-	dp_held_free(held);
+	*ret = NULL;
+	if (!t->known)
+		return 0;	/* it is being put right anyway */
+	r = dp_held_read(t->nl, t->f, t->name, false, &held, &err);
+	if (r < 0)
+		return r;
+	w = dp_words_new(NULL);
+	if (dp_diff_structure(t->fam, held, !t->keep_gone, flags_of(t), w, &kind))
+		*ret = new_drift(t, kind, dp_words_text(w));
 	dp_words_free(w);
-	return d;
+	dp_held_free(held);
+	return 0;
 }
 
 struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)

@@ -41,11 +41,11 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret);
 
 /*
- * A look at chains, rules and sets, after somebody else committed: a drift that the caller
- * owns, NULL if they are what we wrote.
+ * A look at chains, rules and sets, after somebody else committed. *ret: a drift that the
+ * caller owns, NULL if they are what we wrote. < 0: it could not be seen, look again.
  */
-struct dp_drift *dp_table_look(struct dp_table *t);
-/* The same for elements that are found to differ. */
+int dp_table_look(struct dp_table *t, struct dp_drift **ret);
+/* The drift for elements that were found to differ. */
 struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set);
 /*
  * Puts right what d is about, and everything if that does not do. What turns out to differ

@@ -13,6 +13,7 @@
 #define AUDIT_SLOW_NS	(300000 * MS)	/* without cause */
 #define AUDIT_SHARE	10		/* audits that find nothing take a tenth of the time at most, */
 #define AUDIT_CREDIT_NS	(60000 * MS)	/* but may come in a row, for six seconds in all */
+#define RESTARTS	4
 #define LISTEN_NS	(60000 * MS)
 #define CALM_NS		(60000 * MS)	/* without drift: the next one is the first again */
 #define FREE_REPAIRS	20		/* at once, in a row; one more for each second without any */
@@ -38,6 +39,7 @@ struct dp_watch {
 	struct history history[KP_N_FAMILIES];
 	uint64_t look_ns;	/* when to look next; 0: not begun */
 	uint64_t audit_ns;	/* when to audit next without cause */
+	unsigned restarts;	/* of the audit under way, for commits that came meanwhile */
 	bool again;		/* somebody committed during the audit under way */
 	char *suspect;		/* who did, as far as the kernel told; NULL: nobody is known */
 	uint64_t paid_ns;	/* when all audits up to now are paid for */
@@ -124,14 +126,31 @@ static void notice(struct dp_watch *w, enum kp_family f, struct dp_drift *d, str
 	dp_who_listen(w->who, d->noticed_ns + LISTEN_NS);
 }
 
+static void pay(struct dp_watch *w, uint64_t now)
+{
+	w->paid_ns = (w->paid_ns > now ? w->paid_ns : now) + AUDIT_SHARE * dp_audit_spent_ns(w->audit);
+}
+
+/* Small sets first, again and again, but the large ones get their turn. */
 static void want_audit(struct dp_watch *w, uint64_t now)
 {
-	if (dp_audit_is_running(w->audit))
+	if (dp_audit_is_running(w->audit) && w->restarts >= RESTARTS) {
 		w->again = true;
-	else if (w->paid_ns < now + AUDIT_CREDIT_NS)
+	} else if (dp_audit_is_running(w->audit)) {
+		w->restarts++;
+		pay(w, now);
 		dp_audit_start(w->audit);
-	else if (w->audit_ns > w->paid_ns - AUDIT_CREDIT_NS)
+	} else if (w->paid_ns < now + AUDIT_CREDIT_NS) {
+		dp_audit_start(w->audit);
+	} else if (w->audit_ns > w->paid_ns - AUDIT_CREDIT_NS) {
 		w->audit_ns = w->paid_ns - AUDIT_CREDIT_NS;
+	}
+}
+
+static void forget_suspect(struct dp_watch *w)
+{
+	free(w->suspect);
+	w->suspect = NULL;
 }
 
 /* Somebody committed: chains, rules and sets at once, elements next. self: our pid, as the kernel counts. */
@@ -139,11 +158,15 @@ static void look_closer(struct dp_watch *w, uint32_t self, struct dp_result *ret
 {
 	bool found = false;
 
-	free(w->suspect);
+	forget_suspect(w);
 	w->suspect = dp_who_take(w->who, self);
 	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++) {
-		struct dp_drift *d = w->tables[f] && !w->history[f].open ? dp_table_look(w->tables[f]) : NULL;
+		struct dp_drift *d = NULL;
 
+		if (!w->tables[f] || w->history[f].open)
+			continue;
+		if (dp_table_look(w->tables[f], &d) < 0)
+			--*w->generation;	/* not seen: it is not the one we know */
 		found |= d != NULL;
 		if (d)
 			notice(w, f, d, ret);
@@ -165,6 +188,7 @@ static void look(struct dp_watch *w, struct dp_result *ret)
 		*w->generation = generation;	/* first: what comes while we look is seen next time */
 		look_closer(w, self, ret);
 	} else if (now >= w->audit_ns) {
+		forget_suspect(w);
 		want_audit(w, now);
 		w->audit_ns = now + AUDIT_SLOW_NS;
 	}
@@ -181,7 +205,8 @@ static void audit(struct dp_watch *w, struct dp_result *ret)
 			notice(w, f, dp_table_elements_differ(w->tables[f], set), ret);
 	} else if (!dp_audit_is_running(w->audit)) {
 		now = kp_now_ns();
-		w->paid_ns = (w->paid_ns > now ? w->paid_ns : now) + AUDIT_SHARE * dp_audit_spent_ns(w->audit);
+		pay(w, now);
+		w->restarts = 0;
 		if (w->again)
 			want_audit(w, now);
 		w->again = false;
@@ -244,8 +269,9 @@ void dp_watch_settle(struct dp_watch *w, struct dp_result *ret)
 		d->repaired_ns = kp_now_ns();
 		d->wait_ns = 0;
 		tell(d, &ret->family[f]);
+		if (d->kind != DP_DRIFT_TABLE)
+			want_audit(w, kp_now_ns());	/* only what was found is repaired; there may be more */
 		w->history[f].open = dp_drift_free(d);
-		want_audit(w, kp_now_ns());	/* only what was found is repaired; there may be more */
 	}
 }
 
