@@ -23,7 +23,7 @@ DEPS_CHECK  := $(DEPS_DEMO) check conntrack iptables ipset valgrind libcap2-bin 
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
-PARTS       := unit net cases deploy asan tsan valgrind
+PARTS       := unit net faults cases deploy asan tsan valgrind
 
 PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -72,7 +72,7 @@ NET_PY   := $(sort $(wildcard tests/net/test_*.py))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
-tests: $(UNIT) $(NET) $(BUILD)/caserun all
+tests: $(UNIT) $(NET) $(BUILD)/caserun $(BUILD)/proxylet-faults all
 
 $(BUILD)/proxylet: $(BUILD)/proxy/main.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
@@ -98,6 +98,11 @@ $(UNIT) $(NET): %: %.o $(BUILD)/libproxylet.a
 $(BUILD)/caserun: $(CASE_OBJ) $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(KP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(KP_LIBS)
+
+# The agent with a kernel that is slow or refuses when told so.
+$(BUILD)/proxylet-faults: $(BUILD)/proxy/main.o $(BUILD)/tests/faults/seam.o $(BUILD)/libproxylet.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(KP_LDFLAGS) $(LDFLAGS) -Wl,--wrap=sendmsg -o $@ $^ $(KP_LIBS)
 
 # --- packages ---------------------------------------------------------------
 
@@ -141,6 +146,10 @@ check-net: $(NET) all
 	$(Q)$(TALLY) --part net --as "$(SUDO)" $(NET) \
 		$(foreach t,$(NET_PY) tests/golden/golden.py,"$(t) --agent=$(BUILD)/proxylet")
 
+# Foreign changes, a stuck and a failing kernel, kill -9: one table. FAULTS=long takes minutes.
+check-faults: $(BUILD)/proxylet-faults
+	$(Q)$(TALLY) --part faults --as "$(SUDO)" "tests/faults/faults.py --agent=$(BUILD)/proxylet-faults $(if $(filter long,$(FAULTS)),--long)"
+
 check-cases: all $(BUILD)/caserun
 	$(Q)$(TALLY) --part cases --as "$(SUDO)" "tests/run_cases.sh --build=$(BUILD) $(CASES)"
 
@@ -155,6 +164,7 @@ check-asan:
 	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
 	$(Q)$(TALLY) --part asan --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
 		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(ASAN)/proxylet") \
+		"tests/faults/faults.py --agent=$(ASAN)/proxylet-faults second fight elements" \
 		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
 
 # The hand-overs between the threads. Without address randomisation where that can be had: libtsan of
@@ -202,6 +212,7 @@ help:
 	@echo "check          deps, build, every test; last line is the count"
 	@echo "check-unit     modules, without root"
 	@echo "check-net      the agent and the nf_tables code in network namespaces"
+	@echo "check-faults   foreign changes, a stuck or failing kernel, kill -9, as one table; FAULTS=long"
 	@echo "check-cases    recorded behaviour of kube-proxy; CASES='FOLDER|FILE...'"
 	@echo "check-deploy   image, manifests, chart, unit, dashboard and alerts, as far as they can be tried offline"
 	@echo "check-asan     units and a sample of the packets under ASan and UBSan"
@@ -213,7 +224,7 @@ help:
 	@echo "install clean"
 
 .PHONY: all tests deps deps-build deps-demo deps-check deps-lint demo check check-unit check-net check-cases \
-	check-deploy check-asan check-tsan check-valgrind lint bench golden-accept install clean help
+	check-faults check-deploy check-asan check-tsan check-valgrind lint bench golden-accept install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(UNIT:=.d) $(NET:=.d) $(CASE_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(BUILD)/tests/faults/seam.d $(UNIT:=.d) $(NET:=.d) $(CASE_OBJ:.o=.d)

@@ -163,10 +163,19 @@ static void add_families(struct text *t, const struct hz_asked *q)
 		add(t, "}");
 }
 
+/* Of a proxy that is not healthy. */
+static const char *sick_reason(const struct hz_asked *q)
+{
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		if (q->state->family[f].enabled && hz_drifted(q->state, f, q->now_ns))
+			return "drift";
+	return "stale";
+}
+
 static const char *node_reason(const struct hz_asked *q, bool healthz)
 {
 	if (!hz_healthy(q->state, q->now_ns))
-		return "stale";
+		return sick_reason(q);
 	if (!healthz)
 		return "ok";
 	if (q->state->node.draining)
@@ -242,7 +251,7 @@ static const char *service_reason(const struct hz_asked *q, const struct reply *
 	if (r->gone)
 		return "serviceGone";
 	if (!hz_healthy(q->state, q->now_ns))
-		return "stale";
+		return sick_reason(q);
 	if (!q->state->started)
 		return "starting";
 	if (q->state->node.draining_services)

@@ -82,8 +82,15 @@ uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_
 	return since && now_ns > since ? now_ns - since : 0;
 }
 
+bool hz_drifted(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
+{
+	return s->family[f].drift_due_ns && now_ns >= s->family[f].drift_due_ns;
+}
+
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
 {
+	if (hz_drifted(s, f, now_ns))
+		return false;
 	return !s->family[f].oldest_pending_ns || hz_pending_ns(s, f, now_ns) < s->stale_ns;
 }
 

@@ -17,6 +17,7 @@ struct hz_family {
 	bool enabled;
 	uint64_t updated_wall_ns;	/* end of the last successful commit or verified no-op; 0: never */
 	uint64_t oldest_pending_ns;	/* when the oldest change that is not in the kernel was queued; 0: none */
+	uint64_t drift_due_ns;		/* rules are known to be gone: from then on it is not healthy; 0: they are there */
 };
 
 /* One Service with a healthCheckNodePort (health-and-probes B.4). */
@@ -65,6 +66,7 @@ struct hz_state *hz_state_copy(const struct hz_state *s);
 
 /* Pure decisions, at a moment of the monotonic clock. */
 uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age; 0: none */
+bool hz_drifted(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* and repair is overdue */
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns);
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */

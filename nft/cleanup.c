@@ -86,7 +86,7 @@ static void write_residual(struct dp_txn *txn, struct dp_writer *w)
 	struct dp_chain base = { .name = "nat-prerouting", .hook = &hook };
 	struct dp_chain holder = { .name = "keeps-conntrack", .rules = &rule, .n_rules = 1 };
 
-	dp_netlink_add_table(txn);
+	dp_netlink_add_table(txn, 0);
 	w->ops->chain(w, &base, false);
 	w->ops->chain(w, &holder, false);
 }

@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-#include "nft/held.h"
+#include "nft/netlink.h"
+#include "proxy/base/buf.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
@@ -107,8 +108,24 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 
 void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e)
 {
+	uint8_t key[DP_KEY_MAX];
+	size_t len = dp_elem_key(e, fam->f, key);
+	struct kp_buf value = { 0 };
+
+	if (fam->repeats) {
+		if (e->set == fam->repeated)
+			w->ops->elem(w, true, e);
+		return;
+	}
 	w->ops->elem(w, add, e);
-	fam->count[e->set] += add ? 1u : -1u;
+	dp_elem_value(e, fam->f, &value);
+	(add ? dp_sum_add : dp_sum_sub)(&fam->sum[e->set], e->set, key, len, value.data, value.len);
+	kp_buf_release(&value);
+}
+
+const struct dp_sum *dp_family_sum(const struct dp_family *fam, enum dp_set set)
+{
+	return &fam->sum[set];
 }
 
 /* Twice what is expected, rounded up, so that a table need not be replaced soon. */
@@ -329,6 +346,56 @@ void dp_family_prune(struct dp_family *fam, struct dp_writer *w)
 	}
 }
 
+/* What the kernel has now takes the place of what was written. */
+static void learn(struct dp_family *fam, const struct dp_held *held)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(fam->chains, &it);)
+		if (!kp_map_gets(held->chains, it.key))
+			kp_map_del_at(fam->chains, &it);
+	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains, &it);) {
+		struct dp_known *k = kp_map_gets(fam->chains, it.key);
+
+		if (!k)
+			k = put_known(fam->chains, it.key);
+		k->fingerprint = ((const struct dp_held_chain *)it.value)->fingerprint;
+	}
+	for (struct kp_map_it it = { 0 }; kp_map_next(held->sets, &it);)
+		if (!kp_map_gets(fam->sets, it.key))
+			put_known(fam->sets, it.key);
+}
+
+void dp_family_rewrite(struct dp_family *fam, struct dp_writer *w, const struct dp_held *held)
+{
+	learn(fam, held);
+	fam->round++;
+	write_program(fam, w);
+	for (struct kp_map_it it = { 0 }; kp_map_next(fam->services, &it);)
+		dp_family_need_service(fam, w, it.value);
+	dp_family_prune(fam, w);
+}
+
+void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set set, const char *const *keys, size_t n)
+{
+	const struct dp_refset *all[DP_N_SETS] = {
+		[DP_CLUSTER_IPS] = fam->cluster_ips, [DP_HAIRPIN] = fam->hairpin,
+		[DP_NODE_IPS] = fam->node_ips, [DP_NODEPORT_IPS] = fam->nodeport_ips,
+	};
+
+	fam->repeats = true;
+	fam->repeated = set;
+	for (size_t i = 0; !all[set] && i < n; i++) {
+		const struct dp_service *s = kp_map_gets(fam->services, keys[i]);
+
+		w->tag = (uint32_t)i + 1;
+		if (s)
+			dp_family_repeat_service(fam, w, s);
+	}
+	w->tag = 0;
+	if (all[set])
+		dp_refset_each(all[set], flush_one, &(struct flush){ fam, w, set });
+	fam->repeats = false;
+}
+
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 {
 	const struct dp_service *s = kp_map_gets(fam->services, key);
@@ -336,28 +403,17 @@ struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key)
 	return s ? s->plan : NULL;
 }
 
-bool dp_family_matches(const struct dp_family *fam, const struct dp_held *held, bool exactly)
-{
-	bool same = held->table && held->format_ok;
-
-	if (exactly)
-		same = same && kp_map_len(held->chains) == kp_map_len(fam->chains) && kp_map_len(held->sets) == kp_map_len(fam->sets);
-	for (struct kp_map_it it = { 0 }; same && kp_map_next(fam->chains, &it);) {
-		const struct dp_held_chain *c = kp_map_gets(held->chains, it.key);
-
-		same = c && c->fingerprint == ((const struct dp_known *)it.value)->fingerprint;
-	}
-	for (struct kp_map_it it = { 0 }; same && kp_map_next(fam->sets, &it);) {
-		const struct dp_held_set *set = kp_map_gets(held->sets, it.key);
-
-		same = set && set->as_defined;
-	}
-	return same;
-}
-
 bool dp_family_has_set(const struct dp_family *fam, const char *name)
 {
 	return kp_map_gets(fam->sets, name) != NULL;
+}
+
+bool dp_family_has_sets_of(const struct dp_family *fam, const struct dp_held *held)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(fam->sets, &it);)
+		if (!kp_map_gets(held->sets, it.key))
+			return false;
+	return true;
 }
 
 bool dp_family_is_tight(const struct dp_family *fam)
@@ -365,7 +421,7 @@ bool dp_family_is_tight(const struct dp_family *fam)
 	for (int set = 0; set < DP_N_SETS; set++) {
 		const struct dp_known *k = kp_map_gets(fam->sets, dp_set_defs[set].name);
 
-		if (k && k->size && fam->count[set] > k->size / 4 * 3)
+		if (k && k->size && fam->sum[set].n > k->size / 4 * 3)
 			return true;
 	}
 	return false;

@@ -5,6 +5,7 @@
 #include "proxy/plan/plan.h"
 
 struct dp_held;
+struct dp_sum;
 
 /*
  * One table: what was last written for every Service, and how to write a change of it.
@@ -33,11 +34,20 @@ void dp_family_finish(struct dp_family *fam, struct dp_writer *w);
 /* Ends a full write: chains and sets that nobody asked for. */
 void dp_family_prune(struct dp_family *fam, struct dp_writer *w);
 
+/*
+ * After a foreign change: writes the chains that are not as they were written, and removes
+ * what others added. held: chains and sets of now. Elements are left as they are.
+ */
+void dp_family_rewrite(struct dp_family *fam, struct dp_writer *w, const struct dp_held *held);
+/* Adds all elements of one set once more; w knows which are there. Tag of an element: 1 + its Service's place in keys. */
+void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set set, const char *const *keys, size_t n);
+
 /* The plan last written; borrowed. NULL: none. */
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key);
-/* Are the chains, rules and sets in the kernel the ones we wrote, and (exactly) no others? Elements are not looked at. */
-bool dp_family_matches(const struct dp_family *fam, const struct dp_held *held, bool exactly);
+/* Of all elements of a set, as they should be in the kernel now. */
+const struct dp_sum *dp_family_sum(const struct dp_family *fam, enum dp_set set);
 bool dp_family_has_set(const struct dp_family *fam, const char *name);
+bool dp_family_has_sets_of(const struct dp_family *fam, const struct dp_held *held);	/* none of ours is missing there */
 /* A sized set is over three quarters full: time to replace the table (2.5). */
 bool dp_family_is_tight(const struct dp_family *fam);
 

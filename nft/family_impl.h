@@ -2,6 +2,7 @@
 #define DP_FAMILY_IMPL_H
 
 #include "nft/family.h"
+#include "nft/held.h"
 #include "nft/layout.h"
 #include "nft/refset.h"
 
@@ -27,8 +28,11 @@ struct dp_family {
 	struct kp_map *services;	/* key -> struct dp_service */
 	struct kp_map *chains, *sets;	/* name -> struct dp_known */
 	struct dp_refset *cluster_ips, *hairpin, *node_ips, *nodeport_ips;
-	uint32_t count[DP_N_SETS], expect[DP_N_SETS];
+	struct dp_sum sum[DP_N_SETS];	/* of what was written */
+	uint32_t expect[DP_N_SETS];
 	uint64_t round;
+	bool repeats;		/* elements go to the writer once more, and are not new */
+	enum dp_set repeated;	/* those of this set */
 };
 
 static inline struct dp_program dp_family_program(const struct dp_family *fam)
@@ -38,6 +42,10 @@ static inline struct dp_program dp_family_program(const struct dp_family *fam)
 
 /* Every element goes through here: it is counted. */
 void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e);
+/* All elements of a Service, for dp_family_repeat(). */
+void dp_family_repeat_service(struct dp_family *fam, struct dp_writer *w, const struct dp_service *s);
+/* Its chains, shared and private. */
+void dp_family_need_service(struct dp_family *fam, struct dp_writer *w, const struct dp_service *s);
 /* Write a shared chain, and what it leads to, if it is not there in this form. */
 void dp_family_need_class(struct dp_family *fam, struct dp_writer *w, const struct dp_class *c);
 /* The same for the private chains and maps in mask (dp_layout_privates). */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nft/rule.h"
+#include "nft/program.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
@@ -29,6 +29,7 @@ struct dump {
 	enum dp_set set;	/* of an element dump */
 	dp_entry_fn *fn;	/* of dp_held_entries() */
 	void *arg;
+	struct dp_sum *sum;	/* of dp_held_sum_more() */
 };
 
 struct dp_held *dp_held_new(void)
@@ -126,8 +127,22 @@ static int on_table(const struct nlmsghdr *nlh, void *arg)
 		return MNL_CB_OK;
 	comment = udata(a.tb[NFTA_TABLE_USERDATA], DP_UDATA_COMMENT, &len);
 	d->held->table = true;
+	d->held->flags = be32(a.tb[NFTA_TABLE_FLAGS]);
+	d->held->owner = be32(a.tb[NFTA_TABLE_OWNER]);
 	d->held->format_ok = comment && len == sizeof(DP_FORMAT) && memcmp(comment, DP_FORMAT, len) == 0;
 	return MNL_CB_OK;
+}
+
+static bool hooked_as_defined(const struct attrs *a, const char *name)
+{
+	const struct dp_hook *want = dp_program_hook(name);
+	struct attrs hook = nested(a->tb[NFTA_CHAIN_HOOK]);
+	struct dp_class c;
+
+	if (!want)
+		return !a->tb[NFTA_CHAIN_HOOK] || !dp_class_parse(name, &c);
+	return a->tb[NFTA_CHAIN_HOOK] && strcmp(text(a->tb[NFTA_CHAIN_TYPE]), "nat") == 0 &&
+	       be32(hook.tb[NFTA_HOOK_HOOKNUM]) == want->number && (int32_t)be32(hook.tb[NFTA_HOOK_PRIORITY]) == want->priority;
 }
 
 static int on_chain(const struct nlmsghdr *nlh, void *arg)
@@ -139,8 +154,9 @@ static int on_chain(const struct nlmsghdr *nlh, void *arg)
 	if (strcmp(text(a.tb[NFTA_CHAIN_TABLE]), d->table) != 0)
 		return MNL_CB_OK;
 	c = kp_calloc(1, sizeof(*c));
-	c->base = a.tb[NFTA_CHAIN_HOOK] != NULL;
-	c->fingerprint = KP_HASH_INIT;
+	c->as_defined = hooked_as_defined(&a, text(a.tb[NFTA_CHAIN_NAME]));
+	c->accepts = !a.tb[NFTA_CHAIN_POLICY] || be32(a.tb[NFTA_CHAIN_POLICY]) == NF_ACCEPT;
+	c->fingerprint = c->accepts ? KP_HASH_INIT : 0;
 	kp_map_puts(d->held->chains, text(a.tb[NFTA_CHAIN_NAME]), c);
 	return MNL_CB_OK;
 }
@@ -165,15 +181,6 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static bool as_defined(const struct attrs *a, enum dp_set set, enum kp_family f)
-{
-	uint32_t flags = be32(a->tb[NFTA_SET_FLAGS]);
-
-	return flags == dp_set_flags(set) && be32(a->tb[NFTA_SET_KEY_TYPE]) == dp_set_key_type(set, f) &&
-	       be32(a->tb[NFTA_SET_KEY_LEN]) == dp_set_key_len(set, f) &&
-	       (dp_set_defs[set].data == DP_DATA_NONE || be32(a->tb[NFTA_SET_DATA_TYPE]) == dp_set_data_type(set, f));
-}
-
 static enum dp_set set_by_name(const char *name)
 {
 	int set = 0;
@@ -181,6 +188,19 @@ static enum dp_set set_by_name(const char *name)
 	while (set < DP_N_SETS && strcmp(dp_set_defs[set].name, name) != 0)
 		set++;
 	return (enum dp_set)set;	/* DP_AFF for all others */
+}
+
+/* Somebody else's set is as he likes it. */
+static bool as_defined(const struct attrs *a, const char *name, enum kp_family f)
+{
+	uint32_t flags = be32(a->tb[NFTA_SET_FLAGS]);
+	enum dp_set set = set_by_name(name);
+
+	if (set == DP_AFF && strncmp(name, "aff/", 4) != 0 && strncmp(name, "affl/", 5) != 0)
+		return true;
+	return flags == dp_set_flags(set) && be32(a->tb[NFTA_SET_KEY_TYPE]) == dp_set_key_type(set, f) &&
+	       be32(a->tb[NFTA_SET_KEY_LEN]) == dp_set_key_len(set, f) &&
+	       (dp_set_defs[set].data == DP_DATA_NONE || be32(a->tb[NFTA_SET_DATA_TYPE]) == dp_set_data_type(set, f));
 }
 
 static int on_set(const struct nlmsghdr *nlh, void *arg)
@@ -192,7 +212,7 @@ static int on_set(const struct nlmsghdr *nlh, void *arg)
 	if (strcmp(text(a.tb[NFTA_SET_TABLE]), d->table) != 0 || (be32(a.tb[NFTA_SET_FLAGS]) & NFT_SET_ANONYMOUS))
 		return MNL_CB_OK;
 	s = kp_calloc(1, sizeof(*s));
-	s->as_defined = as_defined(&a, set_by_name(text(a.tb[NFTA_SET_NAME])), d->f);
+	s->as_defined = as_defined(&a, text(a.tb[NFTA_SET_NAME]), d->f);
 	s->size = be32(desc.tb[NFTA_SET_DESC_SIZE]);
 	kp_map_puts(d->held->sets, text(a.tb[NFTA_SET_NAME]), s);
 	return MNL_CB_OK;
@@ -207,8 +227,12 @@ static void value_of(const struct attrs *e, struct kp_buf *out)
 	if (raw)
 		kp_buf_add(out, mnl_attr_get_payload(raw), mnl_attr_get_payload_len(raw));
 	if (data.tb[NFTA_DATA_VERDICT]) {
+		bool chain = verdict.tb[NFTA_VERDICT_CHAIN] != NULL;
+
 		kp_buf_puts(out, text(verdict.tb[NFTA_VERDICT_CHAIN]));
 		kp_buf_add(out, "", 1);
+		if (be32(verdict.tb[NFTA_VERDICT_CODE]) != (chain ? (uint32_t)NFT_GOTO : NF_DROP))
+			kp_buf_puts(out, "not ours");	/* we write no other */
 	}
 	if (user)
 		kp_buf_add(out, mnl_attr_get_payload(user), mnl_attr_get_payload_len(user));
@@ -247,21 +271,17 @@ static int on_elems(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static int run_dump(struct mnl_socket *nl, const struct nlmsghdr *req, mnl_cb_t cb, struct dump *d)
+/* 1: more is to come. EINTR: the ruleset changed while it was dumped. */
+static int read_part(struct mnl_socket *nl, mnl_cb_t cb, struct dump *d)
 {
 	char buf[65536] __attribute__((aligned(NLMSG_ALIGNTO)));
-	ssize_t got;
+	ssize_t got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
 	int r;
 
-	if (mnl_socket_sendto(nl, req, req->nlmsg_len) < 0)
+	if (got < 0)
 		return -errno;
-	do {
-		got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-		if (got < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)got, req->nlmsg_seq, 0, cb, d);
-	} while (r > MNL_CB_STOP);
-	return r < 0 ? -errno : 0;	/* EINTR: the ruleset changed while it was dumped */
+	r = mnl_cb_run(buf, (size_t)got, DUMP_SEQ, 0, cb, d);
+	return r < 0 ? -errno : r > MNL_CB_STOP;
 }
 
 /* After an interrupted dump the rest of its answers may still be queued. */
@@ -274,7 +294,7 @@ static void drain(struct mnl_socket *nl)
 }
 
 /* set: name for NFTA_SET_ELEM_LIST_SET; NULL: not an element dump. */
-static int dump(struct mnl_socket *nl, uint16_t type, struct dump *d, uint16_t table_attr, const char *set, mnl_cb_t cb)
+static int ask(struct mnl_socket *nl, uint16_t type, const struct dump *d, uint16_t table_attr, const char *set)
 {
 	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO))) = "";	/* libmnl leaves padding as it is */
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -289,7 +309,18 @@ static int dump(struct mnl_socket *nl, uint16_t type, struct dump *d, uint16_t t
 		mnl_attr_put_strz(nlh, table_attr, d->table);
 	if (set)
 		mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
-	return run_dump(nl, nlh, cb, d);
+	return mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0 ? -errno : 0;
+}
+
+static int dump(struct mnl_socket *nl, uint16_t type, struct dump *d, uint16_t table_attr, const char *set, mnl_cb_t cb)
+{
+	int r = ask(nl, type, d, table_attr, set);
+
+	if (r == 0)
+		do {
+			r = read_part(nl, cb, d);
+		} while (r > 0);
+	return r;
 }
 
 static int dump_all(struct mnl_socket *nl, struct dump *d)
@@ -312,6 +343,61 @@ static int dump_all(struct mnl_socket *nl, struct dump *d)
 	}
 	return r;
 }
+
+/* --- sums --- */
+
+static uint64_t elem_hash(enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len)
+{
+	return kp_hash(kp_hash(KP_HASH_INIT + set, key, key_len), value, len);
+}
+
+void dp_sum_add(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len)
+{
+	s->sum += elem_hash(set, key, key_len, value, len);
+	s->n++;
+}
+
+void dp_sum_sub(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len)
+{
+	s->sum -= elem_hash(set, key, key_len, value, len);
+	s->n--;
+}
+
+static int on_summed(const struct nlmsghdr *nlh, void *arg)
+{
+	struct attrs a = top(nlh);
+	struct kp_buf value = { 0 };
+	const struct nlattr *attr;
+	struct dump *d = arg;
+
+	if (!a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
+		return MNL_CB_OK;
+	mnl_attr_for_each_nested(attr, a.tb[NFTA_SET_ELEM_LIST_ELEMENTS]) {
+		struct attrs e = nested(attr), key = nested(e.tb[NFTA_SET_ELEM_KEY]);
+		const struct nlattr *raw = key.tb[NFTA_DATA_VALUE];
+
+		value.len = 0;
+		value_of(&e, &value);
+		if (raw)
+			dp_sum_add(d->sum, d->set, mnl_attr_get_payload(raw), mnl_attr_get_payload_len(raw), value.data, value.len);
+	}
+	kp_buf_release(&value);
+	return MNL_CB_OK;
+}
+
+int dp_held_sum_begin(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set)
+{
+	struct dump d = { .f = f, .table = table };
+
+	return ask(nl, NFT_MSG_GETSETELEM, &d, NFTA_SET_ELEM_LIST_TABLE, dp_set_defs[set].name);
+}
+
+int dp_held_sum_more(struct mnl_socket *nl, enum kp_family f, enum dp_set set, struct dp_sum *sum)
+{
+	return read_part(nl, on_summed, &(struct dump){ .f = f, .set = set, .sum = sum });
+}
+
+/* --- single questions --- */
 
 static int on_entries(const struct nlmsghdr *nlh, void *arg)
 {
@@ -350,19 +436,24 @@ int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, 
 	return r;
 }
 
+struct gen {
+	uint32_t id, pid;
+};
+
 static int on_gen(const struct nlmsghdr *nlh, void *arg)
 {
 	struct attrs a = top(nlh);
 
-	*(uint32_t *)arg = be32(a.tb[NFTA_GEN_ID]);
+	*(struct gen *)arg = (struct gen){ be32(a.tb[NFTA_GEN_ID]), be32(a.tb[NFTA_GEN_PROC_PID]) };
 	return MNL_CB_OK;
 }
 
-int dp_genid(struct mnl_socket *nl, uint32_t *ret)
+int dp_genid(struct mnl_socket *nl, uint32_t *ret, uint32_t *ret_pid)
 {
 	char buf[4096] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
+	struct gen gen = { 0 };
 	ssize_t got;
 
 	nlh->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
@@ -374,38 +465,61 @@ int dp_genid(struct mnl_socket *nl, uint32_t *ret)
 	got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
 	if (got < 0)
 		return -errno;
-	return mnl_cb_run(buf, (size_t)got, DUMP_SEQ, 0, on_gen, ret) < 0 ? -errno : 0;
+	if (mnl_cb_run(buf, (size_t)got, DUMP_SEQ, 0, on_gen, &gen) < 0)
+		return -errno;
+	*ret = gen.id;
+	if (ret_pid)
+		*ret_pid = gen.pid;
+	return 0;
+}
+
+static int dump_set(struct mnl_socket *nl, struct dump *d)
+{
+	return dump(nl, NFT_MSG_GETSETELEM, d, NFTA_SET_ELEM_LIST_TABLE, dp_set_defs[d->set].name, on_elems);
 }
 
 /* One consistent picture: the generation must be the same before and after. */
-static int read_once(struct mnl_socket *nl, struct dump *d)
+static int read_once(struct mnl_socket *nl, struct dump *d, int (*read)(struct mnl_socket *, struct dump *))
 {
 	uint32_t after = 0;
 	int r;
 
 	drain(nl);
-	r = dp_genid(nl, &d->held->genid);
+	r = dp_genid(nl, &d->held->genid, NULL);
 	if (r == 0)
-		r = dump_all(nl, d);
+		r = read(nl, d);
 	if (r == 0)
-		r = dp_genid(nl, &after);
+		r = dp_genid(nl, &after, NULL);
 	return r < 0 ? r : after == d->held->genid ? 0 : -EINTR;
 }
 
-int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
-		 struct dp_held **ret, struct kp_err *err)
+static int read_whole(struct mnl_socket *nl, const struct dump *what, int (*read)(struct mnl_socket *, struct dump *),
+		      struct dp_held **ret, struct kp_err *err)
 {
 	int r = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && r == -EINTR; i++) {
-		struct dump d = { .held = dp_held_new(), .f = f, .table = table, .elements = elements };
+		struct dump d = *what;
 
-		r = read_once(nl, &d);
+		d.held = dp_held_new();
+		r = read_once(nl, &d, read);
 		if (r == 0) {
 			*ret = d.held;
 			return 0;
 		}
 		dp_held_free(d.held);
 	}
-	return kp_err_set(err, r, "read table %s: %s", table, strerror(-r));
+	return kp_err_set(err, r, "read table %s: %s", what->table, strerror(-r));
+}
+
+int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
+		 struct dp_held **ret, struct kp_err *err)
+{
+	return read_whole(nl, &(struct dump){ .f = f, .table = table, .elements = elements }, dump_all, ret, err);
+}
+
+int dp_held_read_set(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set, struct dp_held **ret,
+		     struct kp_err *err)
+{
+	return read_whole(nl, &(struct dump){ .f = f, .table = table, .set = set }, dump_set, ret, err);
 }

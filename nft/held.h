@@ -17,9 +17,14 @@ struct mnl_socket;
  */
 #define DP_FORMAT "proxylet format 1"	/* comment of the table; another one: replace the table */
 
+#define DP_TABLE_DORMANT	0x1	/* NFT_TABLE_F_*: older headers lack the last */
+#define DP_TABLE_OWNER		0x2
+#define DP_TABLE_PERSIST	0x4
+
 struct dp_held_chain {
 	uint64_t fingerprint;	/* dp_chain_fingerprint of its rules */
-	bool base;
+	bool as_defined;	/* false: a name of ours at another hook */
+	bool accepts;		/* false: the policy is another, and then the fingerprint is, too */
 };
 
 struct dp_held_set {
@@ -36,6 +41,8 @@ struct dp_held_elem {
 
 struct dp_held {
 	bool table, format_ok;
+	uint32_t flags;		/* NFT_TABLE_F_* */
+	uint32_t owner;		/* netlink port of whoever owns the table; 0: nobody */
 	struct kp_map *chains;	/* name -> dp_held_chain */
 	struct kp_map *sets;	/* name -> dp_held_set */
 	struct kp_map *elems;	/* set number, key bytes -> dp_held_elem */
@@ -53,12 +60,33 @@ struct dp_held *dp_held_free(struct dp_held *h);
 int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
 		 struct dp_held **ret, struct kp_err *err);
 
+/* The elements of one set and nothing else. */
+int dp_held_read_set(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set, struct dp_held **ret,
+		     struct kp_err *err);
+
+/* What a set holds, in a word: equal sums, equal contents, whatever the order. */
+struct dp_sum {
+	uint64_t sum;
+	uint32_t n;
+};
+void dp_sum_add(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len);
+void dp_sum_sub(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len);
+
+/*
+ * The sum of one set in the kernel, a part at a time: begin, then more until it is not 1.
+ * 1: there is more, 0: done, -EINTR: somebody committed meanwhile, begin again. A dump that
+ * is not read to its end blocks the socket for others.
+ */
+int dp_held_sum_begin(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set);
+int dp_held_sum_more(struct mnl_socket *nl, enum kp_family f, enum dp_set set, struct dp_sum *sum);
+
 /* The entries of one map with endpoints as data (session affinity); expires_ms: from now, 0: never. */
 typedef void dp_entry_fn(void *arg, const uint8_t *key, const uint8_t *data, size_t len, uint64_t expires_ms);
 int dp_held_entries(struct mnl_socket *nl, enum kp_family f, const char *table, const char *map, dp_entry_fn *fn, void *arg);
 
 int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret);
-int dp_genid(struct mnl_socket *nl, uint32_t *ret);	/* NFT_MSG_GETGEN */
+/* NFT_MSG_GETGEN. ret_pid: who we are in the kernel's own numbering; may be NULL. */
+int dp_genid(struct mnl_socket *nl, uint32_t *ret, uint32_t *ret_pid);
 
 /* TLVs in rule userdata: nft's comment (0) and ours. */
 #define DP_UDATA_COMMENT	0

@@ -21,6 +21,7 @@ struct netlink {
 	struct dp_writer w;
 	struct dp_txn *txn;
 	struct dp_held *held;	/* NULL: nothing is known */
+	struct dp_diff_elems diff[DP_N_SETS];
 	bool keep_gone;
 	enum dp_section rules;	/* where rules go now */
 	struct nlmsghdr *room;	/* where libnftnl builds a rule */
@@ -44,13 +45,13 @@ static void put_comment(struct kp_buf *b, const char *comment)
 	kp_buf_add(b, "", 1);
 }
 
-void dp_netlink_add_table(struct dp_txn *t)
+void dp_netlink_add_table(struct dp_txn *t, uint32_t flags)
 {
 	struct kp_buf user = { 0 }, *b = dp_txn_begin(t, DP_SEC_TABLE, NFT_MSG_NEWTABLE, NLM_F_CREATE, 0, "create table");
 
 	put_comment(&user, DP_FORMAT);
 	dp_attr_str(b, NFTA_TABLE_NAME, dp_txn_table(t));
-	dp_attr_be32(b, NFTA_TABLE_FLAGS, 0);
+	dp_attr_be32(b, NFTA_TABLE_FLAGS, flags);
 	dp_attr_put(b, NFTA_TABLE_USERDATA, user.data, user.len);
 	dp_txn_end(t);
 	kp_buf_release(&user);
@@ -295,7 +296,7 @@ static void nl_chain(struct dp_writer *w, const struct dp_chain *c, bool exists)
 	struct netlink *n = netlink_of(w);
 
 	n->rules = exists ? DP_SEC_REWRITE : DP_SEC_RULE;
-	if (!exists)
+	if (!exists || c->hook)		/* of one that is there, the policy is set */
 		create_chain(n, c);
 	if (exists || n->keep_gone)	/* one that was left behind is still there */
 		flush_chain(n, n->rules, c->name);
@@ -424,6 +425,9 @@ static void nl_elem(struct dp_writer *w, bool add, const struct dp_elem *e)
 		if (same)
 			return;
 		stage_del(n, e->set, key, len);
+		n->diff[e->set].changed++;
+	} else {
+		n->diff[e->set].deleted++;
 	}
 	stage_add(n, e, key, len);
 }
@@ -455,9 +459,16 @@ void dp_netlink_prune(struct dp_writer *w)
 		const struct dp_held_elem *h = it.value;
 		const uint8_t *id = it.key;
 
-		if (!h->seen)
-			stage_del(n, (enum dp_set)id[0], id + 1, it.len - 1);
+		if (h->seen)
+			continue;
+		stage_del(n, (enum dp_set)id[0], id + 1, it.len - 1);
+		n->diff[id[0]].added++;
 	}
+}
+
+const struct dp_diff_elems *dp_netlink_diff(struct dp_writer *w)
+{
+	return netlink_of(w)->diff;
 }
 
 static const struct dp_writer_ops netlink_ops = {

@@ -1,6 +1,7 @@
 #ifndef DP_NETLINK_H
 #define DP_NETLINK_H
 
+#include "nft/diff.h"
 #include "nft/held.h"
 #include "nft/txn.h"
 #include "nft/writer.h"
@@ -19,8 +20,10 @@ struct dp_writer *dp_netlink_new(struct dp_txn *txn, enum kp_family f, struct dp
 void dp_netlink_keep_gone(struct dp_writer *w);
 struct dp_writer *dp_netlink_free(struct dp_writer *w);
 void dp_netlink_prune(struct dp_writer *w);
+/* After prune: how the elements that were held differ from those that were written. */
+const struct dp_diff_elems *dp_netlink_diff(struct dp_writer *w);
 
-void dp_netlink_add_table(struct dp_txn *t);
+void dp_netlink_add_table(struct dp_txn *t, uint32_t flags);	/* DP_TABLE_*; one that is there gets them */
 void dp_netlink_del_table(struct dp_txn *t, const char *name);
 /* Entries of private maps, one message each. */
 void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len);

@@ -6,11 +6,11 @@
 
 #include "nft/conntrack.h"
 #include "nft/family.h"
-#include "nft/held.h"
 #include "nft/probe.h"
 #include "nft/sweep.h"
 #include "nft/table.h"
 #include "nft/text.h"
+#include "nft/watch.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -20,16 +20,9 @@
 #include "proxy/base/said.h"
 
 #define BACKOFF_MIN_MS		100
-#define BACKOFF_MAX_MS		30000
+#define BACKOFF_MAX_MS		5000	/* a repaired kernel is not to wait long for its rules */
 #define REFUSED_RETRY_MS	30000
-
-/*
- * Foreign changes are found by asking for the generation of the ruleset, which costs
- * microseconds; a listener would make every commit on the node pay for it (nft-design 5).
- */
-#define LOOK_MS		40
-#define AUDIT_MS	1000		/* after a foreign commit: elements too, */
-#define AUDIT_GAP_MS	30000		/* but not more often than this while others commit all the time */
+#define LARGE			100	/* Services in one batch */
 
 struct nft {
 	struct dp_table *tables[KP_N_FAMILIES];	/* NULL: not enabled */
@@ -41,8 +34,7 @@ struct nft {
 	unsigned backoff_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
-	uint64_t look_ns;	/* when to ask for it next */
-	uint64_t audit_ns, audited_ns;	/* when to compare all elements next, 0: not needed; when it was done last */
+	struct dp_watch *watch;
 };
 
 static void plan_free(void *p)
@@ -54,6 +46,7 @@ static void nft_close(void *dp)
 {
 	struct nft *n = dp;
 
+	dp_watch_free(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_table_free(n->tables[f]);
 	kp_map_free(n->want.plans);
@@ -64,9 +57,20 @@ static void nft_close(void *dp)
 	free(n);
 }
 
+static bool can_own(void)
+{
+	struct kp_err err = { 0 };
+	int r = dp_nft_can_own(&err);
+
+	if (r < 0)
+		kp_warn("nft", "proxylet.nftables.ownerPersist: %s; the table is a plain one", err.msg);
+	return r == 0;
+}
+
 static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err)
 {
 	struct nft *n = kp_calloc(1, sizeof(*n));
+	bool owner = opt->owner && can_own();
 	int r = 0;
 
 	n->want.plans = kp_map_new(plan_free);
@@ -75,7 +79,8 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	n->sweep = dp_sweep_new();
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
 		if (opt->families[f])
-			r = dp_table_new(&n->tables[f], (enum kp_family)f, opt->table ? opt->table : DP_TABLE, &n->generation, err);
+			r = dp_table_new(&n->tables[f], (enum kp_family)f, opt->table ? opt->table : DP_TABLE, owner, &n->generation, err);
+	n->watch = dp_watch_new(n->tables, &n->want, &n->generation);
 	if (r < 0) {
 		nft_close(n);
 		return r;
@@ -111,7 +116,7 @@ static void copy_refused(const struct nft *n, struct dp_result *ret)
 			const struct dp_refusal *r = it.value;
 
 			kp_grow(&ret->refused, ret->n_refused, &cap);
-			ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why) };
+			ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why), r->gone };
 		}
 	}
 }
@@ -190,60 +195,6 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 	}
 }
 
-static struct mnl_socket *any_socket(const struct nft *n)
-{
-	return dp_table_socket(n->tables[KP_IPV4] ? n->tables[KP_IPV4] : n->tables[KP_IPV6]);
-}
-
-static void repair(struct nft *n, int f, const char *what, struct dp_result *ret)
-{
-	struct dp_family_result *r = &ret->family[f];
-
-	dp_table_full(n->tables[f], &n->want, r);
-	if (r->wrote)
-		kp_warn("nft", "%s: %s of our table were changed by somebody else; put right in %llu us, elements added=%u deleted=%u",
-			kp_family_names[f], what, (unsigned long long)(r->took_ns / 1000), r->elements_added, r->elements_deleted);
-}
-
-/* Somebody committed: is what we wrote still there? Elements are compared a moment later. */
-static void look_closer(struct nft *n, struct dp_result *ret)
-{
-	uint64_t now = kp_now_ns(), earliest = n->audited_ns + AUDIT_GAP_MS * 1000000ull;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (n->tables[f] && !dp_table_is_intact(n->tables[f]))
-			repair(n, f, "chains or sets", ret);
-	if (!n->audit_ns)
-		n->audit_ns = now + AUDIT_MS * 1000000ull;
-	if (n->audited_ns && n->audit_ns < earliest)
-		n->audit_ns = earliest;
-}
-
-static void audit(struct nft *n, struct dp_result *ret)
-{
-	n->audit_ns = 0;
-	n->audited_ns = kp_now_ns();
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (n->tables[f] && dp_table_is_known(n->tables[f]))
-			repair(n, f, "elements", ret);
-}
-
-/* Before anything of ours goes out, and every 40 ms. */
-static void watch(struct nft *n, struct dp_result *ret)
-{
-	uint32_t generation;
-
-	n->look_ns = kp_now_ns() + LOOK_MS * 1000000ull;
-	if (!n->settled || dp_genid(any_socket(n), &generation) < 0)
-		return;
-	if (generation != n->generation) {
-		n->generation = generation;	/* first: what comes while we look is seen next time */
-		look_closer(n, ret);
-	}
-	if (n->audit_ns && kp_now_ns() >= n->audit_ns)
-		audit(n, ret);
-}
-
 static struct kp_plan **plans_before(const struct nft *n, const struct dp_batch *b)
 {
 	struct kp_plan **old = kp_calloc(b->n_changes, sizeof(struct kp_plan *));
@@ -263,13 +214,17 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	int code;
 
 	*ret = (struct dp_result){ 0 };
-	watch(n, ret);
+	if (n->settled)
+		dp_watch_before_write(n->watch, ret);
+	else
+		dp_watch_begin(n->watch);
 	take_wanted(n, b);
-	if (!n->settled && dp_genid(any_socket(n), &n->generation) < 0)
-		n->generation = 0;	/* one look too many */
+	if (b->n_changes > LARGE)
+		dp_watch_large(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->tables[f])
 			dp_table_apply(n->tables[f], &n->want, b, &ret->family[f]);
+	dp_watch_settle(n->watch, ret);
 	copy_refused(n, ret);
 	code = schedule(n, ret);
 	after_commit(n, b, old, code);
@@ -302,6 +257,8 @@ static void run_conntrack(struct nft *n, struct dp_result *ret)
 /* What failed, or was refused. */
 static void write_failed(struct nft *n, struct dp_result *ret)
 {
+	if (!n->settled)
+		dp_watch_begin(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		struct dp_table *t = n->tables[f];
 
@@ -314,14 +271,18 @@ static int nft_retry(void *dp, struct dp_result *ret)
 {
 	struct nft *n = dp;
 	int code = 0;
+	bool tried;
 
 	*ret = (struct dp_result){ 0 };
-	if (kp_now_ns() >= n->look_ns)
-		watch(n, ret);
+	if (n->settled && dp_watch_pending_ms(n->watch, kp_now_ns()) == 0)
+		dp_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
 		write_failed(n, ret);
+	tried = ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried;
+	if (tried)
+		dp_watch_settle(n->watch, ret);
 	copy_refused(n, ret);
-	if (ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried) {
+	if (tried) {
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, code);
 	}
@@ -342,7 +303,7 @@ static int nft_pending_ms(void *dp)
 	uint64_t now = kp_now_ns();
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now),
-		n->retry_ns ? until_ms(n->retry_ns, now) : -1, n->settled ? until_ms(n->look_ns, now) : -1,
+		n->retry_ns ? until_ms(n->retry_ns, now) : -1, n->settled ? dp_watch_pending_ms(n->watch, now) : -1,
 	};
 	int best = -1;
 

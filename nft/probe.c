@@ -47,7 +47,7 @@ static int try_feature(struct mnl_socket *nl, enum kp_family f, size_t i, struct
 	rule.stmts[0].ranges = &range;
 	rule.stmts[0].n_ranges = 1;
 	chain.hook = rule.stmts[0].kind == DP_MASQUERADE ? &postrouting : &prerouting;
-	dp_netlink_add_table(txn);
+	dp_netlink_add_table(txn, 0);
 	for (int set = 0; set < DP_N_SETS; set++)
 		w->ops->set(w, (enum dp_set)set, NULL, dp_set_defs[set].min_size ? 64 : 0);
 	w->ops->set(w, DP_AFF, "aff/probe", 64);
@@ -97,5 +97,27 @@ int dp_nft_probe(const bool families[KP_N_FAMILIES], struct kp_err *err)
 			dp_txn_report_release(&rep);
 		}
 	mnl_socket_close(nl);
+	return r;
+}
+
+int dp_nft_can_own(struct kp_err *err)
+{
+	struct dp_txn *txn = dp_txn_new(KP_IPV4, PROBE_TABLE);
+	struct dp_txn_report rep = { 0 };
+	struct mnl_socket *nl = NULL;
+	int r = dp_socket_open(&nl, err);
+
+	if (r == 0) {
+		dp_netlink_add_table(txn, DP_TABLE_OWNER | DP_TABLE_PERSIST);
+		dp_netlink_del_table(txn, PROBE_TABLE);
+		r = dp_txn_commit(txn, nl, NULL, &rep);
+		mnl_socket_close(nl);
+		if (r == -EOPNOTSUPP || r == -EINVAL)
+			kp_err_set(err, r, "this kernel has no tables that belong to a program and outlive it (Linux 6.9 has)");
+		else if (r < 0)
+			kp_err_set(err, r, "%s", rep.message);
+	}
+	dp_txn_report_release(&rep);
+	dp_txn_free(txn);
 	return r;
 }

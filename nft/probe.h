@@ -12,5 +12,7 @@ struct kp_err;
  * transaction deletes: nothing stays, and what is missing comes out by name.
  */
 int dp_nft_probe(const bool families[KP_N_FAMILIES], struct kp_err *err);
+/* Can a table belong to a socket, and outlive it (owner, persist: since Linux 6.9)? 0 or why not. */
+int dp_nft_can_own(struct kp_err *err);
 
 #endif

@@ -259,24 +259,35 @@ static void fixed_services(const struct dp_program *p, struct dp_chain_buf *c)
 		RULE(c, NULL, STMT(DP_DADDR, .cidr = n->service_cidrs[p->f][i]), STMT(DP_DROP));
 }
 
-static const struct dp_hook hook_prerouting = { NF_INET_PRE_ROUTING, -100,
-	"type nat hook prerouting priority dstnat; policy accept" };
-static const struct dp_hook hook_output = { NF_INET_LOCAL_OUT, -100, "type nat hook output priority -100; policy accept" };
-static const struct dp_hook hook_input = { NF_INET_LOCAL_IN, 100, "type nat hook input priority 100; policy accept" };
-static const struct dp_hook hook_postrouting = { NF_INET_POST_ROUTING, 100,
-	"type nat hook postrouting priority srcnat; policy accept" };
+static const struct base {
+	const char *name;
+	struct dp_hook hook;
+} bases[] = {
+	{ "nat-prerouting", { NF_INET_PRE_ROUTING, -100, "type nat hook prerouting priority dstnat; policy accept" } },
+	{ "nat-output", { NF_INET_LOCAL_OUT, -100, "type nat hook output priority -100; policy accept" } },
+	{ "nat-input", { NF_INET_LOCAL_IN, 100, "type nat hook input priority 100; policy accept" } },
+	{ "nat-postrouting", { NF_INET_POST_ROUTING, 100, "type nat hook postrouting priority srcnat; policy accept" } },
+};
+
+const struct dp_hook *dp_program_hook(const char *chain)
+{
+	for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++)
+		if (strcmp(bases[i].name, chain) == 0)
+			return &bases[i].hook;
+	return NULL;
+}
 
 static void fixed_prerouting(const struct dp_program *p, struct dp_chain_buf *c)
 {
 	(void)p;
-	begin(c, "nat-prerouting", &hook_prerouting);
+	begin(c, "nat-prerouting", dp_program_hook("nat-prerouting"));
 	RULE(c, NULL, STMT(DP_JUMP, .name = "services"));
 }
 
 static void fixed_output(const struct dp_program *p, struct dp_chain_buf *c)
 {
 	(void)p;
-	begin(c, "nat-output", &hook_output);
+	begin(c, "nat-output", dp_program_hook("nat-output"));
 	RULE(c, NULL, STMT(DP_JUMP, .name = "services"));
 }
 
@@ -284,7 +295,7 @@ static void fixed_output(const struct dp_program *p, struct dp_chain_buf *c)
 static void fixed_input(const struct dp_program *p, struct dp_chain_buf *c)
 {
 	(void)p;
-	begin(c, "nat-input", &hook_input);
+	begin(c, "nat-input", dp_program_hook("nat-input"));
 	RULE(c, NULL, STMT(DP_JUMP, .name = "record"));
 }
 
@@ -293,7 +304,7 @@ static void fixed_postrouting(const struct dp_program *p, struct dp_chain_buf *c
 {
 	uint32_t m = p->node->mark;
 
-	begin(c, "nat-postrouting", &hook_postrouting);
+	begin(c, "nat-postrouting", dp_program_hook("nat-postrouting"));
 	RULE(c, NULL, STMT(DP_JUMP, .name = "record"));
 	RULE(c, NULL, STMT(DP_MARKED, .mark = m), STMT(DP_UNMARK, .mark = m), STMT(DP_MASQUERADE));
 	RULE(c, NULL, STMT(DP_DNATTED), STMT(DP_HAIRPIN_PAIR), STMT(DP_MASQUERADE));

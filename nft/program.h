@@ -31,6 +31,7 @@ struct dp_program {
 
 /* The fixed chains: i = 0, 1, ... until false. */
 bool dp_program_fixed(const struct dp_program *p, size_t i, struct dp_chain_buf *ret);
+const struct dp_hook *dp_program_hook(const char *chain);	/* NULL: not one of our base chains */
 
 enum dp_class_kind {
 	DP_TRY, DP_NP_TRY, DP_LOC_TRY, DP_NP_LOC_TRY,	/* one draw of m */

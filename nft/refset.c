@@ -66,3 +66,10 @@ void dp_refset_flush(struct dp_refset *s, void (*fn)(void *arg, const struct kp_
 	}
 	s->n = 0;
 }
+
+void dp_refset_each(const struct dp_refset *s, void (*fn)(void *arg, const struct kp_addr *a, bool add), void *arg)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(s->refs, &it);)
+		if (((const struct ref *)it.value)->held)
+			fn(arg, it.key, true);
+}

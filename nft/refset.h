@@ -16,4 +16,7 @@ void dp_refset_add(struct dp_refset *s, const struct kp_addr *a, int by);	/* by:
 /* Calls for every address whose presence changed since the last flush. */
 void dp_refset_flush(struct dp_refset *s, void (*fn)(void *arg, const struct kp_addr *a, bool add), void *arg);
 
+/* Calls for every address that is present, with add true. */
+void dp_refset_each(const struct dp_refset *s, void (*fn)(void *arg, const struct kp_addr *a, bool add), void *arg);
+
 #endif

@@ -117,6 +117,14 @@ static void count_local(struct dp_family *fam, const struct kp_plan_port *p, int
 		dp_refset_add(fam->hairpin, &p->local[i].addr, by);
 }
 
+static void need_class_of(struct dp_family *fam, struct dp_writer *w, const struct dp_layout *l)
+{
+	struct dp_class c;
+
+	if (dp_class_parse(l->chain, &c))
+		dp_family_need_class(fam, w, &c);
+}
+
 static void write_port(struct dp_family *fam, struct dp_writer *w,
 		       const struct dp_numbered *old, const struct dp_numbered *new)
 {
@@ -127,13 +135,11 @@ static void write_port(struct dp_family *fam, struct dp_writer *w,
 	for (uint32_t i = 0; new && i < new->port->n_frontends; i++) {
 		const struct kp_frontend *fe = &new->port->frontends[i];
 		struct dp_layout l;
-		struct dp_class c;
 
 		if (!fe->claimed)
 			continue;
 		dp_layout_of(new, fe, &l);
-		if (dp_class_parse(l.chain, &c))
-			dp_family_need_class(fam, w, &c);
+		need_class_of(fam, w, &l);
 		write_frontend(fam, w, old, find_frontend(old, fe), new, fe);
 	}
 	for (uint32_t i = 0; old && i < old->port->n_frontends; i++) {
@@ -281,4 +287,50 @@ void dp_family_service(struct dp_family *fam, struct dp_writer *w, const char *k
 		kp_map_puts(fam->services, key, new);
 	else
 		kp_map_dels(fam->services, key);
+}
+
+static void repeat_frontend(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p, const struct kp_frontend *fe)
+{
+	struct dp_elem key = dp_layout_key(p->port, fe);
+	struct dp_layout l;
+
+	dp_layout_of(p, fe, &l);
+	write_verdict(fam, w, p, fe, &l, true);
+	write_slots(fam, w, key, 0, NULL, l.at_zero);
+	write_slots(fam, w, key, DP_LOCAL_SLOT, NULL, l.at_local);
+	if (l.record)
+		write_record(fam, w, p, fe, true);
+}
+
+static void need_chain_of(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p, const struct kp_frontend *fe)
+{
+	struct dp_layout l;
+
+	dp_layout_of(p, fe, &l);
+	need_class_of(fam, w, &l);
+}
+
+static void each_frontend(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p,
+			  void (*fn)(struct dp_family *, struct dp_writer *, const struct dp_numbered *, const struct kp_frontend *))
+{
+	for (uint32_t i = 0; i < p->port->n_frontends; i++)
+		if (p->port->frontends[i].claimed)
+			fn(fam, w, p, &p->port->frontends[i]);
+}
+
+void dp_family_repeat_service(struct dp_family *fam, struct dp_writer *w, const struct dp_service *s)
+{
+	for (uint32_t i = 0; i < s->plan->n_ports; i++)
+		if (s->plan->ports[i].family == fam->f)
+			each_frontend(fam, w, &s->ports[i], repeat_frontend);
+}
+
+void dp_family_need_service(struct dp_family *fam, struct dp_writer *w, const struct dp_service *s)
+{
+	for (uint32_t i = 0; i < s->plan->n_ports; i++) {
+		if (s->plan->ports[i].family != fam->f)
+			continue;
+		dp_family_need_private(fam, w, &s->ports[i], dp_layout_privates(&s->ports[i]));
+		each_frontend(fam, w, &s->ports[i], need_chain_of);
+	}
 }

@@ -8,8 +8,10 @@
 #include <sys/utsname.h>
 
 #include "nft/carry.h"
+#include "nft/diff.h"
 #include "nft/family.h"
 #include "nft/netlink.h"
+#include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -18,8 +20,8 @@
 #include "proxy/base/said.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
+#define KEYS_MAX	256	/* Services that a drift names one by one */
 #define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
-#define RECEIVE_BUFFER	(4 << 20)
 
 struct dp_table {
 	enum kp_family f;
@@ -32,6 +34,10 @@ struct dp_table {
 	struct kp_said *said;	/* about refusals, which are tried again and again */
 	bool known;		/* fam is what the kernel holds */
 	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
+	bool owner;
+	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
+	bool described;			/* its text says all */
+	enum dp_set drifted;		/* the set that differs, for drift of elements */
 	bool looked_for_next;	/* a crash while replacing leaves a second table */
 };
 
@@ -49,26 +55,6 @@ static void plan_free(void *p)
 	kp_plan_unref(p);
 }
 
-int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
-{
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	int one = 1, room = RECEIVE_BUFFER, r;
-
-	if (!nl)
-		return kp_err_set(err, -errno, "open netlink socket: %s", strerror(errno));
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		r = -errno;
-		mnl_socket_close(nl);
-		return kp_err_set(err, r, "bind netlink socket: %s", strerror(-r));
-	}
-	(void)mnl_socket_setsockopt(nl, NETLINK_EXT_ACK, &one, sizeof(one));	/* older kernels: errors without a place */
-	(void)mnl_socket_setsockopt(nl, NETLINK_CAP_ACK, &one, sizeof(one));
-	if (setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
-		(void)setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-	*ret = nl;
-	return 0;
-}
-
 /* See dp_netlink_keep_gone(). */
 static bool must_keep_gone(void)
 {
@@ -80,7 +66,8 @@ static bool must_keep_gone(void)
 	return major < 6 || (major == 6 && minor < 2);
 }
 
-int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint32_t *generation, struct kp_err *err)
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool owner, uint32_t *generation,
+		 struct kp_err *err)
 {
 	struct dp_table *t = kp_calloc(1, sizeof(*t));
 	int r = dp_socket_open(&t->nl, err);
@@ -91,6 +78,7 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint
 	}
 	t->f = f;
 	t->name = kp_strdup(name);
+	t->owner = owner;
 	t->generation = generation;
 	t->keep_gone = must_keep_gone();
 	t->fam = dp_family_new(f);
@@ -149,19 +137,50 @@ int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *geni
 	return rep->code;
 }
 
-bool dp_table_is_intact(struct dp_table *t)
+static uint32_t flags_of(const struct dp_table *t)
+{
+	return t->owner ? DP_TABLE_OWNER | DP_TABLE_PERSIST : 0;
+}
+
+/* Takes what. */
+static struct dp_drift *new_drift(struct dp_table *t, enum dp_drift_kind kind, char *what)
+{
+	struct dp_drift *d = kp_calloc(1, sizeof(*d));
+
+	*d = (struct dp_drift){ .kind = kind, .what = what, .noticed_ns = kp_now_ns() };
+	t->described = false;
+	return d;
+}
+
+int dp_table_look(struct dp_table *t, struct dp_drift **ret)
 {
 	struct dp_held *held = NULL;
 	struct kp_err err = { 0 };
-	bool intact;
+	enum dp_drift_kind kind;
+	struct dp_words *w;
+	int r;
 
+	*ret = NULL;
 	if (!t->known)
-		return true;	/* it is being put right anyway */
-	if (dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
-		return false;
-	intact = dp_family_matches(t->fam, held, !t->keep_gone);
+		return 0;	/* it is being put right anyway */
+	r = dp_held_read(t->nl, t->f, t->name, false, &held, &err);
+	if (r < 0)
+		return r;
+	w = dp_words_new(NULL);
+	if (dp_diff_structure(t->fam, held, !t->keep_gone, flags_of(t), w, &kind))
+		*ret = new_drift(t, kind, dp_words_text(w));
+	dp_words_free(w);
 	dp_held_free(held);
-	return intact;
+	return 0;
+}
+
+struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
+{
+	struct kp_buf what = { 0 };
+
+	t->drifted = set;
+	kp_buf_printf(&what, "elements of %s changed", dp_set_defs[set].name);
+	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
 }
 
 static void note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret)
@@ -192,7 +211,7 @@ static void say_refused(struct dp_table *t, const struct dp_refusal *r)
 						   r->why);
 
 	kp_log(kp_said_lately(t->said, text, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_ERROR, "nft",
-	       "%s; its last good rules stay, the others go on", text);
+	       "%s; %s, the others go on", text, r->gone ? "it has no rules" : "its last good rules stay");
 }
 
 static void refuse(struct dp_table *t, const char *key, const struct dp_txn_report *rep)
@@ -204,6 +223,7 @@ static void refuse(struct dp_table *t, const char *key, const struct dp_txn_repo
 	r->key = kp_strdup(key);
 	r->code = rep->code;
 	r->why = kp_strdup(rep->message);
+	r->gone = !kp_map_gets(t->good, key);
 	kp_map_puts(t->refused, key, r);
 	say_refused(t, r);
 }
@@ -231,10 +251,21 @@ static void write_all(struct dp_table *t, struct dp_writer *w, const struct dp_w
 	dp_family_prune(t->fam, w);
 }
 
-static bool is_usable(const struct dp_held *held)
+/* Flags can be given to a table only in part: one without owner can be claimed if it was made to persist. */
+static bool has_usable_flags(const struct dp_table *t, const struct dp_held *held)
 {
-	if (!held->format_ok)
+	uint32_t flags = held->flags & ~(uint32_t)DP_TABLE_DORMANT;
+
+	return flags == flags_of(t) || (t->owner && flags == DP_TABLE_PERSIST);
+}
+
+static bool is_usable(const struct dp_table *t, const struct dp_held *held)
+{
+	if (!held->format_ok || !has_usable_flags(t, held))
 		return false;
+	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains, &it);)
+		if (!((const struct dp_held_chain *)it.value)->as_defined)
+			return false;
 	for (struct kp_map_it it = { 0 }; kp_map_next(held->sets, &it);)
 		if (!((const struct dp_held_set *)it.value)->as_defined)
 			return false;
@@ -248,7 +279,7 @@ static int load_fresh(struct dp_table *t, const char *name, const struct dp_want
 	struct dp_txn *txn = dp_txn_new(t->f, name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 
-	dp_netlink_add_table(txn);
+	dp_netlink_add_table(txn, flags_of(t));
 	write_all(t, w, want, keys, n, NULL);
 	if (carry)
 		dp_carry_write(carry, t->fam, txn);
@@ -289,7 +320,44 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 	if (r == 0)
 		r = load_fresh(t, t->name, want, keys, n, carry, ret, rep);
 	dp_carry_free(carry);
-	return r < 0 ? r : delete_table(t, next, rep);
+	if (r == 0)
+		r = delete_table(t, next, rep);
+	if (r < 0)
+		t->looked_for_next = false;	/* it may have to go later */
+	ret->code = r;		/* of the last step that was tried */
+	snprintf(ret->message, sizeof(ret->message), "%s", rep->message);
+	return r;
+}
+
+static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
+{
+	uint32_t tags[KEYS_MAX];
+	size_t n = dp_txn_tags(txn, tags, KEYS_MAX);
+
+	if (d->kind != DP_DRIFT_ELEMENTS || n > KEYS_MAX)
+		return;
+	d->keys = kp_calloc(n, sizeof(*d->keys));
+	for (; d->n_keys < n; d->n_keys++)
+		d->keys[d->n_keys] = kp_strdup(keys[tags[d->n_keys] - 1]);
+}
+
+/* What a full write has to put right tells what somebody else did to the elements. Once for each drift. */
+static void describe(struct dp_table *t, struct dp_writer *w, const struct dp_txn *txn, const char **keys)
+{
+	struct dp_drift *d = t->repairing;
+	struct dp_words *words;
+
+	if (!d || t->described)
+		return;
+	t->described = true;
+	words = dp_words_new(d->kind == DP_DRIFT_ELEMENTS ? NULL : d->what);
+	dp_diff_elems_say(dp_netlink_diff(w), words);
+	if (dp_words_any(words)) {
+		free(d->what);
+		d->what = dp_words_text(words);
+	}
+	dp_words_free(words);
+	name_services(d, txn, keys);
 }
 
 /* Over what is there: elements and chains that are as wanted cost nothing. */
@@ -301,13 +369,40 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 
 	if (t->keep_gone)
 		dp_netlink_keep_gone(w);
+	if (held->flags != flags_of(t))
+		dp_netlink_add_table(txn, flags_of(t));
 	write_all(t, w, want, keys, n, held);
 	dp_netlink_prune(w);
+	describe(t, w, txn, keys);
 	dp_table_commit(t, txn, &held->genid, rep);
 	note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	return rep->code;
+}
+
+/*
+ * The kernel refuses what belongs to no Service: somebody else's rule holds on to a chain of
+ * ours, say. Then only a new table helps.
+ */
+static bool must_replace(const struct dp_txn_report *rep)
+{
+	return !rep->n_tags && (rep->code == -EBUSY || rep->code == -EEXIST || rep->code == -EOPNOTSUPP);
+}
+
+static bool is_anothers(const struct dp_table *t, const struct dp_held *held)
+{
+	return held->flags & DP_TABLE_OWNER && held->owner && held->owner != mnl_socket_get_portid(t->nl);
+}
+
+/* Nobody but the owner can change it, or even delete it. */
+static int report_owner(const struct dp_table *t, const struct dp_held *held, struct dp_family_result *ret,
+			struct dp_txn_report *rep)
+{
+	rep->code = ret->code = -EPERM;
+	snprintf(ret->message, sizeof(ret->message), "table %s belongs to another program (netlink port %u, mostly its pid)",
+		 t->name, held->owner);
+	return -EPERM;
 }
 
 static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
@@ -324,12 +419,18 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 		snprintf(ret->message, sizeof(ret->message), "%.200s", err.msg);
 		return r;
 	}
-	if (!held->table)
+	if (is_anothers(t, held))
+		r = report_owner(t, held, ret, rep);
+	else if (!held->table)
 		r = load_fresh(t, t->name, want, keys, n, NULL, ret, rep);
-	else if (!is_usable(held))
+	else if (!is_usable(t, held))
 		r = replace(t, want, keys, n, held, ret, rep);
 	else
 		r = reconcile(t, want, keys, n, held, ret, rep);
+	if (must_replace(rep)) {
+		dp_txn_report_release(rep);
+		r = replace(t, want, keys, n, held, ret, rep);
+	}
 	if (r == 0 && dp_family_is_tight(t->fam))
 		r = replace(t, want, keys, n, held, ret, rep);
 	dp_held_free(held);
@@ -396,6 +497,81 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 	if (t->known)
 		remove_next(t, ret);
 	ret->took_ns = kp_now_ns() - began;
+	return ret->code;
+}
+
+/* Chains and rules alone, when tables, sets and flags are what they should be. */
+static bool can_rewrite(const struct dp_table *t, const struct dp_held *held)
+{
+	return held->table && !is_anothers(t, held) && is_usable(t, held) && dp_family_has_sets_of(t->fam, held);
+}
+
+static void rewrite_chains(struct dp_table *t, struct dp_writer *w, const struct dp_held *held, struct dp_txn *txn)
+{
+	if (held->flags != flags_of(t))
+		dp_netlink_add_table(txn, flags_of(t));
+	dp_family_rewrite(t->fam, w, held);
+}
+
+/* The elements of one set; tags as in write_all(). */
+static void rewrite_set(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, struct dp_txn *txn)
+{
+	const char **keys = kp_map_sorted_keys(want->plans);
+
+	dp_family_repeat(t->fam, w, t->drifted, keys, kp_map_len(want->plans));
+	dp_netlink_prune(w);
+	describe(t, w, txn, keys);
+	free(keys);
+}
+
+/*
+ * Only what differs is read and written: at 10,000 Services a look at everything takes
+ * longer than rules may be missing. False: this does not help, or failed.
+ */
+static bool repair_part(struct dp_table *t, const struct dp_wanted *want, const struct dp_drift *d, struct dp_family_result *ret)
+{
+	bool elements = d->kind == DP_DRIFT_ELEMENTS;
+	struct dp_held *held = NULL;
+	struct dp_txn_report rep = { 0 };
+	struct kp_err err = { 0 };
+	struct dp_writer *w;
+	struct dp_txn *txn;
+
+	if (elements ? dp_held_read_set(t->nl, t->f, t->name, t->drifted, &held, &err) < 0 :
+		       dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
+		return false;
+	if (!elements && !can_rewrite(t, held)) {
+		dp_held_free(held);
+		return false;
+	}
+	txn = dp_txn_new(t->f, t->name);
+	w = dp_netlink_new(txn, t->f, elements ? held : NULL);
+	if (t->keep_gone)
+		dp_netlink_keep_gone(w);
+	if (elements)
+		rewrite_set(t, w, want, txn);
+	else
+		rewrite_chains(t, w, held, txn);
+	t->known = dp_table_commit(t, txn, &held->genid, &rep) == 0;
+	note_result(txn, &rep, ret);
+	dp_txn_report_release(&rep);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+	dp_held_free(held);
+	return t->known;
+}
+
+int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret)
+{
+	uint64_t began = kp_now_ns();
+
+	t->repairing = d;
+	ret->tried = true;
+	if (repair_part(t, want, d, ret))
+		ret->took_ns = kp_now_ns() - began;
+	else
+		dp_table_full(t, want, ret);
+	t->repairing = NULL;
 	return ret->code;
 }
 

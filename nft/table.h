@@ -1,6 +1,8 @@
 #ifndef DP_TABLE_H
 #define DP_TABLE_H
 
+#include "nft/schema.h"
+#include "nft/socket.h"
 #include "proxy/plan/dataplane.h"
 
 struct dp_family;
@@ -23,10 +25,13 @@ struct dp_wanted {
 };
 
 /*
+ * owner: the table belongs to this socket, others cannot change it, and it stays without an
+ * owner when we end (nft-design 6.3; kernels that can: dp_nft_can_own()).
  * generation: raised with every commit of ours, as the kernel raises its own (shared by
  * all tables; borrowed). When the two differ, somebody else committed.
  */
-int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, uint32_t *generation, struct kp_err *err);
+int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool owner, uint32_t *generation,
+		 struct kp_err *err);
 struct dp_table *dp_table_free(struct dp_table *t);
 
 /* Write the changes (already part of wanted), or everything if the state of the kernel is not known. */
@@ -35,8 +40,18 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 /* Everything, compared with a dump; also tries the refused again. */
 int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret);
 
-/* A look at chains, rules and sets, after somebody else committed. False: they are not what we wrote. */
-bool dp_table_is_intact(struct dp_table *t);
+/*
+ * A look at chains, rules and sets, after somebody else committed. *ret: a drift that the
+ * caller owns, NULL if they are what we wrote. < 0: it could not be seen, look again.
+ */
+int dp_table_look(struct dp_table *t, struct dp_drift **ret);
+/* The drift for elements that were found to differ. */
+struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set);
+/*
+ * Puts right what d is about, and everything if that does not do. What turns out to differ
+ * beyond what d says is added to it. Elements of other sets may still be wrong afterwards.
+ */
+int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret);
 /* Send a transaction on this table's socket. Returns rep->code. */
 int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep);
 
@@ -47,8 +62,5 @@ const char *dp_table_name(const struct dp_table *t);
 
 /* Services refused now: key -> struct dp_refusal. */
 const struct kp_map *dp_table_refused(const struct dp_table *t);
-
-/* A netlink socket for nf_tables with room for many answers. */
-int dp_socket_open(struct mnl_socket **ret, struct kp_err *err);
 
 #endif

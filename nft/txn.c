@@ -170,6 +170,42 @@ bool dp_txn_empty(const struct dp_txn *t)
 	return !t->n && !added && !deleted;
 }
 
+static bool is_among(const uint32_t *tags, size_t n, uint32_t tag)
+{
+	for (size_t i = 0; i < n; i++)
+		if (tags[i] == tag)
+			return true;
+	return false;
+}
+
+/* Elements of one object mostly stand side by side. */
+static size_t collect_tags(const struct stage *s, uint32_t *ret, size_t n, size_t max)
+{
+	uint32_t last = 0;
+
+	for (size_t i = 0; i < s->n && n <= max; i++) {
+		uint32_t tag = s->elems[i].tag;
+
+		if (!tag || tag == last || is_among(ret, n, tag))
+			continue;
+		if (n < max)
+			ret[n] = tag;
+		n++;
+		last = tag;
+	}
+	return n;
+}
+
+size_t dp_txn_tags(const struct dp_txn *t, uint32_t *ret, size_t max)
+{
+	size_t n = 0;
+
+	for (int add = 0; add < 2; add++)
+		for (int set = 0; set < DP_N_SETS; set++)
+			n = collect_tags(&t->stages[add][set], ret, n, max);
+	return n;
+}
+
 /* Before packing, sections of elements are empty: they are looked at in their stages. */
 static bool has_later(const struct dp_txn *t)
 {

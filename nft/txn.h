@@ -58,6 +58,8 @@ uint32_t dp_txn_next_set_id(struct dp_txn *t);	/* for NFTA_SET_ID within this tr
 bool dp_txn_empty(const struct dp_txn *t);
 uint32_t dp_txn_commits(const struct dp_txn *t);	/* how many transactions it takes: 0, 1 or 2 */
 void dp_txn_counts(const struct dp_txn *t, uint32_t *ret_added, uint32_t *ret_deleted);	/* elements */
+/* The objects that elements were staged for, each once, at most max; returns how many there are up to max + 1. */
+size_t dp_txn_tags(const struct dp_txn *t, uint32_t *ret, size_t max);
 bool dp_txn_changes_verdicts(const struct dp_txn *t);	/* the kernel will validate the table (2.4) */
 
 /* What came of it. tags: the objects that messages or elements were refused for, each once, not 0. */

@@ -99,7 +99,7 @@ static int save_table(struct mnl_socket *nl, enum kp_family f, struct save *s)
 
 int dp_xtnft_save(struct mnl_socket *nl, enum kp_family f, struct kp_buf *out, uint32_t *ret_generation)
 {
-	int r = dp_genid(nl, ret_generation);
+	int r = dp_genid(nl, ret_generation, NULL);
 
 	for (size_t i = 0; i < KP_N(tables) && r == 0; i++) {
 		struct save s = { tables[i], out };

@@ -15,6 +15,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/said.h"
+#include "proxy/drift.h"
 #include "proxy/filewatch.h"
 #include "proxy/health.h"
 #include "proxy/host.h"
@@ -59,6 +60,7 @@ struct agent {
 	struct kp_runner *runner;
 	struct event *results;
 	struct kp_health *health;
+	struct kp_drift_log drift;
 	struct kp_monitor *monitor;
 	struct kp_takeover *takeover;
 	struct kp_file_source *files;
@@ -248,6 +250,7 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 
 		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
 		kp_monitor_result(a->monitor, r.generation, &r.result);
+		kp_drift_log(&a->drift, &r.result, kp_now_ns());
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			log_family(a, f, &r.result.family[f], first);
 		dp_result_release(&r.result);
@@ -323,6 +326,7 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 	int r;
 
 	memcpy(opt.families, a->setup.opt.families, sizeof(opt.families));
+	opt.owner = a->cfg->owner_persist;
 	r = ops->probe(opt.families, err);
 	if (r == 0)
 		r = kp_runner_start(&a->runner, ops, &opt, err);

@@ -9,6 +9,12 @@
 #include "proxy/base/mem.h"
 
 /*
+ * A drift is repaired at once, and nobody needs to hear of the milliseconds in between. One
+ * that lasts longer than this, that could not be repaired or is not being repaired, is told.
+ */
+#define DRIFT_GRACE_NS 1000000000u
+
+/*
  * A Service with a health port. held is what the kernel has for certain: a loss counts
  * from the moment it is wanted, since from then on it may be committed at any time, a gain
  * when the commit that holds it is acknowledged.
@@ -18,6 +24,7 @@ struct port {
 	uint32_t held[KP_N_FAMILIES];
 	uint64_t generation;		/* that carries wanted */
 	bool settled;			/* and has been acknowledged */
+	bool drifted[KP_N_FAMILIES];	/* some of its rules are known to be gone, and could not be put right */
 };
 
 /* A hand-over that is not acknowledged by every family yet. */
@@ -29,6 +36,7 @@ struct kp_health {
 	struct {
 		bool enabled;
 		uint64_t acked, updated_wall_ns;
+		uint64_t drift_ns, drift_due_ns;	/* since when rules are not what we wrote; when to tell; 0: they are */
 		uint64_t broken_ns;	/* since when the kernel refuses us, for what was handed over long ago too; 0: not */
 	} family[KP_N_FAMILIES];
 	uint64_t stale_ns, submitted;
@@ -130,12 +138,27 @@ static uint64_t acked_by_all(const struct kp_health *h)
 	return least;
 }
 
-static bool is_refused(const struct dp_result *res, const char *key)
+static const struct dp_refusal *refusal(const struct dp_result *res, const char *key)
 {
 	for (size_t i = 0; i < res->n_refused; i++)
 		if (strcmp(res->refused[i].key, key) == 0)
-			return true;
-	return false;
+			return &res->refused[i];
+	return NULL;
+}
+
+/* A Service whose rules were refused altogether, even those of before, has none. */
+static void lose_refused(struct kp_health *h, const struct dp_result *res)
+{
+	for (size_t i = 0; i < res->n_refused; i++) {
+		struct port *p = res->refused[i].gone ? kp_map_gets(h->ports, res->refused[i].key) : NULL;
+
+		if (!p)
+			continue;
+		memset(p->held, 0, sizeof(p->held));
+		p->settled = false;
+		h->unsettled = true;
+		forget_services(h);
+	}
 }
 
 static void settle_ports(struct kp_health *h, const struct dp_result *res)
@@ -149,7 +172,7 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 
 		if (p->settled)
 			continue;
-		if (p->generation > acked || is_refused(res, it.key)) {
+		if (p->generation > acked || refusal(res, it.key)) {
 			h->unsettled = true;
 			continue;
 		}
@@ -159,21 +182,60 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 	}
 }
 
+static void set_drifted(struct kp_health *h, int f, const struct dp_drift *d, bool drifted)
+{
+	for (struct kp_map_it it = { 0 }; !d && kp_map_next(h->ports, &it);)
+		((struct port *)it.value)->drifted[f] = drifted;
+	for (size_t i = 0; d && i < d->n_keys; i++) {
+		struct port *p = kp_map_gets(h->ports, d->keys[i]);
+
+		if (p)
+			p->drifted[f] = drifted;
+	}
+	forget_services(h);
+}
+
+static void end_drift(struct kp_health *h, int f)
+{
+	if (!h->family[f].drift_ns)
+		return;
+	h->family[f].drift_ns = h->family[f].drift_due_ns = 0;
+	set_drifted(h, f, NULL, false);
+}
+
+/* Elements concern their Services alone, once it is known which; everything else concerns the node. */
+static void note_drift(struct kp_health *h, int f, const struct dp_family_result *r, uint64_t now_ns)
+{
+	const struct dp_drift *d = r->drift;
+	bool lasts = d && (r->code < 0 || d->wait_ns);
+
+	if (!d || d->repaired_ns)
+		return;
+	h->family[f].drift_ns = d->noticed_ns;
+	if (d->kind != DP_DRIFT_ELEMENTS)
+		h->family[f].drift_due_ns = lasts ? now_ns : d->noticed_ns + DRIFT_GRACE_NS;
+	else if (lasts)
+		set_drifted(h, f, d, true);
+}
+
 void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res, uint64_t now_ns)
 {
 	size_t done = 0;
 
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		note_drift(h, f, &res->family[f], now_ns);
 		if (!res->family[f].tried)
 			continue;
 		if (res->family[f].code < 0) {
 			h->family[f].broken_ns = h->family[f].broken_ns ? h->family[f].broken_ns : now_ns;
 			continue;
 		}
+		end_drift(h, f);
 		h->family[f].broken_ns = 0;
 		h->family[f].acked = generation;
 		h->family[f].updated_wall_ns = kp_wall_ns();
 	}
+	lose_refused(h, res);
 	settle_ports(h, res);
 	while (done < h->n_flights && h->flights[done].generation <= acked_by_all(h))
 		done++;
@@ -218,14 +280,19 @@ bool kp_health_started(const struct kp_health *h)
 	return acked_by_all(h) > 0;
 }
 
-/* When the oldest change that this family has not acknowledged was handed over. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a && (!b || a < b) ? a : b;
+}
+
+/* When the oldest change that this family has not acknowledged was handed over, or came from somebody else. */
 static uint64_t oldest_pending(const struct kp_health *h, int f)
 {
-	uint64_t broken = h->family[f].broken_ns;
+	uint64_t broken = earlier(h->family[f].broken_ns, h->family[f].drift_ns);
 
 	for (size_t i = 0; i < h->n_flights; i++)
 		if (h->flights[i].generation > h->family[f].acked)
-			return broken && broken < h->flights[i].at_ns ? broken : h->flights[i].at_ns;
+			return earlier(broken, h->flights[i].at_ns);
 	return broken;
 }
 
@@ -238,7 +305,8 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	s->port = p->wanted->health_port;
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
-	memcpy(s->local_ready, p->held, sizeof(s->local_ready));
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		s->local_ready[f] = p->drifted[f] ? 0 : p->held[f];
 	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }
 
@@ -283,6 +351,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 		s->family[f].enabled = h->family[f].enabled;
 		s->family[f].updated_wall_ns = h->family[f].updated_wall_ns;
 		s->family[f].oldest_pending_ns = oldest_pending(h, f);
+		s->family[f].drift_due_ns = h->family[f].drift_due_ns;
 	}
 	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
 	if (s->started)

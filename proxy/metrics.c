@@ -31,7 +31,8 @@ struct kp_metrics *kp_metrics_new(const bool families[KP_N_FAMILIES])
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		m->families[f] = families[f];
 		m->family[f] = (struct kp_metrics_family){
-			.sync = SYNC_HISTOGRAM, .full = SYNC_HISTOGRAM, .partial = SYNC_HISTOGRAM, .conntrack = SYNC_HISTOGRAM,
+			.behind = true, .sync = SYNC_HISTOGRAM, .full = SYNC_HISTOGRAM, .partial = SYNC_HISTOGRAM,
+			.conntrack = SYNC_HISTOGRAM, .repair = SYNC_HISTOGRAM,
 			.programming = { .bounds = programming_bounds, .n_bounds = KP_N(programming_bounds) },
 		};
 	}
@@ -62,6 +63,7 @@ struct kp_metrics *kp_metrics_free(struct kp_metrics *m)
 		kp_prom_histogram_release(&m->family[f].partial);
 		kp_prom_histogram_release(&m->family[f].programming);
 		kp_prom_histogram_release(&m->family[f].conntrack);
+		kp_prom_histogram_release(&m->family[f].repair);
 	}
 	kp_nolocal_free(m->wanted);
 	free(m);
@@ -184,6 +186,18 @@ static void note_commit(struct kp_metrics *m, int f, uint64_t generation, const 
 	arrive(m, f, generation, wall_ns);
 }
 
+static void note_drift(struct kp_metrics_family *of, const struct dp_drift *d)
+{
+	if (d->noticed_ns != of->drift_ns) {
+		of->drifts[d->kind]++;
+		of->put_off += d->wait_ns != 0;
+	}
+	of->drift_ns = d->noticed_ns;
+	of->unrepaired = !d->repaired_ns;
+	if (d->repaired_ns)
+		kp_prom_observe(&of->repair, (double)(d->repaired_ns - d->noticed_ns) / 1e9);
+}
+
 static bool is_everywhere(const struct kp_metrics *m, uint64_t generation)
 {
 	for (int f = 0; f < KP_N_FAMILIES; f++)
@@ -197,6 +211,8 @@ void kp_metrics_result(struct kp_metrics *m, uint64_t generation, const struct d
 	size_t done = 0;
 
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		if (res->family[f].drift)
+			note_drift(&m->family[f], res->family[f].drift);
 		if (res->family[f].tried)
 			note_commit(m, f, generation, &res->family[f], wall_ns);
 		if (res->conntrack[f].tried)

@@ -4,6 +4,7 @@
 #include "proxy/base/prom.h"
 #include "proxy/metrics.h"
 #include "proxy/nolocal.h"
+#include "proxy/plan/dataplane.h"
 
 /* Shared by metrics.c (counting) and metrics_write.c (what there is, as text). */
 
@@ -28,6 +29,9 @@ struct kp_metrics_family {
 	double nolocal[KP_N_POLICIES];
 	double took, elements[2];	/* of the last commit; elements added and deleted */
 	double pending;
+	struct kp_prom_histogram repair;	/* from notice to repair */
+	double drifts[DP_N_DRIFTS], unrepaired, put_off;
+	uint64_t drift_ns;	/* when the last one was noticed: it is told more than once */
 };
 
 struct kp_metrics {

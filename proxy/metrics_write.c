@@ -17,6 +17,7 @@ enum shape {
 	CODE,		/* two doubles in struct kp_metrics, by HTTP status */
 	CHANGE,		/* two doubles in struct kp_metrics_family: added and deleted */
 	NODE_STATE,	/* doubles in struct kp_metrics, by state of the node */
+	KIND,		/* doubles by kind of drift in struct kp_metrics_family */
 	VERSION,	/* none: 1, and what we are as labels */
 };
 
@@ -76,6 +77,14 @@ static const struct row rows[] = {
 	{ { "process_virtual_memory_bytes", "Virtual memory size in bytes.", KP_PROM_GAUGE }, PLAIN, ONE(process.virtual_bytes) },
 
 	{ { "proxylet_build_info", "Always 1; the labels say which proxylet this is.", KP_PROM_GAUGE }, VERSION, 0 },
+	{ { "proxylet_drift_repair_seconds", "From notice of a foreign change of our rules to its repair.", KP_PROM_HISTOGRAM },
+	  HISTOGRAM, EACH(repair) },
+	{ { "proxylet_drift_repairs_put_off_total", "Repairs that had to wait because the ones before were undone again and again.",
+	    KP_PROM_COUNTER }, FAMILY, EACH(put_off) },
+	{ { "proxylet_drift_total", "Foreign changes of our rules that were noticed, by what they concerned.", KP_PROM_COUNTER },
+	  KIND, EACH(drifts) },
+	{ { "proxylet_drift_unrepaired", "1 while a foreign change of our rules is not repaired.", KP_PROM_GAUGE },
+	  FAMILY, EACH(unrepaired) },
 	{ { "proxylet_last_commit_duration_seconds", "How long the last commit to the kernel took, also if it failed.",
 	    KP_PROM_GAUGE }, FAMILY, EACH(took) },
 	{ { "proxylet_last_commit_elements", "Map and set elements that the last successful commit added and deleted.",
@@ -117,6 +126,15 @@ static void write_states(struct kp_buf *out, const struct row *r, const double *
 	}
 }
 
+static void write_kinds(struct kp_buf *out, const struct row *r, const double *cells, const char *family)
+{
+	for (int k = 0; k < DP_N_DRIFTS; k++) {
+		struct kp_prom_label labels[] = { { "kind", dp_drift_names[k] }, { "ip_family", family } };
+
+		kp_prom_sample(out, &r->family, labels, 2, cells[k]);
+	}
+}
+
 static void write_family(struct kp_buf *out, const struct row *r, const struct kp_metrics_family *of, const char *name)
 {
 	const struct kp_prom_label label = { "ip_family", name };
@@ -131,6 +149,9 @@ static void write_family(struct kp_buf *out, const struct row *r, const struct k
 		break;
 	case CHANGE:
 		write_pair(out, r, "change", change_names, cell, name);
+		break;
+	case KIND:
+		write_kinds(out, r, cell, name);
 		break;
 	default:
 		if (r->shape == FAMILY || *(const double *)cell != 0)

@@ -21,14 +21,29 @@ static void release_refused(struct kp_commits *c)
 
 void kp_commits_release(struct kp_commits *c)
 {
-	for (int f = 0; f < KP_N_FAMILIES; f++)
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		dp_drift_free(c->family[f].drift);
 		free(c->family[f].failure);
+	}
 	release_refused(c);
 	*c = (struct kp_commits){ 0 };
 }
 
+static void note_drift(struct kp_last_commit *last, const struct dp_drift *d, uint64_t wall_ns)
+{
+	if (!d)
+		return;
+	if (!last->drift || last->drift->noticed_ns != d->noticed_ns) {	/* it is told more than once */
+		last->drift_wall_ns = wall_ns;
+		last->n_drifts++;
+	}
+	dp_drift_free(last->drift);
+	last->drift = dp_drift_copy(d);
+}
+
 static void note_family(struct kp_last_commit *last, const struct dp_family_result *r, uint64_t wall_ns)
 {
+	note_drift(last, r->drift, wall_ns);
 	if (!r->tried)
 		return;
 	free(last->failure);
@@ -54,7 +69,7 @@ void kp_commits_note(struct kp_commits *c, const struct dp_result *res, uint64_t
 	c->refused = kp_calloc(res->n_refused, sizeof(*c->refused));
 	for (size_t i = 0; i < res->n_refused; i++)
 		c->refused[c->n_refused++] = (struct dp_refusal){
-			kp_strdup(res->refused[i].key), res->refused[i].code, kp_strdup(res->refused[i].why) };
+			kp_strdup(res->refused[i].key), res->refused[i].code, kp_strdup(res->refused[i].why), res->refused[i].gone };
 }
 
 /* --- JSON --- */
@@ -87,6 +102,18 @@ static json_t *commit_json(const struct kp_last_commit *c)
 			 "elementsAdded", (json_int_t)c->added, "elementsDeleted", (json_int_t)c->deleted, "wrote", c->wrote);
 }
 
+static json_t *drift_json(const struct kp_last_commit *c)
+{
+	const struct dp_drift *d = c->drift;
+
+	if (!d)
+		return json_null();
+	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:b}", "at", stamp(c->drift_wall_ns), "kind", dp_drift_names[d->kind],
+			 "what", text(d->what), "who", text(d->who),
+			 "repairSeconds", d->repaired_ns ? seconds(d->repaired_ns - d->noticed_ns) : json_null(),
+			 "total", (json_int_t)c->n_drifts, "inARow", (json_int_t)d->in_a_row, "putOff", d->wait_ns != 0);
+}
+
 static json_t *families_json(const struct kp_status *s)
 {
 	json_t *out = json_object();
@@ -95,8 +122,9 @@ static json_t *families_json(const struct kp_status *s)
 		const struct kp_last_commit *c = &s->commits->family[f];
 
 		if (s->families[f])
-			json_object_set_new(out, kp_family_names[f], json_pack("{s:o, s:o, s:o}", "lastCommit", commit_json(c),
-					    "pendingSeconds", seconds(s->pending_ns[f]), "failure", text(c->failure)));
+			json_object_set_new(out, kp_family_names[f], json_pack("{s:o, s:o, s:o, s:o}", "lastCommit", commit_json(c),
+					    "pendingSeconds", seconds(s->pending_ns[f]), "failure", text(c->failure),
+					    "drift", drift_json(c)));
 	}
 	return out;
 }

@@ -11,6 +11,7 @@
 
 #define KP_STATUS_SOCKET "/run/proxylet/proxylet.sock"
 
+struct dp_drift;
 struct dp_refusal;
 struct dp_result;
 struct hz_report;
@@ -28,6 +29,8 @@ struct kp_last_commit {
 	uint32_t added, deleted;	/* elements */
 	bool wrote;		/* false: the kernel held everything already */
 	char *failure;		/* why the last attempt failed; NULL: it did not */
+	struct dp_drift *drift;	/* the last foreign change; NULL: there was none */
+	uint64_t drift_wall_ns, n_drifts;
 };
 
 struct kp_commits {

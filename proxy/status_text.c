@@ -43,6 +43,22 @@ static void __attribute__((format(printf, 3, 4))) line(struct kp_buf *out, const
 	kp_buf_printf(out, "%-*s%s\n", NAME_WIDTH, name, value);
 }
 
+static bool is_unrepaired(const json_t *family)
+{
+	const json_t *d = json_object_get(family, "drift");
+
+	return json_is_object(d) && !json_is_number(json_object_get(d, "repairSeconds"));
+}
+
+/* Of an agent that is not healthy. */
+static const char *sickness(const json_t *families)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (is_unrepaired(json_object_get(families, kp_family_names[f])))
+			return "not ready: somebody else changed the rules, and they are not put right";
+	return "not ready: a change waits for too long";
+}
+
 static const char *verdict(const json_t *s)
 {
 	if (is(s, "ready"))
@@ -56,8 +72,22 @@ static const char *verdict(const json_t *s)
 	if (!is(s, "started"))
 		return "not ready: the first rules are not in the kernel yet";
 	if (!is(s, "healthy"))
-		return "not ready: a change waits for too long";
+		return sickness(json_object_get(s, "families"));
 	return is(s, "nodeEligible") ? "not ready: a check of the node fails" : "not ready: the node is not eligible (not known, going, or tainted to go)";
+}
+
+/* The last change that somebody else made to our rules. */
+static void add_drift(const json_t *d, struct kp_buf *out)
+{
+	const char *who = str(d, "who");
+
+	line(out, "", "changed by %s at %s: %s", *who ? who : "somebody else", str(d, "at"), str(d, "what"));
+	if (json_is_number(json_object_get(d, "repairSeconds")))
+		line(out, "", "put right after %.0f ms; %lld times in all, %lld in a row", real(d, "repairSeconds") * 1e3,
+		     num(d, "total"), num(d, "inARow"));
+	else
+		line(out, "", "not put right yet%s; %lld times in all, %lld in a row",
+		     is(d, "putOff") ? ", as repairs are undone again and again" : "", num(d, "total"), num(d, "inARow"));
 }
 
 static void add_family(const json_t *f, const char *name, struct kp_buf *out)
@@ -73,6 +103,8 @@ static void add_family(const json_t *f, const char *name, struct kp_buf *out)
 		line(out, "", "oldest change waits for %.1f s", real(f, "pendingSeconds"));
 	if (*str(f, "failure"))
 		line(out, "", "failed: %s", str(f, "failure"));
+	if (json_is_object(json_object_get(f, "drift")))
+		add_drift(json_object_get(f, "drift"), out);
 }
 
 static void add_families(const json_t *families, struct kp_buf *out)

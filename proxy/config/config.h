@@ -110,6 +110,7 @@ struct kp_config {
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
 	int64_t node_timeout_ms;		/* proxylet.nodeTimeout; 0: for ever */
 	struct kp_config_health health;
+	bool owner_persist;			/* proxylet.nftables.ownerPersist */
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */

@@ -212,6 +212,7 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
 	{ "proxylet.health.writeTimeout", DURATION(health.write_timeout_ms), .def = "5s", BETWEEN(1000, 60000) },
 	{ "proxylet.nodeTimeout", DURATION(node_timeout_ms), .def = "5m", FROM(0) },
+	{ "proxylet.nftables.ownerPersist", BOOL(owner_persist), .def = "false", .identity = true, NFTABLES_MODE },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
 	{ "proxylet.takeover", NAME(enum kp_takeover_mode, takeover, takeover_names), .def = "auto", .zero_is_unset = true,
 	  .refusal = KP_UNSUPPORTED, .identity = true },
@@ -229,7 +230,7 @@ const struct kp_field kp_fields[] = {
 const char *const kp_sections[] = {
 	"clientConnection", "conntrack", "detectLocal", "iptables", "ipvs", "logging", "logging.options",
 	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health",
-	"proxylet.health.proxyProtocol", "winkernel", NULL,
+	"proxylet.health.proxyProtocol", "proxylet.nftables", "winkernel", NULL,
 };
 
 const struct kp_field *kp_field_by_path(const char *path)

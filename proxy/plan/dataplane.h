@@ -29,7 +29,35 @@ struct dp_refusal {
 	char *key;
 	int code;		/* negative errno */
 	char *why;		/* "add element 10.96.0.1 . tcp . 80 to svc: File exists" */
+	bool gone;		/* those were refused as well, or there are none: nothing of it is in the kernel */
 };
+
+/* How much of what we wrote somebody else changed. */
+enum dp_drift_kind {
+	DP_DRIFT_ELEMENTS,	/* entries of some Services */
+	DP_DRIFT_RULES,		/* chains, rules or sets: all Services may suffer */
+	DP_DRIFT_TABLE,		/* everything: deleted, replaced, switched off */
+	DP_N_DRIFTS
+};
+extern const char *const dp_drift_names[DP_N_DRIFTS];	/* "elements", "rules", "table" */
+
+/*
+ * A foreign change of a family's rules. Told when it is found, with repaired_ns 0, so that
+ * health knows should the repair take long or fail; again after each repair that failed;
+ * and when it is put right.
+ */
+struct dp_drift {
+	enum dp_drift_kind kind;
+	char *what;		/* "chain services deleted; 3 elements of svc deleted" */
+	char *who;		/* "nft (pid 4711)"; NULL: the kernel did not tell */
+	uint64_t noticed_ns, repaired_ns;	/* monotonic */
+	uint64_t wait_ns;	/* the repair is put off until then: it was undone too often; 0: it is not */
+	unsigned in_a_row;	/* drifts since it was calm for a minute, this one included */
+	char **keys;		/* DP_DRIFT_ELEMENTS: the Services concerned, as far as they are known */
+	size_t n_keys;
+};
+struct dp_drift *dp_drift_free(struct dp_drift *d);	/* NULL is fine; returns NULL */
+struct dp_drift *dp_drift_copy(const struct dp_drift *d);
 
 struct dp_family_result {
 	bool tried;
@@ -41,6 +69,7 @@ struct dp_family_result {
 	bool cleanup_failed;	/* something of an earlier run that is of no use any more could not be deleted */
 	uint32_t elements_added, elements_deleted;
 	uint64_t took_ns;
+	struct dp_drift *drift;	/* NULL: nothing new to tell; also without tried */
 };
 
 /* One look for stale conntrack entries. */
@@ -57,10 +86,12 @@ struct dp_result {
 	size_t n_refused;
 };
 void dp_result_release(struct dp_result *r);
+bool dp_result_tells(const struct dp_result *r);	/* anything at all: something was tried, or drift is told */
 
 struct dp_options {
 	bool families[KP_N_FAMILIES];	/* the ones to program */
 	const char *table;		/* NULL: "proxylet" */
+	bool owner;			/* keep everybody else from changing our rules, where the kernel can */
 };
 
 /*

@@ -165,15 +165,6 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 	signal_fd(r->done);
 }
 
-/* Is there anything to tell? */
-static bool was_tried(const struct dp_result *res)
-{
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (res->family[f].tried || res->conntrack[f].tried)
-			return true;
-	return false;
-}
-
 static void *run(void *arg)
 {
 	struct kp_runner *r = arg;
@@ -192,7 +183,7 @@ static void *run(void *arg)
 			r->ops->retry(r->dp, &res);
 		note_heavy(r, &res);
 		dp_batch_release(&b);
-		if (was_tried(&res))
+		if (dp_result_tells(&res))
 			post(r, &res, generation);
 		else
 			dp_result_release(&res);

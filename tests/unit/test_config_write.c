@@ -90,6 +90,7 @@ static const struct {
 	{ "proxylet.health.startup", "compat" },
 	{ "proxylet.health.writeTimeout", "1s" },
 	{ "proxylet.nodeTimeout", "1m0s" },
+	{ "proxylet.nftables.ownerPersist", "true" },
 	{ "proxylet.sharedHealthzBindAddress", "" },
 	{ "proxylet.takeover", "never" },
 	{ "proxylet.terminationMode", "drain" },

@@ -169,6 +169,72 @@ START_TEST(broken_without_a_change)
 }
 END_TEST
 
+static void drifted(struct dp_drift d, int code)
+{
+	struct dp_result r = { .family = { { .drift = &d, .tried = code <= 0, .code = code <= 0 ? code : 0 } } };
+
+	kp_health_result(h, 1, &r, now);
+}
+
+#define GRACE 1000000000u
+
+START_TEST(drift_is_told_when_it_lasts)
+{
+	kp_health_set_stale(h, 60 * (uint64_t)GRACE);
+	start(1);
+	now = 100;
+	drifted((struct dp_drift){ .kind = DP_DRIFT_TABLE, .noticed_ns = 100 }, 1);
+	ck_assert(ready(100 + GRACE - 1));
+	ck_assert(!ready(100 + GRACE));
+	drifted((struct dp_drift){ .kind = DP_DRIFT_TABLE, .noticed_ns = 100, .repaired_ns = 200 }, 0);
+	ck_assert(ready(100 + GRACE));
+}
+END_TEST
+
+START_TEST(drift_is_told_at_once_when_it_stays)
+{
+	start(1);
+	now = 100;
+	drifted((struct dp_drift){ .kind = DP_DRIFT_RULES, .noticed_ns = 90 }, -EPERM);
+	ck_assert(!ready(100));
+	ck_assert_int_eq(claims(), 1);		/* the port says 503 with the node */
+	result(1, 0, 1, NULL);
+	ck_assert(ready(100));
+	drifted((struct dp_drift){ .kind = DP_DRIFT_TABLE, .noticed_ns = 95, .wait_ns = 500 }, 1);
+	ck_assert(!ready(100));
+}
+END_TEST
+
+START_TEST(drift_of_elements_concerns_their_service)
+{
+	char *other[] = { (char *)"default/other" }, *own[] = { (char *)KEY };
+
+	start(2);
+	now = 100;
+	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .keys = other, .n_keys = 1 }, -EIO);
+	ck_assert_int_eq(claims(), 2);
+	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .keys = own, .n_keys = 1 }, -EIO);
+	ck_assert_int_eq(claims(), 0);
+	ck_assert(ready(100));
+	ck_assert(!ready(100 + STALE));		/* but not for ever */
+	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .repaired_ns = 150 }, 0);
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
+START_TEST(refused_altogether)
+{
+	struct dp_refusal refusal = { .key = (char *)KEY, .gone = true };
+	struct dp_result r = { .family = { { .tried = true }, { .tried = true } }, .refused = &refusal, .n_refused = 1 };
+
+	start(2);
+	kp_health_result(h, 1, &r, now);
+	ck_assert_int_eq(claims(), 0);
+	result(1, 0, 0, NULL);
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
 START_TEST(port_goes_with_the_service)
 {
 	start(1);
@@ -214,6 +280,10 @@ int main(void)
 	tcase_add_test(tc, refused_claims_nothing_new);
 	tcase_add_test(tc, failure_makes_stale);
 	tcase_add_test(tc, broken_without_a_change);
+	tcase_add_test(tc, drift_is_told_when_it_lasts);
+	tcase_add_test(tc, drift_is_told_at_once_when_it_stays);
+	tcase_add_test(tc, drift_of_elements_concerns_their_service);
+	tcase_add_test(tc, refused_altogether);
 	tcase_add_test(tc, port_goes_with_the_service);
 	tcase_add_test(tc, test_blocked);
 	suite_add_tcase(s, tc);

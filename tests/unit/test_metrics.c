@@ -238,6 +238,27 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* Told three times: noticed, not repaired, repaired. */
+START_TEST(test_drift)
+{
+	struct dp_drift d = { .kind = DP_DRIFT_RULES, .noticed_ns = 5 * S, .wait_ns = 6 * S };
+	const struct dp_result res = { .family = { { .drift = &d } } };
+
+	EXPECT("proxylet_drift_total{kind=\"rules\",ip_family=\"IPv4\"}", "0");
+	kp_metrics_result(m, 0, &res, START);
+	kp_metrics_result(m, 0, &res, START);
+	EXPECT("proxylet_drift_unrepaired{ip_family=\"IPv4\"}", "1");
+	d.repaired_ns = 5 * S + S / 8;
+	kp_metrics_result(m, 0, &res, START);
+	EXPECT("proxylet_drift_total{kind=\"rules\",ip_family=\"IPv4\"}", "1");
+	EXPECT("proxylet_drift_total{kind=\"table\",ip_family=\"IPv4\"}", "0");
+	EXPECT("proxylet_drift_unrepaired{ip_family=\"IPv4\"}", "0");
+	EXPECT("proxylet_drift_repairs_put_off_total{ip_family=\"IPv4\"}", "1");
+	EXPECT("proxylet_drift_repair_seconds_sum{ip_family=\"IPv4\"}", "0.125");
+	EXPECT("proxylet_drift_total{kind=\"rules\",ip_family=\"IPv6\"}", "0");
+}
+END_TEST
+
 /* One port of a plan, and whether it counts. */
 static const struct {
 	const char *name;
@@ -313,6 +334,7 @@ int main(void)
 	tcase_add_test(t, test_latency);
 	tcase_add_test(t, test_long_failure);
 	tcase_add_test(t, test_refused);
+	tcase_add_test(t, test_drift);
 	tcase_add_test(t, test_nolocal_after_commit);
 	suite_add_tcase(s, t);
 	tcase_add_loop_test(n, test_nolocal, 0, KP_N(ports));

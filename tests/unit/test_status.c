@@ -55,7 +55,7 @@ static void expect_line(const struct kp_status *s, const char *line)
 
 static struct kp_commits one_commit(void)
 {
-	struct dp_refusal refused = { (char *)"ns/bad", -17, (char *)"File exists" };
+	struct dp_refusal refused = { (char *)"ns/bad", -17, (char *)"File exists", false };
 	struct dp_result res = { .family = { { .tried = true, .wrote = true, .elements_added = 5, .elements_deleted = 2, .took_ns = S / 400 } },
 				 .refused = &refused, .n_refused = 1 };
 	struct kp_commits c = { 0 };
@@ -105,6 +105,27 @@ START_TEST(test_problems)
 	expect_line(&s, "\n              failed: no way\n");
 	expect_line(&s, "\nsources       services: 1 objects, not watched, heard of 2.0 s ago; 401\n");
 	expect_line(&s, "\nlistening     status at /run/x.sock: in use\n");
+	kp_commits_release(&commits);
+}
+END_TEST
+
+START_TEST(test_drift)
+{
+	struct dp_drift d = { .kind = DP_DRIFT_TABLE, .what = (char *)"table deleted", .noticed_ns = S, .wait_ns = 3 * S, .in_a_row = 7 };
+	const struct dp_result res = { .family = { { .drift = &d } } };
+	struct kp_commits commits = one_commit();
+	struct kp_status s = good(&commits);
+
+	kp_commits_note(&commits, &res, WALL);
+	expect_line(&s, "\n              changed by somebody else at 2026-03-01T10:00:05Z: table deleted\n"
+		    "              not put right yet, as repairs are undone again and again; 1 times in all, 7 in a row\n");
+	s.ready = s.healthy = false;
+	expect_line(&s, "not ready: somebody else changed the rules, and they are not put right\n");
+	d.who = (char *)"nft (pid 12)";
+	d.repaired_ns = S + S / 4;
+	kp_commits_note(&commits, &res, WALL + S);
+	expect_line(&s, "\n              changed by nft (pid 12) at 2026-03-01T10:00:05Z: table deleted\n"
+		    "              put right after 250 ms; 1 times in all, 7 in a row\n");
 	kp_commits_release(&commits);
 }
 END_TEST
@@ -207,6 +228,7 @@ int main(void)
 
 	tcase_add_test(t, test_text);
 	tcase_add_test(t, test_problems);
+	tcase_add_test(t, test_drift);
 	tcase_add_loop_test(t, test_verdict, 0, KP_N(verdicts));
 	tcase_add_test(t, test_odd_input);
 	tcase_add_test(t, test_configz);

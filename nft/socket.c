@@ -1,0 +1,29 @@
+#include "nft/socket.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <string.h>
+
+#include "proxy/base/err.h"
+
+#define RECEIVE_BUFFER	(4 << 20)
+
+int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	int one = 1, room = RECEIVE_BUFFER, r;
+
+	if (!nl)
+		return kp_err_set(err, -errno, "open netlink socket: %s", strerror(errno));
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		r = -errno;
+		mnl_socket_close(nl);
+		return kp_err_set(err, r, "bind netlink socket: %s", strerror(-r));
+	}
+	(void)mnl_socket_setsockopt(nl, NETLINK_EXT_ACK, &one, sizeof(one));	/* older kernels: errors without a place */
+	(void)mnl_socket_setsockopt(nl, NETLINK_CAP_ACK, &one, sizeof(one));
+	if (setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+		(void)setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	*ret = nl;
+	return 0;
+}
