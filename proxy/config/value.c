@@ -72,7 +72,8 @@ bool kp_duration_parse(const char *s, int64_t *ret_ms)
 	if (total > 9223372036854775807.0L)	/* what Go can hold */
 		return false;
 	ms = (int64_t)(total / NS_PER_MS);
-	ms += (long double)ms * NS_PER_MS < total;
+	/* Rounded up the longest one would be too long to be read again. */
+	ms += ms < INT64_MAX / 1000000 && (long double)ms * NS_PER_MS < total;
 	*ret_ms = negative ? -ms : ms;
 	return true;
 }
