@@ -16,7 +16,7 @@ CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 
 # Debian package names: to build, to see it work, to test it, to read the code's faults.
 DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev \
-	       libcurl4-openssl-dev
+	       libcurl4-openssl-dev libcap-ng-dev libseccomp-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
 # clang's runtime has the version in its name: of Debian 13, Ubuntu 24.04, Debian 12.
 CLANG       := $(shell . /etc/os-release 2>/dev/null; case $$VERSION_CODENAME in (trixie) echo 19;; (noble) echo 18;; (*) echo 14;; esac)
@@ -27,7 +27,7 @@ DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
 PARTS       := unit net cases deploy fuzz asan tsan valgrind
 
-PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl
+PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl libcap-ng libseccomp
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	     -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Wformat=2
 HARDEN    := -fstack-protector-strong -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
@@ -36,10 +36,10 @@ HARDEN    += -fcf-protection
 endif
 KP_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DKP_VERSION='"$(VERSION)"' -fno-strict-aliasing -pthread -I. -MMD -MP $(WARN)
 ifeq ($(SANITIZE),)
-KP_CFLAGS += $(HARDEN)
+KP_CFLAGS += $(HARDEN) -DKP_SANITIZED=0
 KP_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -pthread
 else
-KP_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+KP_CFLAGS += -DKP_SANITIZED=1 -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 KP_LDFLAGS := -fsanitize=$(SANITIZE) -pthread
 endif
 ifneq ($(WERROR),)

@@ -13,6 +13,7 @@ struct kp_err;
 enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS };
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
+enum kp_seccomp { KP_SECCOMP_ENFORCE, KP_SECCOMP_LOG, KP_SECCOMP_OFF };
 
 /* Section of one backend. Durations in milliseconds, here and below. */
 struct kp_config_backend {
@@ -59,6 +60,7 @@ struct kp_config_stream {
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
  *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
+ *	  seccomp: enforce				# log, off: what becomes of system calls we do not need
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -98,6 +100,7 @@ struct kp_config {
 	char *relay_target;			/* proxylet.health.relayTarget: "ip:port"; "": we are no relay */
 	bool terminate_drain;			/* proxylet.terminationMode */
 	int64_t drain_s, cleanup_drain_s, cleanup_max_s;
+	enum kp_seccomp seccomp;		/* proxylet.seccomp; counts at start */
 	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };
 

@@ -52,6 +52,9 @@ static const char *const mode_names[] = {
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
 static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const seccomp_names[] = {
+	[KP_SECCOMP_ENFORCE] = "enforce", [KP_SECCOMP_LOG] = "log", [KP_SECCOMP_OFF] = "off", NULL,
+};
 static const char *const detect_names[] = {
 	[KP_DETECT_MODE_UNSET] = "", [KP_DETECT_CLUSTER_CIDR] = "ClusterCIDR", [KP_DETECT_NODE_CIDR] = "NodeCIDR",
 	[KP_DETECT_BRIDGE] = "BridgeInterface", [KP_DETECT_PREFIX] = "InterfaceNamePrefix", NULL,
@@ -188,6 +191,7 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.ineligibleTaints", STRINGS(ineligible_taints), .def = "ToBeDeletedByClusterAutoscaler" },
 	{ "proxylet.health.relayTarget", ENDPOINT(relay_target, 10256), .def = "" },
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
+	{ "proxylet.seccomp", NAME(enum kp_seccomp, seccomp, seccomp_names), .def = "enforce", .refusal = KP_UNSUPPORTED },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
 	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
 	{ "showHiddenMetricsForVersion", STRING(show_hidden_metrics), .def = "", .idle = "has no effect: no metric is hidden" },

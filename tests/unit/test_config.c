@@ -160,6 +160,8 @@ static const struct {
 	{ "name as long as an interface's", HEAD "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: a23456789012345}\n", "" },
 	{ "vmodule", HEAD "logging: {vmodule: [{filePattern: a}]}\n",
 	  "3 error logging.vmodule: must be a list of filePattern and verbosity (got '[{\"filePattern\":\"a\"}]')\n" },
+	{ "seccomp", HEAD "proxylet: {seccomp: strict}\n",
+	  "3 error proxylet.seccomp: supported values: \"enforce\", \"log\", \"off\" (got 'strict')\n" },
 	{ "fallback", HEAD "proxylet: {fallback: iptables}\n",
 	  "3 error proxylet.fallback: supported values: \"nftables\", \"\" (got 'iptables')\n" },
 	{ "checks", HEAD "proxylet:\n  agent:\n    checks:\n    - {type: exec, command: [/x]}\n    - {type: exec}\n",
