@@ -56,7 +56,9 @@ static int on_item(void *arg, const struct kp_doc_item *item)
 	return 0;
 }
 
-static const struct kp_doc_sink sink = { .item = on_item };
+/* As the file source has it. */
+static const char *const unread[] = { "\"managedFields\"", "\"ownerReferences\"", "\"targetRef\"", NULL };
+static const struct kp_doc_sink sink = { .item = on_item, .unread = unread };
 
 static void plans(struct reading *r)
 {
