@@ -16,16 +16,19 @@ CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 
 # Debian package names: to build, to see it work, to test it, to read the code's faults.
 DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev \
-	       libcurl4-openssl-dev
+	       libcurl4-openssl-dev libcap-ng-dev libseccomp-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
-DEPS_CHECK  := $(DEPS_DEMO) check conntrack iptables ipset valgrind libcap2-bin openssl nghttp2-proxy python3-yaml \
-	       haproxy keepalived curl nginx libnginx-mod-stream
+# clang's runtime has the version in its name: of Debian 13, Ubuntu 24.04, Debian 12.
+CLANG       := $(shell . /etc/os-release 2>/dev/null; case $$VERSION_CODENAME in (trixie) echo 19;; (noble) echo 18;; (*) echo 14;; esac)
+DEPS_FUZZ   := $(DEPS_BUILD) clang libclang-rt-$(CLANG)-dev python3
+DEPS_CHECK  := $(DEPS_DEMO) $(DEPS_FUZZ) check conntrack iptables ipset valgrind libcap2-bin openssl nghttp2-proxy \
+	       python3-yaml haproxy keepalived curl nginx libnginx-mod-stream
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
-PARTS       := unit net faults cases deploy asan tsan valgrind
+PARTS       := unit net faults cases deploy fuzz asan tsan valgrind
 
-PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl
+PKGS      := libnftnl libmnl jansson yaml-0.1 libevent_core libcurl libcap-ng libseccomp
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	     -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Wformat=2
 HARDEN    := -fstack-protector-strong -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
@@ -34,10 +37,10 @@ HARDEN    += -fcf-protection
 endif
 KP_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DKP_VERSION='"$(VERSION)"' -fno-strict-aliasing -pthread -I. -MMD -MP $(WARN)
 ifeq ($(SANITIZE),)
-KP_CFLAGS += $(HARDEN)
+KP_CFLAGS += $(HARDEN) -DKP_SANITIZED=0
 KP_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -pthread
 else
-KP_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+KP_CFLAGS += -DKP_SANITIZED=1 -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 KP_LDFLAGS := -fsanitize=$(SANITIZE) -pthread
 endif
 ifneq ($(WERROR),)
@@ -69,6 +72,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/test_*.c)))
 NET      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/net/test_*.c)))
 NET_PY   := $(sort $(wildcard tests/net/test_*.py))
+FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_$(or $(TARGET),*).c)))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
@@ -94,6 +98,11 @@ $(BUILD)/.found:
 $(UNIT) $(NET): %: %.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(KP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(KP_LIBS) $(CHECK_LIBS)
+
+fuzzers: $(FUZZERS)
+$(FUZZERS): %: %.o $(BUILD)/libproxylet.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(KP_LDFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(KP_LIBS)
 
 $(BUILD)/caserun: $(CASE_OBJ) $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
@@ -123,6 +132,8 @@ deps-demo:
 	$(call install-packages,$(DEPS_DEMO))
 deps-check:
 	$(call install-packages,$(DEPS_CHECK))
+deps-fuzz:
+	$(call install-packages,$(DEPS_FUZZ))
 deps-lint:
 	$(call install-packages,$(DEPS_LINT))
 
@@ -183,6 +194,21 @@ TOO_SLOW := $(BUILD)/tests/unit/test_doc $(BUILD)/tests/unit/test_badinput
 check-valgrind: $(UNIT)
 	$(Q)$(TALLY) --part valgrind --jobs 2 --under "$(VALGRIND)" $(filter-out $(TOO_SLOW),$(UNIT))
 
+# Every parser of bytes from outside: tests/fuzz/README.md. "check" tries the stored inputs and a few
+# more; "fuzz" goes on for as long as it is told, each target in turn.
+FUZZ         := $(BUILD)/fuzz
+FUZZ_RUNS    ?= -1
+FUZZ_SECONDS ?= 60
+RUN_FUZZ     := tests/fuzz/run.py $(FUZZERS:$(BUILD)/%=$(FUZZ)/%) --work $(FUZZ)
+FUZZ_FLAGS   := BUILD=$(FUZZ) CC=clang SANITIZE=fuzzer-no-link,address,undefined CFLAGS="-O1 -g"
+fuzz: deps-fuzz
+	$(Q)$(MAKE) $(FUZZ_FLAGS) fuzzers
+	$(Q)$(PY) $(RUN_FUZZ) --runs $(FUZZ_RUNS) --seconds $(FUZZ_SECONDS)
+
+check-fuzz:
+	$(Q)$(MAKE) $(FUZZ_FLAGS) fuzzers
+	$(Q)$(TALLY) --part fuzz "$(RUN_FUZZ) --runs 5000 --seconds 1"
+
 lint: deps-lint
 	$(Q)$(MAKE) all
 	$(Q)sh tests/lint/lint.sh $(BUILD)/libproxylet.a
@@ -218,13 +244,17 @@ help:
 	@echo "check-asan     units and a sample of the packets under ASan and UBSan"
 	@echo "check-tsan     the agent's threads under ThreadSanitizer"
 	@echo "check-valgrind units under valgrind"
+	@echo "check-fuzz     the stored inputs of the fuzzers, and a few more"
+	@echo "fuzz           the fuzzers, for FUZZ_SECONDS or FUZZ_RUNS each; TARGET=NAME for one"
 	@echo "lint           include rule, banned calls, sizes, names defined twice, cppcheck, clang-tidy, scripts, man page"
 	@echo "bench          cold start and latency, against nft -f in the same run"
 	@echo "golden-accept  accept the plans and rules of today as the expected ones"
 	@echo "install clean"
 
-.PHONY: all tests deps deps-build deps-demo deps-check deps-lint demo check check-unit check-net check-cases \
-	check-faults check-deploy check-asan check-tsan check-valgrind lint bench golden-accept install clean help
+.PHONY: all tests deps deps-build deps-demo deps-check deps-fuzz deps-lint demo check check-unit check-net check-cases \
+	check-faults check-deploy check-asan check-tsan check-valgrind check-fuzz fuzz fuzzers lint bench golden-accept install \
+	clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(BUILD)/tests/faults/seam.d $(UNIT:=.d) $(NET:=.d) $(CASE_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(BUILD)/tests/faults/seam.d $(UNIT:=.d) $(NET:=.d) $(FUZZERS:=.d) \
+	$(CASE_OBJ:.o=.d)

@@ -321,6 +321,7 @@ static int start_thread(struct hz_server *s, struct kp_err *err)
 	int r;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS);	/* a refused system call is the thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &before);	/* signals are the main thread's */
 	r = pthread_create(&s->thread, NULL, run, s);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

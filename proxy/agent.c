@@ -27,6 +27,7 @@
 #include "proxy/own_node.h"
 #include "proxy/plan/build.h"
 #include "proxy/plan/runner.h"
+#include "proxy/sandbox.h"
 #include "proxy/setup.h"
 #include "proxy/source/file.h"
 #include "proxy/source/ifaddr.h"
@@ -396,6 +397,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 		kp_error("config", "%s; the last good configuration stays in force", err.msg);
 		return;
 	}
+	kp_sandbox_compare(a->cfg, c);
 	kp_config_swap(a->cfg, c);
 	if (a->cfg->disabled) {
 		kp_info("config", "\"enabled\" is false: ending, to remove our rules");
@@ -565,6 +567,17 @@ static void end(struct agent *a)
 	kp_config_free(a->previous);
 }
 
+/* While there is one thread, and after what needs more than is kept. */
+static int give_up_rights(const struct kp_config *cfg, struct kp_err *err)
+{
+	enum kp_mode mode;
+	int r = kp_setup_mode(cfg, &mode, err);
+
+	kp_host_raise_descriptors();
+	kp_host_set_oom_score(cfg->oom_score_adj);
+	return r < 0 ? r : kp_sandbox_enter(cfg, mode, err);
+}
+
 int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct kp_err *err)
 {
 	struct agent a = { .cfg = cfg, .job = job, .instance = -1 };
@@ -572,10 +585,10 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 
 	if (r == 0)
 		r = start_loop(&a, err);
-	if (r == 0) {
-		kp_host_raise_descriptors();
+	if (r == 0)
+		r = give_up_rights(cfg, err);
+	if (r == 0)
 		r = start_server(&a, err);
-	}
 	if (r == 0)
 		do {
 			r = live(&a, err);

@@ -21,7 +21,7 @@ void kp_host_raise_descriptors(void)
 }
 
 /* As kube-proxy: without the right to it, the kernel's choice stands. */
-static void set_oom_score(int64_t score)
+void kp_host_set_oom_score(int64_t score)
 {
 	FILE *f = fopen("/proc/self/oom_score_adj", "we");
 
@@ -33,6 +33,6 @@ static void set_oom_score(int64_t score)
 
 void kp_host_set_up(const struct kp_config *c)
 {
-	set_oom_score(c->oom_score_adj);
+	kp_host_set_oom_score(c->oom_score_adj);
 	(void)kp_sysctl_set_conntrack(&c->conntrack);	/* what it cannot set it has said */
 }

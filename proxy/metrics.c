@@ -31,7 +31,7 @@ struct kp_metrics *kp_metrics_new(const bool families[KP_N_FAMILIES])
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		m->families[f] = families[f];
 		m->family[f] = (struct kp_metrics_family){
-			.behind = true, .sync = SYNC_HISTOGRAM, .full = SYNC_HISTOGRAM, .partial = SYNC_HISTOGRAM,
+			.sync = SYNC_HISTOGRAM, .full = SYNC_HISTOGRAM, .partial = SYNC_HISTOGRAM,
 			.conntrack = SYNC_HISTOGRAM, .repair = SYNC_HISTOGRAM,
 			.programming = { .bounds = programming_bounds, .n_bounds = KP_N(programming_bounds) },
 		};

@@ -11,6 +11,7 @@
 #include "proxy/base/log.h"
 #include "proxy/config/config.h"
 #include "proxy/host.h"
+#include "proxy/sandbox.h"
 #include "proxy/setup.h"
 
 int kp_relay_run(const struct kp_config *cfg, struct kp_err *err)
@@ -33,7 +34,9 @@ int kp_relay_run(const struct kp_config *cfg, struct kp_err *err)
 	sigprocmask(SIG_BLOCK, &ends, NULL);
 	(void)signal(SIGHUP, SIG_IGN);	/* there is nothing to read again */
 	kp_host_raise_descriptors();
-	r = hz_server_start(&server, &opt, err);
+	r = kp_sandbox_enter(cfg, KP_MODE_UNSET, err);
+	if (r == 0)
+		r = hz_server_start(&server, &opt, err);
 	if (r < 0)
 		return r;
 	kp_info("relay", "proxylet %s relays port %u to %s; no rules are programmed", KP_VERSION, listen.port, cfg->relay_target);

@@ -101,7 +101,7 @@ static bool somebody_committed(struct watcher *w)
 {
 	uint32_t generation, before = w->generation;
 
-	if (!w->nl || dp_genid(w->nl, &generation) < 0)
+	if (!w->nl || dp_genid(w->nl, &generation, NULL) < 0)
 		return true;
 	w->generation = generation;
 	return generation != before;
@@ -341,6 +341,7 @@ static int start_thread(struct kp_takeover *t)
 	int rc;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS);	/* a refused system call is the thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(&t->thread, NULL, watch, t);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

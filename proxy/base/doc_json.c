@@ -94,7 +94,7 @@ static json_t *parse(struct kp_doc_json *j, const char *text, size_t len, unsign
 	json_error_t e;
 	json_t *value;
 
-	if (j->out->sink->unread && !(is_shell && j->is_list)) {
+	if (len && j->out->sink->unread && !(is_shell && j->is_list)) {
 		j->read.len = 0;
 		kp_buf_add(&j->read, text, len);
 		kp_doc_cut_unread(j->out->sink->unread, &j->read);

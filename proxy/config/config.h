@@ -15,6 +15,7 @@ enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS }
 enum kp_proxy_protocol { KP_PROXY_OPTIONAL, KP_PROXY_REQUIRE, KP_PROXY_FORBID, KP_PROXY_OFF };
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
+enum kp_seccomp { KP_SECCOMP_ENFORCE, KP_SECCOMP_LOG, KP_SECCOMP_OFF };
 /* What to do about another proxy's rules: see proxy/otherlife.h. */
 enum kp_takeover_mode { KP_TAKEOVER_AUTO, KP_TAKEOVER_NEVER, KP_TAKEOVER_ALWAYS };
 
@@ -75,6 +76,7 @@ struct kp_config_health {
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256, ...}
  *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
+ *	  seccomp: enforce				# log, off: what becomes of system calls we do not need
  *	  takeover: auto				# of what kube-proxy left; or never, always
  */
 struct kp_config {
@@ -118,6 +120,7 @@ struct kp_config {
 	char *relay_target;			/* proxylet.health.relayTarget: "ip:port"; "": we are no relay */
 	bool terminate_drain;			/* proxylet.terminationMode */
 	int64_t drain_s, cleanup_drain_s, cleanup_max_s;
+	enum kp_seccomp seccomp;		/* proxylet.seccomp; counts at start */
 	enum kp_takeover_mode takeover;		/* proxylet.takeover */
 	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };

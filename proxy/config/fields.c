@@ -53,6 +53,9 @@ static const char *const mode_names[] = {
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
 static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const seccomp_names[] = {
+	[KP_SECCOMP_ENFORCE] = "enforce", [KP_SECCOMP_LOG] = "log", [KP_SECCOMP_OFF] = "off", NULL,
+};
 static const char *const takeover_names[] = {
 	[KP_TAKEOVER_AUTO] = "auto", [KP_TAKEOVER_NEVER] = "never", [KP_TAKEOVER_ALWAYS] = "always", NULL,
 };
@@ -213,6 +216,7 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.writeTimeout", DURATION(health.write_timeout_ms), .def = "5s", BETWEEN(1000, 60000) },
 	{ "proxylet.nodeTimeout", DURATION(node_timeout_ms), .def = "5m", FROM(0) },
 	{ "proxylet.nftables.ownerPersist", BOOL(owner_persist), .def = "false", .identity = true, NFTABLES_MODE },
+	{ "proxylet.seccomp", NAME(enum kp_seccomp, seccomp, seccomp_names), .def = "enforce", .refusal = KP_UNSUPPORTED },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
 	{ "proxylet.takeover", NAME(enum kp_takeover_mode, takeover, takeover_names), .def = "auto", .zero_is_unset = true,
 	  .refusal = KP_UNSUPPORTED, .identity = true },

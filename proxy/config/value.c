@@ -7,18 +7,20 @@
 
 #include "proxy/base/mem.h"
 
-#define NS_PER_MS 1000000.0L
+#define NS_PER_MS	1000000u
+#define MAX_NS		((uint64_t)INT64_MAX)	/* what Go can hold */
 
 /* Longest names first, so that "ms" is not read as "m". */
 static const struct {
 	const char *name;
-	long double ns;
+	uint64_t ns;
 } units[] = {
-	{ "ns", 1 }, { "us", 1e3L }, { "\xc2\xb5s", 1e3L }, { "\xce\xbcs", 1e3L }, { "ms", 1e6L },
-	{ "s", 1e9L }, { "m", 60e9L }, { "h", 3600e9L },
+	{ "ns", 1 }, { "us", 1000 }, { "\xc2\xb5s", 1000 }, { "\xce\xbcs", 1000 }, { "ms", NS_PER_MS },
+	{ "s", 1000000000 }, { "m", 60000000000 }, { "h", 3600000000000 },
 };
 
-static long double unit_ns(const char **ps)
+/* 0: none. */
+static uint64_t unit_ns(const char **ps)
 {
 	for (size_t i = 0; i < KP_N(units); i++) {
 		size_t len = strlen(units[i].name);
@@ -31,27 +33,67 @@ static long double unit_ns(const char **ps)
 	return 0;
 }
 
-/* Digits with an optional fraction; strtold would take far more. */
-static bool parse_amount(const char **ps, long double *ret)
-{
-	size_t digits = strspn(*ps, "0123456789"), more = 0;
-	const char *p = *ps + digits;
+/* whole + part / scale, as Go reads it: in integers, so that 1.002s is not a little more than that. */
+struct amount {
+	uint64_t whole, part;
+	double scale;
+};
 
-	if (*p == '.') {
-		more = strspn(p + 1, "0123456789");
-		p += 1 + more;
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Digits with an optional fraction, whose digits do not count once they are too many. False: none, or too large. */
+static bool parse_amount(const char **ps, struct amount *ret)
+{
+	struct amount a = { .scale = 1 };
+	const char *p = *ps;
+	bool any = false;
+
+	for (; is_digit(*p); p++, any = true) {
+		if (a.whole > MAX_NS / 10)
+			return false;
+		a.whole = a.whole * 10 + (uint64_t)(*p - '0');
 	}
-	if (digits + more == 0)
-		return false;
-	*ret = strtold(*ps, NULL);
+	if (*p == '.')
+		for (p++; is_digit(*p); p++, any = true) {
+			if (a.part > MAX_NS / 10 - 1)
+				continue;
+			a.part = a.part * 10 + (uint64_t)(*p - '0');
+			a.scale *= 10;
+		}
 	*ps = p;
+	*ret = a;
+	return any;
+}
+
+/* Nanoseconds of a duration without its sign. */
+static bool parse_sum(const char *s, uint64_t *ret)
+{
+	struct amount a;
+	uint64_t unit;
+
+	*ret = 0;
+	if (!*s)
+		return false;
+	while (*s) {
+		if (!parse_amount(&s, &a))
+			return false;
+		unit = unit_ns(&s);
+		if (unit == 0 || a.whole > MAX_NS / unit)
+			return false;
+		*ret += a.whole * unit + (uint64_t)((double)a.part * ((double)unit / a.scale));
+		if (*ret > MAX_NS)
+			return false;
+	}
 	return true;
 }
 
 bool kp_duration_parse(const char *s, int64_t *ret_ms)
 {
 	bool negative = *s == '-';
-	long double total = 0, amount, unit;
+	uint64_t ns;
 	int64_t ms;
 
 	s += *s == '-' || *s == '+';
@@ -59,20 +101,10 @@ bool kp_duration_parse(const char *s, int64_t *ret_ms)
 		*ret_ms = 0;
 		return true;
 	}
-	if (!*s)
+	if (!parse_sum(s, &ns))
 		return false;
-	while (*s) {
-		if (!parse_amount(&s, &amount))
-			return false;
-		unit = unit_ns(&s);
-		if (unit == 0)
-			return false;
-		total += amount * unit;
-	}
-	if (total > 9223372036854775807.0L)	/* what Go can hold */
-		return false;
-	ms = (int64_t)(total / NS_PER_MS);
-	ms += (long double)ms * NS_PER_MS < total;
+	/* Rounded up the longest one would be too long to be read again. */
+	ms = (int64_t)(ns < MAX_NS - NS_PER_MS ? (ns + NS_PER_MS - 1) / NS_PER_MS : ns / NS_PER_MS);
 	*ret_ms = negative ? -ms : ms;
 	return true;
 }

@@ -258,6 +258,7 @@ static void resolve(struct kp_kubeconfig *k)
 	if (k->token.file) {
 		free(k->token.data);
 		k->token.data = NULL;
+		k->token.len = 0;
 	}
 }
 

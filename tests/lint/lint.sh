@@ -28,7 +28,7 @@ tidy_checks="$tidy_checks,-clang-analyzer-deadcode.DeadStores,-clang-analyzer-op
 tidy() {
 	# clang-tidy counts suppressed warnings of system headers on stderr; findings are on stdout.
 	echo "$sources" | xargs -P "$(nproc)" -I{} clang-tidy --quiet --warnings-as-errors='*' \
-		--checks="$tidy_checks" {} -- -std=gnu11 -D_GNU_SOURCE -DKP_VERSION='"lint"' -I. 2>/dev/null
+		--checks="$tidy_checks" {} -- -std=gnu11 -D_GNU_SOURCE -DKP_VERSION='"lint"' -DKP_SANITIZED=0 -I. 2>/dev/null
 }
 
 compiles() {

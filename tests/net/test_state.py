@@ -431,11 +431,13 @@ def test_B_26_exec_check(lab):
 
 def test_checks_change_in_place(lab):
     lab.put("node.json", obj.node())
-    agent = lab.run().ready()
+    def program(path):
+        return {"agent": {"checks": [{"type": "exec", "command": [path], "appliesTo": ["agent", "healthz"]}]}}
+    agent = lab.run(proxylet=program("/bin/true")).ready()  # an agent that starts without a program gives up the right to run any
     with open(agent.config) as f:
         config = json.load(f)
     for command, want in (("/bin/false", 503), ("/bin/true", 200)):
-        config["proxylet"] = {"agent": {"checks": [{"type": "exec", "command": [command], "appliesTo": ["agent", "healthz"]}]}}
+        config["proxylet"] = program(command)
         with open(agent.config, "w") as f:
             json.dump(config, f)
         wait(lambda: code(agent) == want, "%d with %s" % (want, command))

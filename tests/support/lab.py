@@ -249,6 +249,8 @@ class Lab:
         for a in self.agents:
             if a.process.poll() is None and a.stop() != 0:
                 raise AgentError("agent %d ended with %s" % (a.pid, a.process.returncode))
+            if "refused system call" in a.log():
+                raise AgentError("the sandbox is too narrow for what agent %d does" % a.pid)
 
     def serve(self, server):
         self.servers.append(server)

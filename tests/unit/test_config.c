@@ -31,13 +31,17 @@ static const struct {
 	{ ".5s", true, 500, "500ms" },
 	{ "1.s", true, 1000, "1s" },
 	{ "61.001s", true, 61001, "1m1.001s" },
+	{ "1.002s", true, 1002, "1.002s" },	/* times 10^9 it is a little more in floating point */
+	{ "1.5h0.0000000000000000001s", true, 5400000, "1h30m0s" },
 	{ "-1m30s", true, -90000, "-1m30s" },
 	{ "+5s", true, 5000, "5s" },
 	{ "1ns", true, 1, "1ms" },		/* not zero */
 	{ "-1us", true, -1, "-1ms" },
 	{ "1500\xc2\xb5s", true, 2, "2ms" },
 	{ "2562047h", true, 9223369200000, "2562047h0m0s" },
+	{ "9223372036854775807ns", true, 9223372036854, "2562047h47m16.854s" },
 	{ "2562048h", false, 0, NULL },		/* more than Go can hold */
+	{ "18446744073709551617ns", false, 0, NULL },
 	{ "", false, 0, NULL },
 	{ "-", false, 0, NULL },
 	{ "5", false, 0, NULL },
@@ -156,6 +160,8 @@ static const struct {
 	{ "name as long as an interface's", HEAD "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: a23456789012345}\n", "" },
 	{ "vmodule", HEAD "logging: {vmodule: [{filePattern: a}]}\n",
 	  "3 error logging.vmodule: must be a list of filePattern and verbosity (got '[{\"filePattern\":\"a\"}]')\n" },
+	{ "seccomp", HEAD "proxylet: {seccomp: strict}\n",
+	  "3 error proxylet.seccomp: supported values: \"enforce\", \"log\", \"off\" (got 'strict')\n" },
 	{ "fallback", HEAD "proxylet: {fallback: iptables}\n",
 	  "3 error proxylet.fallback: supported values: \"nftables\", \"\" (got 'iptables')\n" },
 	{ "checks", HEAD "proxylet:\n  agent:\n    checks:\n    - {type: exec, command: [/x]}\n    - {type: exec}\n",

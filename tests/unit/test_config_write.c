@@ -91,6 +91,7 @@ static const struct {
 	{ "proxylet.health.writeTimeout", "1s" },
 	{ "proxylet.nodeTimeout", "1m0s" },
 	{ "proxylet.nftables.ownerPersist", "true" },
+	{ "proxylet.seccomp", "log" },
 	{ "proxylet.sharedHealthzBindAddress", "" },
 	{ "proxylet.takeover", "never" },
 	{ "proxylet.terminationMode", "drain" },
