@@ -20,6 +20,7 @@ struct mnl_socket;
 struct dp_held_chain {
 	uint64_t fingerprint;	/* dp_chain_fingerprint of its rules */
 	bool base;
+	bool foreign;		/* some rule has no fingerprint of ours */
 };
 
 struct dp_held_set {

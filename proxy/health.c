@@ -34,7 +34,7 @@ struct kp_health {
 	uint64_t stale_ns, submitted;
 	struct flight *flights;		/* oldest first */
 	size_t n_flights, cap_flights;
-	bool eligible, lenient;
+	bool eligible, lenient, warm;
 	const struct hz_node *node_state;	/* NULL: nobody says anything */
 	struct kp_map *ports;		/* key -> struct port */
 	bool unsettled;			/* some port is */
@@ -195,9 +195,21 @@ void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node)
 	h->node = kp_plan_node_ref((struct kp_plan_node *)node);
 }
 
-bool kp_health_started(const struct kp_health *h)
+void kp_health_warm(struct kp_health *h, uint64_t wall_ns)
+{
+	h->warm = true;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		h->family[f].updated_wall_ns = wall_ns;
+}
+
+bool kp_health_committed(const struct kp_health *h)
 {
 	return acked_by_all(h) > 0;
+}
+
+bool kp_health_started(const struct kp_health *h)
+{
+	return h->warm || kp_health_committed(h);
 }
 
 /* When the oldest change that this family has not acknowledged was handed over. */
@@ -265,7 +277,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 		s->family[f].oldest_pending_ns = oldest_pending(h, f);
 	}
 	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
-	if (s->started)
+	if (kp_health_committed(h))
 		s->services = hz_services_ref(services(h));
 	fill_addresses(h->node, s);
 	return s;

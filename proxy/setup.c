@@ -9,7 +9,9 @@
 
 #include "healthz/server.h"
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/plan/dataplane.h"
 
 #define HOSTNAME_MAX 256
 
@@ -135,6 +137,23 @@ bool kp_setup_json_only(const struct kp_config *c)
 	const char *accept = c->client.accept_content_types;
 
 	return !strstr(*accept ? accept : c->client.content_type, "protobuf");
+}
+
+bool kp_setup_is_warm(const struct kp_config *c, const struct dp_ops *ops)
+{
+	struct kp_setup_plan setup;
+	struct kp_err err = { 0 };
+	int r = -ENOENT;
+
+	kp_setup_plan(c, &setup);
+	if (ops->warm)
+		r = ops->warm(setup.opt.families, &err);
+	kp_setup_plan_release(&setup);
+	if (r == 0)
+		kp_info("agent", "warm start: the rules of an earlier agent are in the kernel and whole");
+	else if (r != -ENOENT)
+		kp_warn("agent", "cold start: the rules of an earlier agent cannot be counted on: %s", err.msg);
+	return r == 0;
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

@@ -11,6 +11,7 @@
 struct kp_err;
 
 enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS };
+enum kp_handover { KP_HANDOVER_AUTO, KP_HANDOVER_NEVER };
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
 
@@ -55,6 +56,7 @@ struct kp_config_stream {
  *	proxylet:
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
+ *	  handover: auto				# never: a second agent is refused
  *	  fallback: nftables				# for modes that do not exist here; "" for none
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
@@ -91,6 +93,7 @@ struct kp_config {
 	bool windows_service;
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
+	enum kp_handover handover;		/* proxylet.handover */
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */

@@ -52,6 +52,7 @@ static const char *const mode_names[] = {
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
 static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const handover_names[] = { [KP_HANDOVER_AUTO] = "auto", [KP_HANDOVER_NEVER] = "never", NULL };
 static const char *const detect_names[] = {
 	[KP_DETECT_MODE_UNSET] = "", [KP_DETECT_CLUSTER_CIDR] = "ClusterCIDR", [KP_DETECT_NODE_CIDR] = "NodeCIDR",
 	[KP_DETECT_BRIDGE] = "BridgeInterface", [KP_DETECT_PREFIX] = "InterfaceNamePrefix", NULL,
@@ -185,6 +186,8 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.cleanupMaxSeconds", INT(cleanup_max_s), .def = "3600", UP_TO(86400) },
 	{ "proxylet.drainSeconds", INT(drain_s), .def = "15", UP_TO(600) },
 	{ "proxylet.fallback", NAME(enum kp_mode, fallback, fallback_names), .def = "", .refusal = KP_UNSUPPORTED, .identity = true },
+	{ "proxylet.handover", NAME(enum kp_handover, handover, handover_names), .def = "auto", .zero_is_unset = true,
+	  .refusal = KP_UNSUPPORTED },
 	{ "proxylet.health.ineligibleTaints", STRINGS(ineligible_taints), .def = "ToBeDeletedByClusterAutoscaler" },
 	{ "proxylet.health.relayTarget", ENDPOINT(relay_target, 10256), .def = "" },
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },

@@ -74,6 +74,7 @@ static const struct {
 	{ "proxylet.cleanupMaxSeconds", "0" },
 	{ "proxylet.drainSeconds", "0" },
 	{ "proxylet.fallback", "nftables" },
+	{ "proxylet.handover", "never" },
 	{ "proxylet.health.ineligibleTaints", "example.com/a,b" },
 	{ "proxylet.health.relayTarget", "[::1]:10256" },
 	{ "proxylet.health.startup", "compat" },
