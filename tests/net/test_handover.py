@@ -419,6 +419,17 @@ def test_another_configuration(lab):
         agent = new
 
 
+def test_what_the_operator_said_goes_along(lab):
+    cluster(lab, 4)
+    old = lab.run().ready()
+    equal(lab.command("drain", "start", "--socket", old.socket).returncode, 0, "exit status of drain start")
+    new = take_over(lab, old)
+    equal(new.get()[0], 503, "health while the node is drained")
+    check('"state":"Stopping"' in new.get()[2], "the state is another: %s", new.get()[2])
+    equal(lab.command("drain", "stop", "--socket", new.socket).returncode, 0, "exit status of drain stop")
+    wait(lambda: new.get()[0] == 200, "health afterwards")
+
+
 def test_two_users_of_the_same_status_socket(lab):
     cluster(lab, 4)
     agent = lab.run().ready()
