@@ -318,6 +318,26 @@ def test_successor_fails(lab):
     take_over(lab, agent).ready()
 
 
+def test_only_one_writes(lab):
+    """From giving on the dataplane is the successor's: what changes waits until it is clear who goes on."""
+    cluster(lab, 4)
+    agent = lab.run().ready()
+    peer = Peer.connect(lab).hello().say(say="take")
+    equal(peer.hear_all()[-1]["say"], "given", "the end of what it gives")
+    generation = nft.generation(lab.node)
+    lab.put("s0.json", obj.service("s0", "10.96.0.10"), obj.slice_of("s0", ["10.244.2.77"]))
+
+    def waits():
+        families = json.loads(agent.status("-o", "json").stdout)["families"]
+        return families["IPv4"]["pendingSeconds"] > 0.2
+    wait(waits, "the change waits")
+    lab.node.sh("nft", "add table ip strangers")  # which is looked into by who watches
+    equal((nft.generation(lab.node), agent.get()[0]), (generation + 1, 200), "generation id, and health")
+    peer.close()
+    wait(lambda: nft.endpoints(lab.node, "10.96.0.10", 80) == {"10.244.2.77"}, "the change arrives")
+    check("somebody else" not in agent.log(), "it takes that for drift")
+
+
 def test_only_one_successor(lab):
     cluster(lab, 4)
     agent = lab.run().ready()
