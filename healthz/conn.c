@@ -74,6 +74,7 @@ struct hz_conns {
 	struct conn *asking;		/* NULL: nobody, at the moment */
 	uint64_t n_evicted;
 	int fd_end;			/* descriptors from here on are for others */
+	bool last_answers;
 };
 
 /* What is known so far of a probe on this connection. */
@@ -313,7 +314,7 @@ static void count_request(struct conn *c, struct hz_req *req)
 
 	TAILQ_REMOVE(c->n_requests ? &cs->kept : &cs->fresh, c, link);
 	TAILQ_INSERT_TAIL(&cs->kept, c, link);
-	if (++c->n_requests >= cs->policy->limits.max_requests)
+	if (++c->n_requests >= cs->policy->limits.max_requests || cs->last_answers)
 		req->keep_alive = false;
 }
 
@@ -616,6 +617,26 @@ bool hz_conns_evict(struct hz_conns *cs)
 uint64_t hz_conns_evicted(const struct hz_conns *cs)
 {
 	return cs->n_evicted;
+}
+
+void hz_conns_last_answers(struct hz_conns *cs)
+{
+	cs->last_answers = true;
+}
+
+/* The queue of kept ones changes only when a connection closes or completes a request, which linger() does not. */
+void hz_conns_close_idle(struct hz_conns *cs)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &cs->kept, link)
+		if (c->phase == PHASE_IDLE)
+			linger(c);
+}
+
+size_t hz_conns_count(const struct hz_conns *cs)
+{
+	return cs->n;
 }
 
 static unsigned or_default(unsigned value, unsigned def)

@@ -56,6 +56,14 @@ void hz_conns_set_policy(struct hz_conns *cs, const struct hz_policy *policy);
  */
 void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_family family, const struct hz_peer *peer);
 
+/*
+ * The process is about to end: every next answer says so and closes its connection. close_idle()
+ * closes those that wait for a request, in a way that one which crosses the close meets no RST.
+ */
+void hz_conns_last_answers(struct hz_conns *cs);
+void hz_conns_close_idle(struct hz_conns *cs);
+size_t hz_conns_count(const struct hz_conns *cs);
+
 /* Close the connection that is worth least, in the order above. False: there is none. */
 bool hz_conns_evict(struct hz_conns *cs);
 

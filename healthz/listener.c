@@ -21,6 +21,7 @@
 #include "proxy/base/cleanup.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
@@ -61,6 +62,8 @@ struct hz_listeners {
 	struct kp_ratelimit starved_log, contest_log;
 	hz_failure_fn *on_failure;	/* may be NULL */
 	void *arg;
+	struct kp_inherit *inherited;	/* open, and not in use yet; NULL: none */
+	bool left;		/* to somebody else: nothing is opened any more */
 };
 
 /* One socket. */
@@ -171,8 +174,10 @@ static int open_sock(struct sock *s, struct kp_err *err)
 	bool v4 = s->addr.family == KP_IPV4;
 	struct listener *l = s->owner;
 	char text[KP_ADDR_STRLEN];
-	int r = listen_on(&s->addr, l->port->number);
+	int r = kp_inherit_take(l->all->inherited, &s->addr, l->port->number);
 
+	if (r < 0)
+		r = listen_on(&s->addr, l->port->number);
 	s->failed = r < 0 && r != -EAFNOSUPPORT;	/* a host without IPv6 goes without */
 	if (s->failed)
 		return kp_err_set(err, r, "cannot listen on %s%s%s:%u: %s", v4 ? "" : "[",
@@ -188,7 +193,8 @@ static int open_sock(struct sock *s, struct kp_err *err)
 static void close_sock(struct sock *s)
 {
 	if (s->fd >= 0) {
-		(void)accept_some(s, BACKLOG);	/* close() would reset what waits in the queue */
+		if (!s->owner->all->left)
+			(void)accept_some(s, BACKLOG);	/* close() would reset what waits in the queue */
 		event_del(&s->acceptable);
 		close(s->fd);
 	}
@@ -366,8 +372,11 @@ static struct listener *take_fixed(struct hz_listeners *ls, const struct hz_list
 
 void hz_listeners_set(struct hz_listeners *ls, const struct hz_listen *listen, size_t n)
 {
-	struct listener **next = kp_calloc(n + 1, sizeof(*next));
+	struct listener **next;
 
+	if (ls->left)
+		return;
+	next = kp_calloc(n + 1, sizeof(*next));
 	for (size_t i = 0; i < n; i++)
 		next[i] = take_fixed(ls, &listen[i]);
 	for (size_t i = 0; i < ls->n_fixed; i++)
@@ -437,8 +446,8 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
 	struct hz_services *old = ls->applied;
 	struct listener **next;
 
-	if (s->services == old && n_addrs == ls->n_addrs &&
-	    (!n_addrs || memcmp(addrs, ls->addrs, n_addrs * sizeof(*addrs)) == 0))
+	if (ls->left || (s->services == old && n_addrs == ls->n_addrs &&
+	    (!n_addrs || memcmp(addrs, ls->addrs, n_addrs * sizeof(*addrs)) == 0)))
 		return;
 	/* From here on only our own references count: accepting below may replace the state. */
 	ls->applied = s->services ? hz_services_ref(s->services) : NULL;
@@ -462,6 +471,38 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
 		open_or_log(next[i]);
 	}
 	hz_services_unref(old);
+}
+
+/* Hand-over. */
+
+void hz_listeners_inherit(struct hz_listeners *ls, struct kp_inherit *taken)
+{
+	kp_inherit_free(ls->inherited);
+	ls->inherited = taken;
+}
+
+void hz_listeners_drop_inherited(struct hz_listeners *ls)
+{
+	ls->inherited = kp_inherit_free(ls->inherited);
+}
+
+static void give_listener(const struct listener *l, struct kp_inherit *to)
+{
+	KP_AUTO(kp_freep) char *service = l->port->is_service ? kp_asprintf("%s/%s", l->port->ns, l->port->name) : NULL;
+	const char *name = service ? service : l->port->name;
+	struct kp_err err = { 0 };
+
+	for (size_t i = 0; i < l->n; i++)
+		if (l->socks[i]->fd >= 0 && kp_inherit_add_copy(to, name, l->socks[i]->fd, &err) < 0)
+			kp_warn("health", "%s", err.msg);
+}
+
+void hz_listeners_give(const struct hz_listeners *ls, struct kp_inherit *to)
+{
+	for (size_t i = 0; i < ls->n_fixed; i++)
+		give_listener(ls->fixed[i], to);
+	for (size_t i = 0; i < ls->n_services; i++)
+		give_listener(ls->services[i], to);
 }
 
 struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns)
@@ -524,14 +565,28 @@ void hz_listeners_on_failure(struct hz_listeners *ls, hz_failure_fn *fn, void *a
 	ls->arg = arg;
 }
 
-struct hz_listeners *hz_listeners_free(struct hz_listeners *ls)
+static void close_all(struct hz_listeners *ls)
 {
-	if (!ls)
-		return NULL;
 	event_del(&ls->retry);
 	event_del(&ls->resume);
 	free_all(ls->fixed, ls->n_fixed);
 	free_all(ls->services, ls->n_services);
+	ls->fixed = ls->services = NULL;
+	ls->n_fixed = ls->n_services = 0;
+}
+
+void hz_listeners_leave(struct hz_listeners *ls)
+{
+	ls->left = true;
+	close_all(ls);
+}
+
+struct hz_listeners *hz_listeners_free(struct hz_listeners *ls)
+{
+	if (!ls)
+		return NULL;
+	close_all(ls);
+	kp_inherit_free(ls->inherited);
 	hz_services_unref(ls->applied);
 	free(ls->addrs);
 	free(ls);

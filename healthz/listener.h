@@ -12,6 +12,7 @@ struct hz_port;
 struct hz_listener_report;
 struct hz_state;
 struct kp_err;
+struct kp_inherit;
 
 /*
  * All listening sockets of the process. Explicit IPv4 and IPv6 sockets, so that a
@@ -47,5 +48,16 @@ size_t hz_listeners_report(const struct hz_listeners *ls, struct hz_listener_rep
  * those peers get an answer. s is not used after the first connection is accepted.
  */
 void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s);
+
+/*
+ * Hand-over (health-and-probes E.6). inherit: sockets that are open already (taken) are used instead
+ * of opening new ones, as listeners come that are bound there; drop_inherited: close what nobody
+ * asked for. give: copies of all open sockets, named as their listeners. leave: stop
+ * accepting; what waits in the queues is for whoever has the copies.
+ */
+void hz_listeners_inherit(struct hz_listeners *ls, struct kp_inherit *taken);
+void hz_listeners_drop_inherited(struct hz_listeners *ls);
+void hz_listeners_give(const struct hz_listeners *ls, struct kp_inherit *to);
+void hz_listeners_leave(struct hz_listeners *ls);
 
 #endif

@@ -24,6 +24,7 @@
 #include "proxy/base/cleanup.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
@@ -48,6 +49,12 @@ struct hz_server {
 	struct hz_policy *policy;	/* atomic, likewise */
 	struct hz_report *report;	/* atomic, likewise, but the other way */
 	bool asked, stop;		/* atomic; asked: for a report */
+	struct kp_inherit *inherit;	/* atomic, handed over in the same way */
+	struct kp_inherit *give_to;	/* atomic; its owner waits until the thread has given, see hz_server_give() */
+	int given_fd;
+	unsigned leave_ms;		/* atomic; 0: not leaving */
+	size_t n_left;			/* atomic */
+	bool idle;			/* atomic: the thread has not run since it was asked to */
 	struct hz_counters counters;	/* atomic, each */
 	int wake_fd, told_fd;		/* told_fd: a report is there */
 	int failures[2];		/* a pipe of struct hz_failure, one a packet: a queue with a limit and without a lock */
@@ -62,6 +69,7 @@ struct hz_server {
 	struct hz_conns *conns;
 	struct hz_relay *relay;		/* NULL: none */
 	struct hz_listeners *listeners;
+	struct event *leaving;
 };
 
 static void take_newest(struct hz_server *s)
@@ -146,6 +154,51 @@ static void set_listeners(struct hz_server *s)
 		hz_listeners_set(s->listeners, f->listen, f->n);
 }
 
+static void give_sockets(struct hz_server *s)
+{
+	struct kp_inherit *to = __atomic_exchange_n(&s->give_to, NULL, __ATOMIC_ACQUIRE);
+	const uint64_t one = 1;
+
+	if (!to)
+		return;
+	hz_listeners_give(s->listeners, to);
+	if (write(s->given_fd, &one, sizeof(one)) < 0)
+		return;			/* never full: one at a time */
+}
+
+static void inherit_sockets(struct hz_server *s)
+{
+	struct kp_inherit *in = __atomic_exchange_n(&s->inherit, NULL, __ATOMIC_ACQUIRE);
+
+	if (in)
+		hz_listeners_inherit(s->listeners, in);
+}
+
+static void on_leaving(evutil_socket_t fd, short what, void *arg)
+{
+	struct hz_server *s = arg;
+	const struct timeval tick = { .tv_usec = 20000 };
+	unsigned left_ms = __atomic_load_n(&s->leave_ms, __ATOMIC_RELAXED);
+
+	(void)fd, (void)what;
+	__atomic_store_n(&s->n_left, hz_conns_count(s->conns), __ATOMIC_RELEASE);
+	if (left_ms <= 20)
+		hz_conns_close_idle(s->conns);
+	else
+		__atomic_store_n(&s->leave_ms, left_ms - 20, __ATOMIC_RELAXED);
+	event_add(s->leaving, &tick);
+}
+
+static void start_leaving(struct hz_server *s)
+{
+	if (s->leaving || !__atomic_load_n(&s->leave_ms, __ATOMIC_ACQUIRE))
+		return;
+	hz_listeners_leave(s->listeners);
+	hz_conns_last_answers(s->conns);
+	s->leaving = evtimer_new(s->base, on_leaving, s);
+	on_leaving(-1, 0, s);
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct hz_server *s = arg;
@@ -159,11 +212,17 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	set_policy(s);
+	__atomic_store_n(&s->idle, false, __ATOMIC_RELEASE);
+	inherit_sockets(s);
 	set_listeners(s);
+	give_sockets(s);
+	start_leaving(s);
 	take_newest(s);
 	if (s->fresh) {
 		s->fresh = false;	/* first: what is accepted meanwhile may find a newer state */
 		hz_listeners_sync(s->listeners, s->state);
+		if (s->state->services)
+			hz_listeners_drop_inherited(s->listeners);
 	}
 	tell(s);
 }
@@ -220,6 +279,42 @@ struct hz_report *hz_server_report(struct hz_server *s, unsigned timeout_ms)
 	return __atomic_exchange_n(&s->report, NULL, __ATOMIC_ACQUIRE);
 }
 
+void hz_server_inherit(struct hz_server *s, struct kp_inherit *taken)
+{
+	kp_inherit_free(__atomic_exchange_n(&s->inherit, taken, __ATOMIC_ACQ_REL));
+	wake(s);
+}
+
+void hz_server_give(struct hz_server *s, struct kp_inherit *to)
+{
+	uint64_t times;
+
+	__atomic_store_n(&s->give_to, to, __ATOMIC_RELEASE);
+	wake(s);
+	while (read(s->given_fd, &times, sizeof(times)) < 0 && errno == EINTR)
+		;	/* the thread never blocks, so neither do we */
+}
+
+void hz_server_leave(struct hz_server *s, unsigned idle_ms)
+{
+	__atomic_store_n(&s->n_left, 1, __ATOMIC_RELAXED);	/* until the thread has counted */
+	__atomic_store_n(&s->leave_ms, idle_ms ? idle_ms : 1, __ATOMIC_RELEASE);
+	wake(s);
+}
+
+size_t hz_server_n_left(const struct hz_server *s)
+{
+	return __atomic_load_n(&s->n_left, __ATOMIC_ACQUIRE);
+}
+
+bool hz_server_has_run(struct hz_server *s)
+{
+	bool was_idle = __atomic_exchange_n(&s->idle, true, __ATOMIC_ACQ_REL);
+
+	wake(s);
+	return !was_idle;
+}
+
 struct hz_counters hz_server_counters(const struct hz_server *s)
 {
 	const struct hz_counters *c = &s->counters;
@@ -260,6 +355,8 @@ static void free_server(struct hz_server *s)
 	hz_relay_free(s->relay);
 	hz_conns_free(s->conns);
 	hz_history_free(s->history);
+	if (s->leaving)
+		event_free(s->leaving);
 	if (s->wake)
 		event_free(s->wake);
 	if (s->base)
@@ -270,6 +367,8 @@ static void free_server(struct hz_server *s)
 	kp_closep(&s->failures[1]);
 	if (s->told_fd >= 0)
 		close(s->told_fd);
+	kp_closep(&s->given_fd);
+	kp_inherit_free(s->inherit);
 	free(s->listen);
 	free(s->policy);
 	hz_report_free(s->report);
@@ -282,7 +381,8 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 {
 	s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	s->told_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (s->wake_fd < 0 || s->told_fd < 0)
+	s->given_fd = eventfd(0, EFD_CLOEXEC);
+	if (s->wake_fd < 0 || s->told_fd < 0 || s->given_fd < 0)
 		return kp_err_set(err, -errno, "cannot make an eventfd: %s", strerror(errno));
 	if (pipe2(s->failures, O_DIRECT | O_NONBLOCK | O_CLOEXEC) < 0)
 		return kp_err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
@@ -298,6 +398,7 @@ static int set_up(struct hz_server *s, const struct hz_options *opt, struct kp_e
 	s->listeners = hz_listeners_new(s->base, s->conns);
 	hz_listeners_on_failure(s->listeners, on_failure, s);
 	hz_listeners_set_service_proxy(s->listeners, opt->policy.service_proxy);
+	inherit_sockets(s);
 	return 0;
 }
 
@@ -333,7 +434,9 @@ int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct
 	struct hz_server *s = kp_calloc(1, sizeof(*s));
 	int r;
 
-	s->wake_fd = s->told_fd = s->failures[0] = s->failures[1] = -1;
+	s->wake_fd = s->told_fd = s->given_fd = s->failures[0] = s->failures[1] = -1;
+	s->slot = opt->state;
+	s->inherit = opt->inherited;
 	r = set_up(s, opt, err);
 	if (r == 0)
 		r = bind_fixed(s, opt, err);

@@ -11,6 +11,7 @@ struct hz_relay_target;
 struct hz_report;
 struct hz_state;
 struct kp_err;
+struct kp_inherit;
 
 /*
  * The health thread: its own event loop, listeners and connections. It shares
@@ -31,6 +32,8 @@ struct hz_options {
 	const struct hz_relay_target *relay;	/* answer with what is said there; NULL: from the states */
 	bool hard_fail;		/* bindAddressHardFail: a fixed listener that cannot bind is an error */
 	struct hz_policy policy;
+	struct kp_inherit *inherited;	/* open sockets to use, taken; NULL: none */
+	struct hz_state *state;	/* to answer from at first, taken; NULL: none is known */
 };
 
 /*
@@ -79,6 +82,20 @@ struct hz_failure {
 };
 int hz_server_failure_fd(const struct hz_server *s);
 bool hz_server_take_failure(struct hz_server *s, struct hz_failure *ret);
+
+/*
+ * Hand-over (health-and-probes E.6); from the thread that publishes. inherit: open sockets (taken)
+ * to use for what hz_server_listen() and states ask for from then on; what no listener has
+ * asked for when the first state with Services is there is closed. give: copies of all open sockets.
+ * leave: they have an owner elsewhere; stop accepting, close each connection with its next
+ * answer, and after idle_ms those that wait for a request. n_left: connections still open.
+ */
+void hz_server_inherit(struct hz_server *s, struct kp_inherit *taken);
+void hz_server_give(struct hz_server *s, struct kp_inherit *to);
+void hz_server_leave(struct hz_server *s, unsigned idle_ms);
+size_t hz_server_n_left(const struct hz_server *s);
+
+bool hz_server_has_run(struct hz_server *s);	/* its thread, since the last call; wakes it for the next one */
 
 struct hz_server *hz_server_stop(struct hz_server *s);	/* closes everything, joins the thread; returns NULL */
 

@@ -176,8 +176,10 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	mark = udata(a.tb[NFTA_RULE_USERDATA], DP_UDATA_FINGERPRINT, &len);
 	if (mark && len == sizeof(print))
 		memcpy(&print, mark, sizeof(print));
-	if (c)
-		c->fingerprint = dp_chain_fingerprint_add(c->fingerprint, print);
+	if (!c)
+		return MNL_CB_OK;
+	c->fingerprint = dp_chain_fingerprint_add(c->fingerprint, print);
+	c->foreign |= !print;
 	return MNL_CB_OK;
 }
 

@@ -25,6 +25,7 @@ struct dp_held_chain {
 	uint64_t fingerprint;	/* dp_chain_fingerprint of its rules */
 	bool as_defined;	/* false: a name of ours at another hook */
 	bool accepts;		/* false: the policy is another, and then the fingerprint is, too */
+	bool foreign;		/* some rule has no fingerprint of ours */
 };
 
 struct dp_held_set {

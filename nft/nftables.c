@@ -10,6 +10,7 @@
 #include "nft/sweep.h"
 #include "nft/table.h"
 #include "nft/text.h"
+#include "nft/warm.h"
 #include "nft/watch.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
@@ -314,7 +315,7 @@ static int nft_pending_ms(void *dp)
 }
 
 const struct dp_ops dp_nftables_ops = {
-	.name = "nftables", .probe = dp_nft_probe, .open = nft_open, .apply = nft_apply,
+	.name = "nftables", .probe = dp_nft_probe, .warm = dp_nft_warm, .open = nft_open, .apply = nft_apply,
 	.retry = nft_retry, .pending_ms = nft_pending_ms, .close = nft_close,
 };
 

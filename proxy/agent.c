@@ -11,7 +11,7 @@
 #include "proxy/admin.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
-#include "proxy/base/instance.h"
+#include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/said.h"
@@ -33,6 +33,8 @@
 #include "proxy/source/ifaddr.h"
 #include "proxy/source/kubeapi.h"
 #include "proxy/source/status.h"
+#include "proxy/succession.h"
+#include "proxy/systemd.h"
 #include "proxy/takeover.h"
 
 struct agent {
@@ -42,13 +44,15 @@ struct agent {
 	struct event_base *base;
 	struct event *signals[3];
 	struct kp_filewatch *watch;
-	int instance;			/* held as long as we program this network namespace */
 	struct kp_admin *admin;
 	struct kp_nodestate *state;
 	struct hz_state *last;		/* published */
+	struct kp_succession *place;	/* held as long as we program this network namespace */
+	struct kp_systemd *systemd;	/* NULL: not run by it */
 	struct hz_server *server;	/* answers also while everything below begins anew */
 	struct kp_config *previous;	/* what was in force before the one that made us begin anew */
 	bool again, over;		/* to begin anew; to end all the same */
+	bool warm;			/* our rules were there when the process started; only what no source has told yet */
 	struct kp_err failure;		/* to end with */
 
 	/* One life of it: a node's name and a source. */
@@ -75,16 +79,23 @@ struct agent {
 	uint64_t began_ns;
 };
 
-/* After a beginning anew the last word of the former life holds until there is a commit. */
+/*
+ * After a beginning anew the last word of the former life holds until there is a commit; and
+ * while a predecessor answers, its ports are not ours to open.
+ */
 static void publish(struct agent *a)
 {
-	if (!a->last || !a->previous || kp_health_started(a->health)) {
+	if (!a->health || !kp_succession_answers(a->place))
+		return;
+	if (!a->last || !a->previous || kp_health_committed(a->health)) {
 		hz_state_free(a->last);
 		a->last = kp_health_state(a->health);
 	}
 	a->last->node = *kp_nodestate_get(a->state);
 	kp_nodestate_started(a->state, a->last->started);
 	hz_server_publish(a->server, hz_state_copy(a->last));
+	if (a->last->started)
+		kp_systemd_started(a->systemd);
 }
 
 static void on_node_state(void *arg)
@@ -142,7 +153,7 @@ static bool may_program(struct agent *a)
 		wait_for_node(a, lacks);
 	else if (a->patience)
 		event_free(kp_steal(&a->patience));
-	return a->synced && !lacks && kp_takeover_may_program(a->takeover);
+	return a->synced && !lacks && kp_takeover_may_program(a->takeover) && kp_succession_may_write(a->place);
 }
 
 /* Plans for everything that changed, as one batch to the dataplane. */
@@ -171,13 +182,20 @@ static void hand_over(struct agent *a)
 	kp_monitor_submitted(a->monitor, generation);
 }
 
+/* Our rules were made for a Node: until the source has said that there is none, it is there (B.3). */
+static bool is_eligible(const struct agent *a)
+{
+	return kp_intake_eligible(&a->intake) ||
+	       (a->warm && !a->synced && !a->intake.node_gone && !kp_model_node(a->model));
+}
+
 /* Sources call this after each burst; a loss shows in the health answers at once (O1). */
 static void on_flush(void *arg)
 {
 	struct agent *a = arg;
 
 	kp_model_pop_node_dirty(a->model);
-	kp_health_node(a->health, kp_intake_eligible(&a->intake));
+	kp_health_node(a->health, is_eligible(a));
 	hand_over(a);
 	publish(a);
 }
@@ -247,7 +265,7 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	while (kp_runner_take(a->runner, &r)) {
-		bool first = !kp_health_started(a->health);
+		bool first = !kp_health_committed(a->health);
 
 		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
 		kp_monitor_result(a->monitor, r.generation, &r.result);
@@ -256,9 +274,11 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 			log_family(a, f, &r.result.family[f], first);
 		dp_result_release(&r.result);
 	}
-	if (kp_health_started(a->health))
-		kp_takeover_programmed(a->takeover);
 	publish(a);
+	if (kp_health_committed(a->health)) {
+		kp_takeover_programmed(a->takeover);
+		kp_succession_committed(a->place);
+	}
 }
 
 /* Another proxy came or went. */
@@ -285,16 +305,56 @@ static void listen_as_configured(struct agent *a)
 	size_t n = kp_setup_health_ports(a->cfg, listen);
 
 	hz_server_set_policy(a->server, policy);
+	if (!kp_succession_answers(a->place))
+		return;
 	hz_server_listen(a->server, listen, n);
+}
+
+static struct kp_health *new_health(const struct agent *a)
+{
+	struct kp_setup_plan setup;
+	struct kp_health *h;
+
+	kp_setup_plan(a->cfg, &setup);
+	h = kp_health_new(setup.opt.families, kp_setup_stale_ns(a->cfg));
+	kp_setup_plan_release(&setup);
+	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
+	if (a->warm) {
+		kp_health_warm(h, kp_wall_ns());
+		kp_health_node(h, true);
+	}
+	return h;
+}
+
+/* What can be said before anything is read: the rules of an earlier process are in the kernel, or nothing. */
+static struct hz_state *first_state(struct agent *a)
+{
+	struct kp_health *h;
+	struct hz_state *s;
+
+	a->warm = kp_setup_is_warm(a->cfg, &dp_nftables_ops);
+	if (!a->warm)
+		return NULL;
+	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)
+		kp_warn("agent", "no socket of the earlier agent was kept: until now probes of this node were refused");
+	h = new_health(a);
+	s = kp_health_state(h);
+	kp_health_free(h);
+	return s;
 }
 
 static int start_server(struct agent *a, struct kp_err *err)
 {
 	struct hz_listen listen[KP_SETUP_HEALTH_PORTS];
 	KP_AUTO(kp_freep) struct hz_policy *policy = kp_setup_health_policy(a->cfg);
-	struct hz_options opt = { .listen = listen, .hard_fail = a->cfg->bind_address_hard_fail, .policy = *policy };
+	struct hz_options opt = {
+		.listen = listen, .hard_fail = a->cfg->bind_address_hard_fail, .policy = *policy, .state = first_state(a),
+	};
 
-	opt.n_listen = kp_setup_health_ports(a->cfg, listen);
+	if (kp_succession_answers(a->place)) {
+		opt.n_listen = kp_setup_health_ports(a->cfg, listen);
+		opt.inherited = kp_succession_take_health(a->place);
+	}
 	return hz_server_start(&a->server, &opt, err);
 }
 
@@ -310,6 +370,7 @@ static void source_status(void *arg, struct kp_source_status *ret)
 
 static int start_monitor(struct agent *a, struct kp_err *err)
 {
+	struct kp_inherit *inherited = kp_succession_inherited(a->place);
 	struct kp_monitor_view view = {
 		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
 		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .takeover = a->takeover,
@@ -317,7 +378,8 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 	};
 
 	memcpy(view.families, a->setup.opt.families, sizeof(view.families));
-	return kp_monitor_new(&a->monitor, a->base, &view, err);
+	a->monitor = kp_monitor_new(a->base, &view);
+	return kp_succession_answers(a->place) ? kp_monitor_open(a->monitor, inherited, err) : 0;
 }
 
 static int start_dataplane(struct agent *a, struct kp_err *err)
@@ -362,7 +424,7 @@ static void configure_health(struct agent *a)
 	kp_nodestate_configure(a->state, a->cfg);
 	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
 	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
-	kp_health_node(a->health, kp_intake_eligible(&a->intake));
+	kp_health_node(a->health, is_eligible(a));
 }
 
 /* The objects are the same, but what they mean may be another thing. */
@@ -399,6 +461,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	}
 	kp_sandbox_compare(a->cfg, c);
 	kp_config_swap(a->cfg, c);
+	kp_succession_configured(a->place);
 	if (a->cfg->disabled) {
 		kp_info("config", "\"enabled\" is false: ending, to remove our rules");
 		kp_nodestate_end(a->state, (unsigned)a->cfg->cleanup_drain_s, on_drained);
@@ -423,10 +486,14 @@ static void on_config(void *arg)
 	struct agent *a = arg;
 	struct kp_config *c = NULL;
 
-	if (!a->job->reload || a->again || a->cfg->disabled || a->job->reload(a->job->arg, a->cfg, &c) < 0)
+	if (!a->job->reload || a->again || a->cfg->disabled || kp_succession_is_giving(a->place) ||
+	    a->job->reload(a->job->arg, a->cfg, &c) < 0)
 		return;
-	if (c)
-		take_over(a, c);
+	if (!c)
+		return;
+	kp_systemd_reloading(a->systemd);
+	take_over(a, c);
+	kp_systemd_reloaded(a->systemd);
 }
 
 /* --- lives --- */
@@ -448,7 +515,7 @@ static int start(struct agent *a, struct kp_err *err)
 		.dual_stack = a->setup.opt.families[KP_IPV6], .needs_node = !a->job->n_objects,
 	};
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
-	a->health = kp_health_new(a->setup.opt.families, kp_setup_stale_ns(a->cfg));
+	a->health = new_health(a);
 	configure_health(a);
 	r = start_takeover(a, err);
 	if (r == 0)
@@ -524,7 +591,16 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 		on_config(a);
 		return;
 	}
+	if (kp_succession_has_left(a->place)) {
+		event_base_loopbreak(a->base);
+		return;
+	}
+	if (kp_succession_delays_end(a->place)) {
+		kp_info("agent", "%s: a successor is on its way; ending when it has taken over", strsignal(signo));
+		return;
+	}
 	kp_info("agent", "%s: ending%s; the rules stay", strsignal(signo), a->cfg->terminate_drain ? ", drained first" : "");
+	kp_systemd_stopping(a->systemd);
 	if (a->cfg->terminate_drain)
 		kp_nodestate_end(a->state, (unsigned)a->cfg->drain_s, on_drained);
 	else
@@ -552,8 +628,6 @@ static int start_loop(struct agent *a, struct kp_err *err)
 
 static void end(struct agent *a)
 {
-	if (a->server)
-		hz_server_stop(a->server);
 	kp_nodestate_free(a->state);
 	kp_admin_free(a->admin);
 	hz_state_free(a->last);
@@ -563,7 +637,6 @@ static void end(struct agent *a)
 			event_free(a->signals[i]);
 	if (a->base)
 		event_base_free(a->base);
-	kp_closep(&a->instance);
 	kp_config_free(a->previous);
 }
 
@@ -578,21 +651,74 @@ static int give_up_rights(const struct kp_config *cfg, struct kp_err *err)
 	return r < 0 ? r : kp_sandbox_enter(cfg, mode, err);
 }
 
-int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct kp_err *err)
-{
-	struct agent a = { .cfg = cfg, .job = job, .instance = -1 };
-	int r = kp_instance_take(&a.instance, err);
+/* --- hand-over --- */
 
+static void on_open(void *arg)
+{
+	listen_as_configured(arg);
+	publish(arg);	/* last: what inherited sockets no listener wants by then is closed */
+}
+
+/* Also after a successor that failed: a configuration that came meanwhile has waited. */
+static void on_write(void *arg)
+{
+	hand_over(arg);
+	publish(arg);
+	on_config(arg);
+}
+
+static void on_end(void *arg, const struct kp_err *err)
+{
+	struct agent *a = arg;
+
+	if (err)
+		a->failure = *err;
+	event_base_loopbreak(a->base);
+}
+
+static int take_place(struct agent *a, struct kp_err *err)
+{
+	const struct kp_succession_view view = {
+		.base = a->base, .cfg = a->cfg, .server = &a->server, .monitor = &a->monitor, .runner = &a->runner,
+		.node_name = &a->node_name, .state = a->state, .open = on_open, .write = on_write, .end = on_end, .arg = a,
+	};
+	KP_AUTO(kp_freep) char *name = NULL;
+	int r = kp_setup_node_name(a->cfg->hostname_override, &name, err);
+
+	return r < 0 ? r : kp_succession_new(&a->place, name, kp_systemd_inherit(), &view, err);
+}
+
+/* From taking the place to leaving it. */
+static int serve(struct agent *a, struct kp_err *err)
+{
+	const struct kp_systemd_view view = { &a->server, &a->monitor, &a->runner };
+	int r = take_place(a, err);
+
+	a->systemd = kp_systemd_new(a->base, &view);
 	if (r == 0)
-		r = start_loop(&a, err);
-	if (r == 0)
-		r = give_up_rights(cfg, err);
-	if (r == 0)
-		r = start_server(&a, err);
+		r = start_server(a, err);
 	if (r == 0)
 		do {
-			r = live(&a, err);
-		} while (a.again && !a.over);
+			r = live(a, err);
+		} while (a->again && !a->over);
+	a->server = hz_server_stop(a->server);
+	a->systemd = kp_systemd_free(a->systemd);
+	return r;
+}
+
+int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct kp_err *err)
+{
+	struct agent a = { .cfg = cfg, .job = job };
+	bool again = true;
+	int r = start_loop(&a, err);
+
+	if (r == 0)
+		r = give_up_rights(cfg, err);
+	while (r == 0 && again) {
+		r = serve(&a, err);
+		again = r == 0 && kp_succession_stand_by(a.place);
+		a.place = kp_succession_free(a.place);
+	}
 	end(&a);
 	return r;
 }

@@ -27,6 +27,9 @@ struct kp_agent_job {
  * together on the main loop. Returns when SIGTERM or SIGINT arrives (0; the rules stay)
  * or when it cannot start (-errno, err set).
  *
+ * An agent that runs here already is asked to hand over (proxy/succession.h), and so may we be
+ * by the next one: after that it returns 0 as well, or as process 1 stands by.
+ *
  * A new configuration, also upon SIGHUP, is taken over in place: what changed is planned
  * again from the objects that are there, the rules are changed by the difference, and
  * health ports whose address stays are not touched. If it makes us another node or lets us listen

@@ -42,7 +42,7 @@ struct kp_health {
 	uint64_t stale_ns, submitted;
 	struct flight *flights;		/* oldest first */
 	size_t n_flights, cap_flights;
-	bool eligible, lenient;
+	bool eligible, lenient, warm;
 	const struct hz_node *node_state;	/* NULL: nobody says anything */
 	struct kp_map *blockers;	/* name -> why */
 	struct kp_map *ports;		/* key -> struct port */
@@ -275,9 +275,21 @@ const char *kp_health_blocked(const struct kp_health *h)
 	return kp_map_next(h->blockers, &it) ? it.value : NULL;
 }
 
-bool kp_health_started(const struct kp_health *h)
+void kp_health_warm(struct kp_health *h, uint64_t wall_ns)
+{
+	h->warm = true;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		h->family[f].updated_wall_ns = wall_ns;
+}
+
+bool kp_health_committed(const struct kp_health *h)
 {
 	return acked_by_all(h) > 0;
+}
+
+bool kp_health_started(const struct kp_health *h)
+{
+	return h->warm || kp_health_committed(h);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -354,7 +366,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 		s->family[f].drift_due_ns = h->family[f].drift_due_ns;
 	}
 	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
-	if (s->started)
+	if (s->started && kp_health_committed(h))
 		s->services = hz_services_ref(services(h));
 	fill_addresses(h->node, s);
 	return s;

@@ -29,6 +29,11 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan);
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns);
 /* The dataplane's word on everything up to generation; a failure also counts when nothing new was handed over. */
 void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_result *res, uint64_t now_ns);
+/*
+ * The kernel holds a whole set of rules of an earlier process (E.6, warm start): started from now
+ * on. What a Service's health port may claim is known only with the first commit.
+ */
+void kp_health_warm(struct kp_health *h, uint64_t wall_ns);
 void kp_health_node(struct kp_health *h, bool eligible);
 /* What else the states say of the node. Borrowed, and looked at for each of them. */
 void kp_health_node_state(struct kp_health *h, const struct hz_node *node, bool lenient);
@@ -41,7 +46,8 @@ void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	
 void kp_health_block(struct kp_health *h, const char *name, const char *why);
 const char *kp_health_blocked(const struct kp_health *h);
 
-bool kp_health_started(const struct kp_health *h);
+bool kp_health_started(const struct kp_health *h);	/* committed, or warm */
+bool kp_health_committed(const struct kp_health *h);	/* by this process, in every family */
 /* A frozen copy for hz_server_publish(). */
 struct hz_state *kp_health_state(struct kp_health *h);
 

@@ -19,11 +19,13 @@
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/unixsock.h"
 #include "proxy/config/config.h"
 #include "proxy/configz.h"
+#include "proxy/handover.h"
 #include "proxy/health.h"
 #include "proxy/metrics.h"
 #include "proxy/metrics_health.h"
@@ -39,8 +41,9 @@ struct kp_monitor {
 	struct kp_monitor_view view;
 	struct kp_metrics *metrics;
 	struct kp_commits commits;
-	bool synced;
+	bool synced, leaving;
 	uint64_t began_wall_ns;
+	struct event_base *base;
 	struct hz_conns *conns;
 	struct hz_listeners *listeners;
 	struct kp_unixsock socket;
@@ -149,7 +152,9 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	struct now n = look(m);
 	struct kp_status s = {
 		.node_name = v->node_name, .mode = v->mode,
-		.state = hz_node_state_names[hz_node_state(&n.state->node, n.state->started)], .began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
+		
+		.state = hz_node_state_names[m->leaving ? HZ_NODE_RECYCLING : hz_node_state(&n.state->node, n.state->started)],
+		.began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
 		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
 		.ready = hz_ready(n.state, n.ns), .node_eligible = n.state->node_eligible,
 		.n_pending = kp_metrics_pending(m->metrics), .n_services = kp_model_n_services(v->model),
@@ -225,18 +230,27 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 		(void)hz_conns_evict(m->conns);	/* or the loop would spin on what it cannot accept */
 }
 
-static void open_socket(struct kp_monitor *m, struct event_base *base)
+/* The predecessor's socket is ours if its lock is that of our path: in another container it is another file. */
+static bool adopt_socket(struct kp_monitor *m, struct kp_inherit *inherited)
+{
+	int fd = kp_inherit_take_named(inherited, KP_HANDOVER_SOCKET);
+	int lock = kp_inherit_take_named(inherited, KP_HANDOVER_LOCK);
+
+	return kp_unixsock_adopt(&m->socket, m->view.socket, fd, lock);
+}
+
+static void open_socket(struct kp_monitor *m, struct kp_inherit *inherited)
 {
 	struct kp_err err = { 0 };
 
 	if (!*m->view.socket)
 		return;
-	if (kp_unixsock_listen(&m->socket, m->view.socket, &err) < 0) {
+	if (!adopt_socket(m, inherited) && kp_unixsock_listen(&m->socket, m->view.socket, &err) < 0) {
 		m->socket_problem = kp_strdup(err.msg);
 		kp_warn("monitor", "no socket for \"proxylet status\": %s", err.msg);
 		return;
 	}
-	m->acceptable = event_new(base, m->socket.fd, EV_READ | EV_PERSIST, on_acceptable, m);
+	m->acceptable = event_new(m->base, m->socket.fd, EV_READ | EV_PERSIST, on_acceptable, m);
 	event_add(m->acceptable, NULL);
 }
 
@@ -245,7 +259,7 @@ static size_t where(const struct kp_monitor *m, struct hz_listen *ret)
 {
 	const char *text = m->view.cfg->metrics_bind_address;
 
-	*ret = (struct hz_listen){ .name = "metrics", .proxy = HZ_PROXY_OFF };
+	*ret = (struct hz_listen){ .name = KP_MONITOR_METRICS, .proxy = HZ_PROXY_OFF };
 	return *text && kp_hostport_parse(text, &ret->addr, &ret->port);
 }
 
@@ -273,29 +287,33 @@ void kp_monitor_listen(struct kp_monitor *m)
 	hz_listeners_set(m->listeners, &at, n);
 }
 
-int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struct kp_monitor_view *view,
-		   struct kp_err *err)
+int kp_monitor_open(struct kp_monitor *m, struct kp_inherit *inherited, struct kp_err *err)
+{
+	int r;
+
+	hz_listeners_inherit(m->listeners, kp_inherit_split(inherited, KP_MONITOR_METRICS));
+	r = open_port(m, err);
+	hz_listeners_drop_inherited(m->listeners);
+	if (r == 0)
+		open_socket(m, inherited);
+	return r;
+}
+
+struct kp_monitor *kp_monitor_new(struct event_base *base, const struct kp_monitor_view *view)
 {
 	const struct hz_policy policy = { .limits.max_connections = MAX_CONNECTIONS };
 	struct kp_monitor *m = kp_calloc(1, sizeof(*m));
-	int r;
 
 	m->view = *view;
+	m->base = base;
 	m->socket = (struct kp_unixsock)KP_UNIXSOCK_NONE;
 	m->began_wall_ns = kp_wall_ns();
 	m->metrics = kp_metrics_new(view->families);
 	m->socket_port = hz_port_new_node("status", 0, HZ_PROXY_OFF);
 	m->conns = hz_conns_new(base, &policy, NULL, on_request, m);
 	m->listeners = hz_listeners_new(base, m->conns);
-	r = open_port(m, err);
-	if (r < 0) {
-		kp_monitor_free(m);
-		return r;
-	}
-	open_socket(m, base);
 	kp_model_track_triggers(view->model, m->began_wall_ns);
-	*ret = m;
-	return 0;
+	return m;
 }
 
 struct kp_monitor *kp_monitor_free(struct kp_monitor *m)
@@ -313,6 +331,38 @@ struct kp_monitor *kp_monitor_free(struct kp_monitor *m)
 	free(m->socket_problem);
 	free(m);
 	return NULL;
+}
+
+/* --- hand-over --- */
+
+void kp_monitor_give(const struct kp_monitor *m, struct kp_inherit *to)
+{
+	struct kp_err err = { 0 };
+
+	hz_listeners_give(m->listeners, to);
+	if (m->socket.path && (kp_inherit_add_copy(to, KP_HANDOVER_SOCKET, m->socket.fd, &err) < 0 ||
+			       kp_inherit_add_copy(to, KP_HANDOVER_LOCK, m->socket.lock, &err) < 0))
+		kp_warn("monitor", "%s", err.msg);
+}
+
+void kp_monitor_leave(struct kp_monitor *m)
+{
+	m->leaving = true;
+	hz_listeners_leave(m->listeners);
+	if (m->acceptable)
+		event_free(kp_steal(&m->acceptable));
+	kp_unixsock_leave(&m->socket);
+	hz_conns_last_answers(m->conns);
+}
+
+void kp_monitor_close_idle(struct kp_monitor *m)
+{
+	hz_conns_close_idle(m->conns);
+}
+
+size_t kp_monitor_n_left(const struct kp_monitor *m)
+{
+	return hz_conns_count(m->conns);
 }
 
 /* --- what happens --- */

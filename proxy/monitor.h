@@ -14,6 +14,7 @@ struct kp_admin;
 struct kp_config;
 struct kp_err;
 struct kp_health;
+struct kp_inherit;
 struct kp_model;
 struct kp_plan;
 struct kp_source_status;
@@ -26,6 +27,8 @@ struct kp_takeover;
  * parser, connections and limits of the health server.
  */
 struct kp_monitor;
+
+#define KP_MONITOR_METRICS "metrics"	/* name of the listener */
 
 /* Whom it looks at when somebody asks. Borrowed; all outlive the monitor. */
 struct kp_monitor_view {
@@ -42,17 +45,24 @@ struct kp_monitor_view {
 	void *arg;
 };
 
+struct kp_monitor *kp_monitor_new(struct event_base *base, const struct kp_monitor_view *view);
 /*
- * An address that cannot be bound is logged and tried again every 5 s, with
+ * Begin to answer, at sockets among those inherited where they are as configured (borrowed; may be
+ * NULL). An address that cannot be bound is logged and tried again every 5 s, with
  * bindAddressHardFail it is an error (ME-11). A socket path that cannot be taken is only
  * logged: other agents on the machine, in network namespaces of their own, may have it.
  */
-int kp_monitor_new(struct kp_monitor **ret, struct event_base *base, const struct kp_monitor_view *view,
-		   struct kp_err *err);
+int kp_monitor_open(struct kp_monitor *m, struct kp_inherit *inherited, struct kp_err *err);
 struct kp_monitor *kp_monitor_free(struct kp_monitor *m);
 
 /* The configuration has other contents now: listen where it says. */
 void kp_monitor_listen(struct kp_monitor *m);
+
+/* Hand-over, as in healthz/server.h: copies of the open sockets; stop accepting; connections still open. */
+void kp_monitor_give(const struct kp_monitor *m, struct kp_inherit *to);
+void kp_monitor_leave(struct kp_monitor *m);
+void kp_monitor_close_idle(struct kp_monitor *m);
+size_t kp_monitor_n_left(const struct kp_monitor *m);
 
 /* What happens, in this order. */
 void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed);	/* an object came or went */

@@ -174,6 +174,31 @@ void kp_nodestate_end(struct kp_nodestate *ns, unsigned seconds, void (*done)(vo
 		event_add(ns->end, &later);
 }
 
+/* --- hand-over --- */
+
+enum { DRAIN_NODE = 1, DRAIN_SERVICES = 2 };	/* bits */
+
+void kp_nodestate_told(const struct kp_nodestate *ns, int *ret_state, int *ret_drain)
+{
+	const struct hz_node *n = &ns->node;
+
+	*ret_state = (int)n->told;
+	*ret_drain = n->draining && !n->ending ? DRAIN_NODE | (n->draining_services ? DRAIN_SERVICES : 0) : 0;
+}
+
+void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain)
+{
+	struct kp_err err = { 0 };
+	int r = 0;
+
+	if (state >= 0 && state < HZ_NODE_STOPPING)
+		r = hz_node_tell(&ns->node, (enum hz_node_state)state, &err);
+	if (r == 0 && (drain & DRAIN_NODE))
+		r = hz_node_drain_start(&ns->node, drain & DRAIN_SERVICES, &err);
+	if (r < 0)
+		kp_warn("node", "what the predecessor was told does not hold here: %s", err.msg);
+}
+
 /* --- all of it --- */
 
 struct kp_nodestate *kp_nodestate_new(struct event_base *base, struct kp_admin *admin, void (*changed)(void *arg),

@@ -24,6 +24,9 @@ struct kp_nodestate *kp_nodestate_free(struct kp_nodestate *ns);	/* before admin
 void kp_nodestate_configure(struct kp_nodestate *ns, const struct kp_config *c);
 
 const struct hz_node *kp_nodestate_get(const struct kp_nodestate *ns);
+/* What was said, as small numbers for a successor, and taken over from a predecessor; what ends with the process does not count. */
+void kp_nodestate_told(const struct kp_nodestate *ns, int *ret_state, int *ret_drain);
+void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain);
 /* For the answer of /state alone: rules are in the kernel. */
 void kp_nodestate_started(struct kp_nodestate *ns, bool started);
 

@@ -9,7 +9,9 @@
 
 #include "healthz/server.h"
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/plan/dataplane.h"
 
 #define HOSTNAME_MAX 256
 
@@ -184,6 +186,23 @@ struct hz_policy *kp_setup_health_policy(const struct kp_config *c)
 	p.trusted = trusted;
 	p.allowed = allowed;
 	return hz_policy_copy(&p);
+}
+
+bool kp_setup_is_warm(const struct kp_config *c, const struct dp_ops *ops)
+{
+	struct kp_setup_plan setup;
+	struct kp_err err = { 0 };
+	int r = -ENOENT;
+
+	kp_setup_plan(c, &setup);
+	if (ops->warm)
+		r = ops->warm(setup.opt.families, &err);
+	kp_setup_plan_release(&setup);
+	if (r == 0)
+		kp_info("agent", "warm start: the rules of an earlier agent are in the kernel and whole");
+	else if (r != -ENOENT)
+		kp_warn("agent", "cold start: the rules of an earlier agent cannot be counted on: %s", err.msg);
+	return r == 0;
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

@@ -1,6 +1,7 @@
 #ifndef KP_SETUP_H
 #define KP_SETUP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -8,6 +9,7 @@
 #include "proxy/config/config.h"
 #include "proxy/plan/build.h"
 
+struct dp_ops;
 struct hz_listen;
 struct hz_policy;
 struct kp_err;
@@ -34,6 +36,8 @@ void kp_setup_plan_release(struct kp_setup_plan *s);
 /* The health ports as configured: what to listen at, and how many, at most KP_SETUP_HEALTH_PORTS. The names are static. */
 #define KP_SETUP_HEALTH_PORTS 2
 size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
+/* Does the kernel hold a whole set of rules of an earlier process? If there is one that is not, that is logged. */
+bool kp_setup_is_warm(const struct kp_config *c, const struct dp_ops *ops);
 /* Does the configuration say that the API server is not to be asked for protobuf? */
 bool kp_setup_json_only(const struct kp_config *c);
 

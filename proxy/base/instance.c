@@ -18,8 +18,21 @@ static socklen_t fill(struct sockaddr_un *a)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(name) - 1);
 }
 
+int kp_instance_connect(struct kp_err *err)
+{
+	KP_AUTO(kp_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un a;
+	socklen_t len = fill(&a);
+	int out = fd;
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&a, len) < 0)
+		return kp_err_set(err, -errno, "connect to the running proxylet: %s", strerror(errno));
+	fd = -1;
+	return out;
+}
+
 /*
- * The holder never accepts: being connected is enough to learn who it is, and
+ * The holder need not accept: being connected is enough to learn who it is, and
  * listen() is there for that. If so many have asked that its queue is full, or it
  * lives in another pid namespace, it stays unknown: 0. That costs the message its
  * number and nothing else, since bind() alone decides.

@@ -14,4 +14,7 @@ struct kp_err;
  */
 int kp_instance_take(int *ret_fd, struct kp_err *err);
 
+/* A connection to whoever is the one, which does not block; -errno with err. */
+int kp_instance_connect(struct kp_err *err);
+
 #endif

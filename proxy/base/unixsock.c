@@ -98,6 +98,37 @@ void kp_unixsock_close(struct kp_unixsock *s)
 	*s = (struct kp_unixsock)KP_UNIXSOCK_NONE;
 }
 
+/* A name such as this, and the path of the socket, may both be reused; the lock's file is not. */
+static bool is_lock_of(const char *path, int lock)
+{
+	KP_AUTO(kp_freep) char *name = kp_asprintf("%s.lock", path);
+	struct stat theirs, ours;
+
+	return fstat(lock, &theirs) == 0 && stat(name, &ours) == 0 && theirs.st_dev == ours.st_dev &&
+	       theirs.st_ino == ours.st_ino;
+}
+
+bool kp_unixsock_adopt(struct kp_unixsock *ret, const char *path, int fd, int lock)
+{
+	struct kp_unixsock s = { .fd = fd, .lock = lock };
+
+	if (fd < 0 || lock < 0 || !is_lock_of(path, lock)) {
+		kp_unixsock_leave(&s);
+		return false;
+	}
+	s.path = kp_strdup(path);
+	*ret = s;
+	return true;
+}
+
+void kp_unixsock_leave(struct kp_unixsock *s)
+{
+	free(s->path);
+	kp_closep(&s->fd);
+	kp_closep(&s->lock);
+	*s = (struct kp_unixsock)KP_UNIXSOCK_NONE;
+}
+
 int kp_unixsock_connect(const char *path, int timeout_ms, struct kp_err *err)
 {
 	const struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000 };

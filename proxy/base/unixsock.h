@@ -1,6 +1,8 @@
 #ifndef KP_BASE_UNIXSOCK_H
 #define KP_BASE_UNIXSOCK_H
 
+#include <stdbool.h>
+
 struct kp_err;
 
 /*
@@ -20,6 +22,12 @@ struct kp_unixsock {
  * another process listens there. On failure *ret is KP_UNIXSOCK_NONE.
  */
 int kp_unixsock_listen(struct kp_unixsock *ret, const char *path, struct kp_err *err);
+/*
+ * Go on with the descriptors of an earlier process (taken; -1: none), if its lock is that of this
+ * path. False: it is not, and they are closed.
+ */
+bool kp_unixsock_adopt(struct kp_unixsock *ret, const char *path, int fd, int lock);
+void kp_unixsock_leave(struct kp_unixsock *s);	/* to whoever has copies: the path stays */
 void kp_unixsock_close(struct kp_unixsock *s);	/* removes the path; the lock's file stays */
 
 /* Connected, blocking, with this limit for every read and write. -errno; -ENOENT, -ECONNREFUSED: nobody listens. */

@@ -13,6 +13,7 @@ struct kp_err;
 enum kp_mode { KP_MODE_UNSET, KP_MODE_NFTABLES, KP_MODE_IPTABLES, KP_MODE_IPVS };
 /* What to do with a PROXY protocol header in front of a probe. */
 enum kp_proxy_protocol { KP_PROXY_OPTIONAL, KP_PROXY_REQUIRE, KP_PROXY_FORBID, KP_PROXY_OFF };
+enum kp_handover { KP_HANDOVER_AUTO, KP_HANDOVER_NEVER };
 enum kp_detect_mode { KP_DETECT_MODE_UNSET, KP_DETECT_CLUSTER_CIDR, KP_DETECT_NODE_CIDR,
 		      KP_DETECT_BRIDGE, KP_DETECT_PREFIX };
 enum kp_seccomp { KP_SECCOMP_ENFORCE, KP_SECCOMP_LOG, KP_SECCOMP_OFF };
@@ -72,6 +73,7 @@ struct kp_config_health {
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
  *	  nodeTimeout: 5m				# how long the own Node is waited for at the start; 0s: for ever
+ *	  handover: auto				# never: a second agent is refused
  *	  fallback: nftables				# for modes that do not exist here; "" for none
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256, ...}
@@ -113,6 +115,7 @@ struct kp_config {
 	int64_t node_timeout_ms;		/* proxylet.nodeTimeout; 0: for ever */
 	struct kp_config_health health;
 	bool owner_persist;			/* proxylet.nftables.ownerPersist */
+	enum kp_handover handover;		/* proxylet.handover */
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */

@@ -53,6 +53,7 @@ static const char *const mode_names[] = {
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
 static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const handover_names[] = { [KP_HANDOVER_AUTO] = "auto", [KP_HANDOVER_NEVER] = "never", NULL };
 static const char *const seccomp_names[] = {
 	[KP_SECCOMP_ENFORCE] = "enforce", [KP_SECCOMP_LOG] = "log", [KP_SECCOMP_OFF] = "off", NULL,
 };
@@ -195,6 +196,8 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.cleanupMaxSeconds", INT(cleanup_max_s), .def = "3600", UP_TO(86400) },
 	{ "proxylet.drainSeconds", INT(drain_s), .def = "15", UP_TO(600) },
 	{ "proxylet.fallback", NAME(enum kp_mode, fallback, fallback_names), .def = "", .refusal = KP_UNSUPPORTED, .identity = true },
+	{ "proxylet.handover", NAME(enum kp_handover, handover, handover_names), .def = "auto", .zero_is_unset = true,
+	  .refusal = KP_UNSUPPORTED },
 	{ "proxylet.health.allowedSources", STRINGS(health.allowed_sources), .def = "", .checked = ALWAYS, .check = check_cidrs },
 	{ "proxylet.health.connections", INT(health.max_connections), .def = "1024", BETWEEN(64, 65536) },
 	{ "proxylet.health.headerTimeout", DURATION(health.header_timeout_ms), .def = "5s", BETWEEN(3000, 60000) },

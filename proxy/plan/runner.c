@@ -31,12 +31,15 @@ struct pending {
 
 struct kp_runner {
 	const struct dp_ops *ops;
-	void *dp;
+	void *dp;			/* NULL: paused */
+	struct dp_options opt;
 	pthread_t thread;
 	atomic_bool stop;
+	atomic_bool idle;	/* the thread has not run since it was asked to */
 	int wake, done;		/* eventfds: work for the thread, results for the caller */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
+	struct kp_plan_node *last_node;	/* caller only */
 
 	pthread_mutex_t lock;	/* guards what follows */
 	struct kp_map *pending;	/* key -> struct pending */
@@ -177,6 +180,7 @@ static void *run(void *arg)
 
 		poll(&p, 1, pause_ms(r));
 		clear_fd(r->wake);
+		atomic_store(&r->idle, false);
 		if (take_pending(r, &b, &generation))
 			r->ops->apply(r->dp, &b, &res);
 		else
@@ -215,6 +219,7 @@ static void release(struct kp_runner *r)
 	kp_map_free(r->pending);
 	kp_map_free(r->last);
 	kp_plan_node_unref(r->node);
+	kp_plan_node_unref(r->last_node);
 	kp_closep(&r->wake);
 	kp_closep(&r->done);
 	if (r->dp)
@@ -223,12 +228,28 @@ static void release(struct kp_runner *r)
 	free(r);
 }
 
+static int open_backend(struct kp_runner *r, struct kp_err *err)
+{
+	int rc = r->ops->open(&r->dp, &r->opt, err);
+
+	if (rc < 0)
+		return rc;
+	atomic_store(&r->stop, false);
+	rc = start_thread(r);
+	if (rc < 0) {
+		r->ops->close(kp_steal(&r->dp));
+		return kp_err_set(err, rc, "start the dataplane thread: %s", strerror(-rc));
+	}
+	return 0;
+}
+
 int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const struct dp_options *opt, struct kp_err *err)
 {
 	struct kp_runner *r = kp_calloc(1, sizeof(*r));
 	int rc;
 
 	r->ops = ops;
+	r->opt = *opt;
 	r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->pending = kp_map_new(pending_free);
@@ -236,12 +257,7 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 	pthread_mutex_init(&r->lock, NULL);
 	rc = r->wake < 0 || r->done < 0 ? kp_err_set(err, -errno, "create eventfd: %s", strerror(errno)) : 0;
 	if (rc == 0)
-		rc = ops->open(&r->dp, opt, err);
-	if (rc == 0) {
-		rc = start_thread(r);
-		if (rc < 0)
-			kp_err_set(err, rc, "start the dataplane thread: %s", strerror(-rc));
-	}
+		rc = open_backend(r, err);
 	if (rc < 0) {
 		release(r);
 		return rc;
@@ -284,6 +300,8 @@ uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 		add_pending(r, &batch->changes[i]);
 	if (batch->node) {
 		kp_plan_node_unref(r->node);
+		kp_plan_node_unref(r->last_node);
+		r->last_node = kp_plan_node_ref(batch->node);
 		r->node = kp_steal(&batch->node);
 	}
 	generation = ++r->generation;
@@ -313,13 +331,53 @@ bool kp_runner_take(struct kp_runner *r, struct kp_runner_result *ret)
 	return any;
 }
 
+void kp_runner_pause(struct kp_runner *r)
+{
+	if (!r->dp)
+		return;
+	atomic_store(&r->stop, true);
+	signal_fd(r->wake);
+	pthread_join(r->thread, NULL);
+	r->ops->close(kp_steal(&r->dp));
+}
+
+/* There is no thread: the lock is nobody else's. */
+int kp_runner_resume(struct kp_runner *r, struct kp_err *err)
+{
+	bool began = r->last_node != NULL;
+
+	if (r->dp)
+		return 0;
+	kp_map_free(r->pending);
+	r->pending = kp_map_new(pending_free);
+	r->n_heavy = 0;
+	for (struct kp_map_it it = { 0 }; began && kp_map_next(r->last, &it);) {
+		struct pending *p = kp_calloc(1, sizeof(*p));
+
+		p->plan = kp_plan_ref(it.value);
+		kp_map_puts(r->pending, it.key, p);
+	}
+	if (began) {
+		kp_plan_node_unref(r->node);
+		r->node = kp_plan_node_ref(r->last_node);
+		signal_fd(r->wake);
+	}
+	return open_backend(r, err);
+}
+
+bool kp_runner_has_run(struct kp_runner *r)
+{
+	bool was_idle = atomic_exchange(&r->idle, true);
+
+	signal_fd(r->wake);
+	return !was_idle || !r->dp;
+}
+
 struct kp_runner *kp_runner_stop(struct kp_runner *r)
 {
 	if (!r)
 		return NULL;
-	atomic_store(&r->stop, true);
-	signal_fd(r->wake);
-	pthread_join(r->thread, NULL);
+	kp_runner_pause(r);
 	release(r);
 	return NULL;
 }

@@ -28,6 +28,17 @@ int kp_runner_fd(const struct kp_runner *r);	/* readable: take */
 /* The oldest result not taken yet; false: none. Release ret->result. */
 bool kp_runner_take(struct kp_runner *r, struct kp_runner_result *ret);
 
+/*
+ * For a while somebody else writes. pause: finishes the commit under way, closes the backend; what is
+ * submitted waits. resume: opens it anew and begins as at the start of a process, with the
+ * newest plan of every Service. It fails as start() does, and is still paused then.
+ */
+void kp_runner_pause(struct kp_runner *r);
+int kp_runner_resume(struct kp_runner *r, struct kp_err *err);
+
+/* Has the thread run since the last call? Wakes it for the next one. Paused it has no need to. */
+bool kp_runner_has_run(struct kp_runner *r);
+
 /* Finishes the commit under way, not what is still waiting. Joins; returns NULL. The rules stay. */
 struct kp_runner *kp_runner_stop(struct kp_runner *r);
 

@@ -158,13 +158,13 @@ def only_the_image(run):
         raise Bad("says more or something else")
 
 
-def surge(run):
-    folder = os.path.join(run.tmp, "surge")
+def one_by_one(run):
+    folder = os.path.join(run.tmp, "one-by-one")
     os.mkdir(folder)
-    run.file("surge/kustomization.yaml", "resources: [%s]\ncomponents: [%s]\n" % tuple(
-        os.path.relpath(os.path.join(DEPLOY, "kubernetes", f), folder) for f in ("base", "components/surge")))
+    run.file("one-by-one/kustomization.yaml", "resources: [%s]\ncomponents: [%s]\n" % tuple(
+        os.path.relpath(os.path.join(DEPLOY, "kubernetes", f), folder) for f in ("base", "components/one-by-one")))
     ds, = manifests.of_kind(kustomized(folder), "DaemonSet")
-    if ds["spec"]["updateStrategy"]["rollingUpdate"] != {"maxSurge": 1, "maxUnavailable": 0}:
+    if ds["spec"]["updateStrategy"]["rollingUpdate"] != {"maxSurge": 0, "maxUnavailable": 1}:
         raise Bad("the component does not set it")
 
 
@@ -337,7 +337,7 @@ def everything(run):
     for folder in FOLDERS + ["kind"]:
         run.case("kustomize " + folder, kustomization_is_good, folder)
     run.case("kustomize kubernetes/replace-kube-proxy", only_the_image)
-    run.case("kustomize kubernetes/components/surge", surge)
+    run.case("kustomize kubernetes/components/one-by-one", one_by_one)
     run.case("helm defaults", chart)
     run.case("helm with values", chart, 'extraArgs=["--v=4"]', 'podAnnotations={"a":"b"}', 'affinity={"nodeAffinity":{}}',
              'config.clusterCIDR="10.0.0.0/8"', 'imagePullSecrets=[{"name":"x"}]', 'serviceAccount.name="other"')

@@ -80,6 +80,17 @@ def _daemonset(ds, rendered):
     return found
 
 
+def _update(ds):
+    """Of the agent itself: the next pod starts beside this one and takes over."""
+    spec, folder = ds["spec"], {v["name"]: v.get("hostPath", {}).get("path") for v in pod(ds).get("volumes", [])}
+    return _need([
+        (spec["updateStrategy"].get("rollingUpdate") == {"maxSurge": 1, "maxUnavailable": 0}, "no surge update"),
+        (spec.get("minReadySeconds", 0) >= 5, "minReadySeconds leaves no time to take over"),
+        (pod(ds).get("terminationGracePeriodSeconds", 30) > 35, "a hand-over is cut short when the pod is told to end"),
+        (folder.get("run") == "/run/proxylet", "the status socket is in a folder of the pod"),
+    ], ds["metadata"]["name"])
+
+
 def _references(ds, objects):
     """Names that have to be among the objects, and the agent's permission."""
     p = pod(ds)
@@ -101,6 +112,8 @@ def problems(objects, rendered=True):
     found = []
     for ds in of_kind(objects, "DaemonSet"):
         found += _daemonset(ds, rendered)
+        if any((c.get("args") or [""])[0] == "run" for c in containers(ds)) and ds["metadata"]["name"] == "proxylet":
+            found += _update(ds)
         if rendered:
             found += _references(ds, objects)
     return found + (["no DaemonSet"] if not of_kind(objects, "DaemonSet") else [])

@@ -24,7 +24,7 @@ def test_second_agent_leaves(lab):
     one_service(lab)
     first = lab.run().ready()
     generation = nft.generation(lab.node)
-    second = lab.run()
+    second = lab.run(proxylet={"handover": "never"})
     equal(second.end(), 3, "exit status of the second")
     check(str(first.pid) in second.log(), "the second does not name the first's pid %d: %s", first.pid, second.log())
     equal(first.get()[0], 200, "the first's health")

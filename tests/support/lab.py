@@ -10,6 +10,7 @@ Sockets are made by the test's process inside a namespace ('with ns:') and stay 
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -119,12 +120,16 @@ class Agent:
 
     def start(self):
         with open(self.logname, "a") as log, self.ns:
+            self.logged = log.tell()
             self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return self
 
     @property
     def pid(self):
         return self.process.pid
+
+    def has_committed(self):
+        return re.search("IPv4: (committed|nothing to change)", self.log()[self.logged:]) is not None
 
     def log(self):
         with open(self.logname, errors="replace") as f:
@@ -140,8 +145,9 @@ class Agent:
         return self.lab.command("status", "--socket", self.socket, *flags)
 
     def ready(self, seconds=15.0):
+        """It answers 200, and has compared what is wanted with the kernel: a warm start answers before that."""
         deadline = time.monotonic() + seconds
-        while self.get()[0] != 200:
+        while self.get()[0] != 200 or not self.has_committed():
             if self.process.poll() is not None:
                 raise AgentError("the agent ended with %s" % self.process.returncode)
             if time.monotonic() > deadline:

@@ -74,6 +74,7 @@ static const struct {
 	{ "proxylet.cleanupMaxSeconds", "0" },
 	{ "proxylet.drainSeconds", "0" },
 	{ "proxylet.fallback", "nftables" },
+	{ "proxylet.handover", "never" },
 	{ "proxylet.health.allowedSources", "168.63.129.16/32,fd00::/8" },
 	{ "proxylet.health.connections", "64" },
 	{ "proxylet.health.headerTimeout", "1m" },
