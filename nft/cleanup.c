@@ -13,6 +13,7 @@
 #include "nft/nftables.h"
 #include "nft/table.h"
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 
 static int on_entry(const struct nlmsghdr *nlh, void *arg)
 {
@@ -119,4 +120,17 @@ int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err)
 		r = clean_family(nl, c, (enum kp_family)f, keep, err);
 	mnl_socket_close(nl);
 	return r;
+}
+
+int dp_cleanup_remove(struct kp_err *err)
+{
+	struct dp_cleanup c;
+	int r = dp_cleanup_look(&c, err);
+
+	if (r == -EPROTONOSUPPORT)
+		return 0;	/* a kernel without nf_tables */
+	if (r < 0 || !(c.rules[KP_IPV4] || c.rules[KP_IPV6] || c.residual[KP_IPV4] || c.residual[KP_IPV6]))
+		return r;
+	kp_info("nft", "removing table " DP_TABLE ", which mode nftables left");
+	return dp_cleanup_run(&c, false, err);
 }

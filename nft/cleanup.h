@@ -23,5 +23,7 @@ struct dp_cleanup {
 int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err);
 /* keep: leave the small table where flows[] is not 0. One transaction per family. */
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err);
+/* Both, all of it, when another backend's rules are there; they keep connections alive. 0 also if there is nothing. */
+int dp_cleanup_remove(struct kp_err *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/cleanup.h"
 #include "nft/conntrack.h"
 #include "nft/family.h"
 #include "nft/held.h"
@@ -344,7 +345,7 @@ static int nft_pending_ms(void *dp)
 
 const struct dp_ops dp_nftables_ops = {
 	.name = "nftables", .probe = dp_nft_probe, .open = nft_open, .apply = nft_apply,
-	.retry = nft_retry, .pending_ms = nft_pending_ms, .close = nft_close,
+	.retry = nft_retry, .pending_ms = nft_pending_ms, .close = nft_close, .remove = dp_cleanup_remove,
 };
 
 void dp_nft_render(const struct kp_plan_node *node, struct kp_plan *const *plans, size_t n, struct kp_buf *out)

@@ -9,6 +9,7 @@
 #include "healthz/server.h"
 #include "healthz/state.h"
 #include "proxy/admin.h"
+#include "proxy/backend.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/instance.h"
@@ -48,6 +49,7 @@ struct agent {
 
 	/* One life of it: a node's name and a source. */
 	char *node_name;
+	struct kp_backend_choice backend;
 	struct kp_setup_plan setup;
 	struct kp_model *model;
 	struct kp_intake intake;
@@ -93,6 +95,8 @@ static struct kp_plan_node *changed_node(struct agent *a)
 		return kp_plan_node_unref(node);
 	kp_plan_node_unref(a->node);
 	a->node = kp_plan_node_ref(node);
+	if (node->nodeport_localhost)
+		kp_host_route_localnet();
 	kp_health_plan_node(a->health, node);
 	return node;
 }
@@ -189,9 +193,9 @@ static void log_family(const struct agent *a, int f, const struct dp_family_resu
 	if (!r->tried)
 		return;
 	if (r->code < 0)
-		kp_error("nft", "%s: %s; the last good rules stay, will try again", kp_family_names[f], r->message);
+		kp_error(a->backend.ops->name, "%s: %s; the last good rules stay, will try again", kp_family_names[f], r->message);
 	else
-		kp_log(first ? KP_LOG_INFO : KP_LOG_DEBUG, "nft", "%s: %s added=%u deleted=%u us=%llu since_start_ms=%llu",
+		kp_log(first ? KP_LOG_INFO : KP_LOG_DEBUG, a->backend.ops->name, "%s: %s added=%u deleted=%u us=%llu since_start_ms=%llu",
 		       kp_family_names[f], r->wrote ? "committed" : "nothing to change", r->elements_added, r->elements_deleted,
 		       (unsigned long long)(r->took_ns / 1000), (unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
 }
@@ -245,7 +249,7 @@ static void source_status(void *arg, struct kp_source_status *ret)
 static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_monitor_view view = {
-		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
+		.cfg = a->cfg, .node_name = a->node_name, .mode = a->backend.ops->name, .socket = a->job->socket,
 		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
 	};
 
@@ -255,14 +259,8 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 
 static int start_dataplane(struct agent *a, struct kp_err *err)
 {
-	const struct dp_ops *ops = &dp_nftables_ops;
-	struct dp_options opt = { 0 };
-	int r;
+	int r = kp_runner_start(&a->runner, a->backend.ops, &a->backend.opt, err);
 
-	memcpy(opt.families, a->setup.opt.families, sizeof(opt.families));
-	r = ops->probe(opt.families, err);
-	if (r == 0)
-		r = kp_runner_start(&a->runner, ops, &opt, err);
 	if (r < 0)
 		return r;
 	a->results = event_new(a->base, kp_runner_fd(a->runner), EV_READ | EV_PERSIST, on_result, a);
@@ -298,7 +296,7 @@ static void renew_plans(struct agent *a)
 {
 	kp_planner_free(a->planner);
 	kp_setup_plan_release(&a->setup);
-	kp_setup_plan(a->cfg, &a->setup);
+	kp_setup_plan(a->cfg, a->backend.mode, &a->setup);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	kp_model_mark_all_dirty(a->model);
 	configure_health(a);
@@ -364,9 +362,12 @@ static int start(struct agent *a, struct kp_err *err)
 
 	if (r < 0)
 		return r;
+	r = kp_backend_choose(a->cfg, &a->backend, err);
+	if (r < 0)
+		return r;
 	a->began_ns = kp_now_ns();
 	listen_as_configured(a);
-	kp_setup_plan(a->cfg, &a->setup);
+	kp_setup_plan(a->cfg, a->backend.mode, &a->setup);
 	a->model = kp_model_new(a->node_name);
 	a->intake = (struct kp_intake){
 		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,
@@ -386,7 +387,7 @@ static int start(struct agent *a, struct kp_err *err)
 		return r;
 	publish(a);
 	kp_host_set_up(a->cfg);	/* now that the modules are loaded */
-	kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a->node_name);
+	kp_info("agent", "proxylet %s runs on node \"%s\" in %s mode", KP_VERSION, a->node_name, a->backend.ops->name);
 	return 0;
 }
 

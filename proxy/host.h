@@ -11,4 +11,7 @@ void kp_host_raise_descriptors(void);
 /* The out-of-memory score and the limits of connection tracking, as configured. */
 void kp_host_set_up(const struct kp_config *c);
 
+/* So that connections to node ports on 127.0.0.1 may leave the node, translated (IT-65). Never taken back. */
+void kp_host_route_localnet(void);
+
 #endif

@@ -59,6 +59,7 @@ struct kp_config_stream {
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
  *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
+ *	  iptablesVariant: auto				# or nft, legacy: which iptables to write through
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -91,13 +92,14 @@ struct kp_config {
 	bool windows_service;
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
-	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */
 	bool startup_compat;			/* proxylet.health.startup */
 	char *relay_target;			/* proxylet.health.relayTarget: "ip:port"; "": we are no relay */
 	bool terminate_drain;			/* proxylet.terminationMode */
 	int64_t drain_s, cleanup_drain_s, cleanup_max_s;
+	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or what is built */
+	char *iptables_variant;			/* proxylet.iptablesVariant: "auto", "nft", "legacy" */
 	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };
 

@@ -51,7 +51,9 @@ static const char *const mode_names[] = {
 	[KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", [KP_MODE_IPTABLES] = "iptables",
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
-static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const fallback_names[] = {
+	[KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", [KP_MODE_IPTABLES] = "iptables", NULL,
+};
 static const char *const detect_names[] = {
 	[KP_DETECT_MODE_UNSET] = "", [KP_DETECT_CLUSTER_CIDR] = "ClusterCIDR", [KP_DETECT_NODE_CIDR] = "NodeCIDR",
 	[KP_DETECT_BRIDGE] = "BridgeInterface", [KP_DETECT_PREFIX] = "InterfaceNamePrefix", NULL,
@@ -73,6 +75,14 @@ static void check_cidrs(const struct kp_field *f, const void *member, struct kp_
 		snprintf(path, sizeof(path), "%s[%zu]", f->path, i);
 		kp_report_error(rep, KP_INVALID, path, list[i], "must be a valid CIDR");
 	}
+}
+
+static void check_variant(const struct kp_field *f, const void *member, struct kp_config_report *rep)
+{
+	const char *text = *(const char *const *)member;
+
+	if (strcmp(text, "auto") != 0 && strcmp(text, "nft") != 0 && strcmp(text, "legacy") != 0)
+		kp_report_error(rep, KP_UNSUPPORTED, f->path, text, "must be auto, nft or legacy");
 }
 
 /* "80", "2-7" or "10+5"; it has had no effect for years, but was always refused if wrong. */
@@ -141,8 +151,7 @@ const struct kp_field kp_fields[] = {
 	  .idle = "has no effect: these are switches in kube-proxy's own code" },
 	{ "healthzBindAddress", ENDPOINT(healthz_bind_address, 10256), .def = "", .zero_is_unset = true },
 	{ "hostnameOverride", STRING(hostname_override), .def = "", .identity = true },
-	{ "iptables.localhostNodePorts", BOOL(localhost_nodeports), .def = "true",
-	  .idle = "has no effect: node ports are not served on loopback addresses" },
+	{ "iptables.localhostNodePorts", BOOL(localhost_nodeports), .def = "true", IPTABLES_MODE },
 	{ "iptables.masqueradeAll", BOOL(iptables.masquerade_all), .def = "false", IPTABLES_IPVS_MODE },
 	{ "iptables.masqueradeBit", INT(iptables.masquerade_bit), .def = "14", .checked = ALWAYS, .max = 31,
 	  IPTABLES_IPVS_MODE },
@@ -188,6 +197,8 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.ineligibleTaints", STRINGS(ineligible_taints), .def = "ToBeDeletedByClusterAutoscaler" },
 	{ "proxylet.health.relayTarget", ENDPOINT(relay_target, 10256), .def = "" },
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
+	{ "proxylet.iptablesVariant", STRING(iptables_variant), .def = "auto", .zero_is_unset = true, .identity = true,
+	  .checked = ALWAYS, .check = check_variant },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
 	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
 	{ "showHiddenMetricsForVersion", STRING(show_hidden_metrics), .def = "", .idle = "has no effect: no metric is hidden" },

@@ -1,0 +1,49 @@
+#include "nft/stale.h"
+
+#include "nft/conntrack.h"
+#include "nft/table.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/map.h"
+
+static void node_ips(struct dp_ct *ct, const struct kp_plan_node *node)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		bool all = node->nodeport_all[f];
+
+		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, all ? node->node_ips[f] : node->nodeport_ips[f],
+				   all ? node->n_node_ips[f] : node->n_nodeport_ips[f]);
+	}
+}
+
+void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old)
+{
+	if (b->node)
+		node_ips(ct, want->node);
+	for (size_t i = 0; i < b->n_changes; i++)
+		dp_ct_set_put_removed(dp_ct_set(ct), old[i], b->changes[i].plan);
+	for (size_t i = 0; i < b->n_changes; i++)
+		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
+}
+
+void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want)
+{
+	node_ips(ct, want->node);
+	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
+		dp_ct_set_put_changed(dp_ct_set(ct), NULL, it.value);
+}
+
+void dp_stale_remove(struct dp_ct *ct)
+{
+	struct dp_ct_stats stats = { 0 };
+	struct kp_err err = { 0 };
+
+	if (dp_ct_pending_ms(ct, kp_now_ns()) != 0)
+		return;
+	if (dp_ct_run(ct, kp_now_ns(), &stats, &err) < 0)
+		kp_warn("conntrack", "cannot remove stale UDP entries, will try again: %s", err.msg);
+	else if (stats.deleted)
+		kp_info("conntrack", "removed %llu stale UDP entries in %llu us", (unsigned long long)stats.deleted,
+			(unsigned long long)(stats.took_ns / 1000));
+}
