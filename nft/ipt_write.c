@@ -26,7 +26,7 @@ void dp_ipt_hashed(const char *prefix, const char *what, char out[DP_IPT_NAME])
 
 	kp_sha256(what, strlen(what), hash);
 	memcpy(out, prefix, at);
-	for (unsigned i = 0; i < HASH_CHARS; i++) {
+	for (unsigned i = 0; i < HASH_CHARS && at < DP_IPT_NAME - 1; i++) {
 		unsigned bit = 5 * i, two = (unsigned)hash[bit / 8] << 8 | hash[bit / 8 + 1];
 
 		out[at++] = alphabet[two >> (11 - bit % 8) & 31];

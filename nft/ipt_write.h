@@ -7,7 +7,7 @@ struct kp_buf;
 
 /* The words of which ipt_service.c and ipt_node.c make rules. */
 
-/* "PXL-SVC-" and 16 characters that stand for what. */
+/* "PXL-SVC-" and 16 characters that stand for what; fewer where the prefix is longer than 12. */
 void dp_ipt_hashed(const char *prefix, const char *what, char out[DP_IPT_NAME]);
 
 const char *dp_ipt_proto(uint8_t proto);	/* "tcp" */
