@@ -30,6 +30,7 @@
  */
 #define LOOK_MS		40
 #define LOOK_SHARE	10
+#define LEARN_MS	200	/* after a write: how it is printed, for comparison later */
 
 /* More than this takes iptables so long that another mode is the better advice. */
 #define MANY_RULES	50000
@@ -46,7 +47,9 @@ struct ipt {
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
 	uint64_t ask_ns, look_ns;	/* when to ask for it next; when a closer look is allowed again */
+	uint64_t learn_ns;	/* when to look after we wrote, 0: no need */
 	bool told_size;
+	bool alone;		/* the other variant holds nothing of ours any more */
 };
 
 static void plan_free(void *p)
@@ -194,11 +197,13 @@ static void note_own_commits(struct ipt *n, uint32_t before, const struct dp_res
 {
 	uint32_t now, ours = 0;
 
-	if (!n->nl || dp_genid(n->nl, &now) < 0)
-		return;
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->fams[f] && res->family[f].wrote)
 			ours += dp_ipt_family_commits(n->fams[f]);
+	if (ours)
+		n->learn_ns = kp_now_ns() + LEARN_MS * 1000000ull;
+	if (!n->nl || dp_genid(n->nl, &now) < 0)
+		return;
 	n->generation = now - before <= ours ? now : n->generation;
 }
 
@@ -237,8 +242,9 @@ static void watch(struct ipt *n, struct dp_result *ret)
 	n->ask_ns = now + (n->nl ? LOOK_MS : n->period_ms) * 1000000ull;
 	if (n->nl && dp_genid(n->nl, &generation) < 0)
 		return;
-	if (now < n->look_ns || (n->nl && generation == n->generation))
+	if (now < n->look_ns || (n->nl && generation == n->generation && !(n->learn_ns && now >= n->learn_ns)))
 		return;
+	n->learn_ns = 0;
 	n->generation = generation;	/* first: what comes while we look is seen next time */
 	look_closer(n, ret);
 	note_own_commits(n, generation, ret);
@@ -300,6 +306,16 @@ static void write_failed(struct ipt *n, struct dp_result *ret)
 	note_own_commits(n, before, ret);
 }
 
+/* A predecessor may have written through the other variant; its rules served until ours were complete. */
+static void remove_other_variants(struct ipt *n)
+{
+	struct kp_err err = { 0 };
+
+	n->alone = true;
+	if (dp_ipt_remove_but(n->tools.variant, &err) < 0)
+		kp_warn("iptables", "cannot remove what another variant of iptables left: %s", err.msg);
+}
+
 static int ipt_retry(void *dp, struct dp_result *ret)
 {
 	struct ipt *n = dp;
@@ -315,6 +331,8 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 		after_commit(n, NULL, NULL, ret, code);
 	}
 	dp_stale_remove(n->ct);
+	if (n->settled && !n->alone)
+		remove_other_variants(n);
 	return code;
 }
 
@@ -329,7 +347,7 @@ static int ipt_pending_ms(void *dp)
 	uint64_t now = kp_now_ns();
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), n->retry_ns ? until_ms(n->retry_ns, now) : -1,
-		n->settled ? until_ms(n->ask_ns, now) : -1,
+		n->settled ? until_ms(n->ask_ns, now) : -1, n->settled && !n->alone ? 0 : -1,
 	};
 	int best = -1;
 
