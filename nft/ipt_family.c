@@ -7,6 +7,7 @@
 
 #include "nft/ipt_held.h"
 #include "nft/ipt_rules.h"
+#include "nft/ipt_search.h"
 #include "nft/ipt_state.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
@@ -134,24 +135,44 @@ static void refuse(struct dp_ipt_family *fam, const char *key, const struct kp_e
 		 kp_family_names[fam->f], r->key, why->msg);
 }
 
+/* The whole table was refused, for a reason that is not told. Returns how many Services it is about. */
+static size_t search(struct dp_ipt_family *fam, const struct dp_wanted *want, const struct kp_err *why)
+{
+	struct kp_plan **plans = kp_calloc(kp_map_len(want->plans), sizeof(struct kp_plan *));
+	size_t n = 0, found[REFUSAL_ROUNDS], n_found;
+
+	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
+		if (!kp_map_get(fam->refused, it.key, it.len))
+			plans[n++] = it.value;
+	n_found = dp_ipt_search(fam->tools, &fam->env, plans, n, found, KP_N(found));
+	for (size_t i = 0; i < n_found; i++)
+		refuse(fam, plans[found[i]]->key, why);
+	free(plans);
+	return n_found;
+}
+
 /* Somebody is to blame and has been left out: another try makes sense. */
-static bool learn_from(struct dp_ipt_family *fam, const char *text, unsigned line, const struct kp_err *why)
+static bool learn_from(struct dp_ipt_family *fam, const struct dp_wanted *want, const char *text, unsigned line,
+		       const struct kp_err *why)
 {
 	struct dp_ipt_held *held = NULL;
 	struct kp_err err = { 0 };
 	bool kept = false;
 	const char *owner = line ? dp_ipt_state_blame(fam->state, text, line, &kept) : NULL;
+	bool left_out = owner && *owner;
 
 	if (kept)
 		kp_warn("iptables", "%s: a chain of ours stays, empty, because a rule of somebody else leads there: %s",
 			kp_family_names[fam->f], why->msg);
-	if (owner && *owner)
+	if (left_out)
 		refuse(fam, owner, why);
+	else if (line && !owner && !kept)
+		left_out = search(fam, want, why) > 0;
 	if (dp_ipt_tools_held(fam->tools, fam->f, &held, &err) < 0)
 		return false;
 	dp_ipt_state_jumps(fam->state, held);
 	dp_ipt_held_free(held);
-	return kept || (owner && *owner);
+	return kept || left_out;
 }
 
 static uint32_t count_commits(const struct kp_buf *text)
@@ -163,7 +184,7 @@ static uint32_t count_commits(const struct kp_buf *text)
 	return n;
 }
 
-static int write_once(struct dp_ipt_family *fam, bool *ret_again, struct dp_family_result *ret)
+static int write_once(struct dp_ipt_family *fam, const struct dp_wanted *want, bool *ret_again, struct dp_family_result *ret)
 {
 	struct kp_buf text = { 0 };
 	struct kp_err err = { 0 };
@@ -174,7 +195,7 @@ static int write_once(struct dp_ipt_family *fam, bool *ret_again, struct dp_fami
 	ret->code = text.len ? dp_ipt_tools_restore(fam->tools, fam->f, &text, &line, &err) : 0;
 	if (ret->code < 0) {
 		snprintf(ret->message, sizeof(ret->message), "%.250s", err.msg);
-		*ret_again = learn_from(fam, text.data, line, &err);
+		*ret_again = learn_from(fam, want, text.data, line, &err);
 	} else if (text.len) {
 		dp_ipt_state_written(fam->state);
 		fam->commits = count_commits(&text);
@@ -186,13 +207,13 @@ static int write_once(struct dp_ipt_family *fam, bool *ret_again, struct dp_fami
 	return ret->code;
 }
 
-static void write_rounds(struct dp_ipt_family *fam, struct dp_family_result *ret)
+static void write_rounds(struct dp_ipt_family *fam, const struct dp_wanted *want, struct dp_family_result *ret)
 {
 	bool again = true;
 
 	fam->commits = 0;
 	for (int round = 0; round < REFUSAL_ROUNDS && again; round++)
-		fam->known = write_once(fam, &again, ret) == 0;
+		fam->known = write_once(fam, want, &again, ret) == 0;
 }
 
 /* --- what is asked of it --- */
@@ -225,7 +246,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 	dp_ipt_state_assume(fam->state, held);
 	dp_ipt_held_free(held);
 	put_all(fam, want);
-	write_rounds(fam, ret);
+	write_rounds(fam, want, ret);
 	for (struct kp_map_it it = { 0 }; fam->known && kp_map_next(want->plans, &it);)
 		set_good(fam, it.key, it.value);
 	ret->took_ns = kp_now_ns() - began;
@@ -235,7 +256,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 /* fam->state has been told of all changes. */
 static int write_changes(struct dp_ipt_family *fam, const struct dp_wanted *want, struct dp_family_result *ret)
 {
-	write_rounds(fam, ret);
+	write_rounds(fam, want, ret);
 	if (fam->known)
 		return 0;
 	kp_debug("iptables", "%s: %s; writing everything", kp_family_names[fam->f], ret->message);
