@@ -51,18 +51,27 @@ static int count_flows(struct mnl_socket *nl, uint8_t family, uint64_t *ret)
 	return r < 0 && errno != EINVAL && errno != EOPNOTSUPP ? -errno : 0;
 }
 
+/* A kernel without nf_tables has no tables of ours either: nfnetlink does not know whom to ask. */
+static int exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret)
+{
+	int r = dp_table_exists(nl, f, table, ret);
+
+	return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
+}
+
 int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err)
 {
 	struct dp_cleanup c = { 0 };
 	struct mnl_socket *nl = NULL;
 	int r = dp_socket_open(&nl, err);
 
+	*ret = c;
 	if (r < 0)
-		return r;
+		return r == -EPROTONOSUPPORT ? 0 : r;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++) {
-		r = dp_table_exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
+		r = exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
 		if (r == 0)
-			r = dp_table_exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
+			r = exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
 		if (r == 0)
 			r = count_flows(nl, f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6, &c.flows[f]);
 	}
@@ -109,12 +118,17 @@ static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum 
 	return r;
 }
 
+static bool is_there(const struct dp_cleanup *c)
+{
+	return c->rules[KP_IPV4] || c->rules[KP_IPV6] || c->residual[KP_IPV4] || c->residual[KP_IPV6];
+}
+
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err)
 {
 	struct mnl_socket *nl = NULL;
-	int r = dp_socket_open(&nl, err);
+	int r = is_there(c) ? dp_socket_open(&nl, err) : 0;
 
-	if (r < 0)
+	if (!nl)
 		return r;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
 		r = clean_family(nl, c, (enum kp_family)f, keep, err);
@@ -127,9 +141,7 @@ int dp_cleanup_remove(struct kp_err *err)
 	struct dp_cleanup c;
 	int r = dp_cleanup_look(&c, err);
 
-	if (r == -EPROTONOSUPPORT)
-		return 0;	/* a kernel without nf_tables */
-	if (r < 0 || !(c.rules[KP_IPV4] || c.rules[KP_IPV6] || c.residual[KP_IPV4] || c.residual[KP_IPV6]))
+	if (r < 0 || !is_there(&c))
 		return r;
 	kp_info("nft", "removing table " DP_TABLE ", which mode nftables left");
 	return dp_cleanup_run(&c, false, err);

@@ -35,9 +35,8 @@ static void look(struct dp_ipt_leftover *ret)
 	}
 }
 
-int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err)
+void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret)
 {
-	(void)err;
 	*ret = (struct dp_ipt_cleanup){ 0 };
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
 		struct dp_ipt_leftover *l = &ret->variants[v];
@@ -48,7 +47,6 @@ int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err)
 		if (l->installed)
 			look(l);
 	}
-	return 0;
 }
 
 static void write_table(const struct dp_ipt_held *held, int t, bool keep, struct kp_buf *out)
@@ -104,8 +102,8 @@ int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err)
 {
 	const bool keep[KP_N_FAMILIES] = { false };
 	struct dp_ipt_cleanup c;
-	int r = dp_ipt_cleanup_look(&c, err);
 
+	dp_ipt_cleanup_look(&c);
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
 		const struct dp_ipt_leftover *l = &c.variants[v];
 
@@ -115,7 +113,7 @@ int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err)
 			kp_info("iptables", "removing the chains that mode iptables left, variant %s",
 				*dp_ipt_variant_names[v] ? dp_ipt_variant_names[v] : "of this host");
 	}
-	return r < 0 ? r : dp_ipt_cleanup_run(&c, keep, err);
+	return dp_ipt_cleanup_run(&c, keep, err);
 }
 
 int dp_ipt_remove(struct kp_err *err)

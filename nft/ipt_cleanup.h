@@ -26,7 +26,7 @@ struct dp_ipt_cleanup {
 
 #define DP_IPT_RESIDUAL "PXL-RESIDUAL"
 
-int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err);
+void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret);
 /* keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family. */
 int dp_ipt_cleanup_run(const struct dp_ipt_cleanup *c, const bool keep[KP_N_FAMILIES], struct kp_err *err);
 

@@ -155,6 +155,7 @@ int dp_ipt_tools_restore(const struct dp_ipt_tools *t, enum kp_family f, const s
 
 /* What speaks for a variant. */
 struct evidence {
+	bool works;
 	bool hint;
 	size_t n_rules;
 };
@@ -169,6 +170,8 @@ static void look_for_evidence(const struct dp_ipt_tools *t, struct evidence *ret
 
 		if (dp_ipt_tools_save(t, (enum kp_family)f, &text, &err) < 0)
 			kp_buf_release(&text);	/* this kernel does not have it: no evidence */
+		else
+			ret->works = true;
 		for (char *line = text.data ? strtok_r(text.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
 			ret->n_rules += line[0] == '-';
 			ret->hint |= strncmp(line, ":KUBE-IPTABLES-HINT ", 20) == 0 ||
@@ -185,7 +188,7 @@ static int choose_between(struct dp_ipt_tools found[DP_IPT_N_VARIANTS], struct d
 
 	look_for_evidence(&found[DP_IPT_NFT], &nft);
 	look_for_evidence(&found[DP_IPT_LEGACY], &legacy);
-	old = nft.hint || legacy.hint ? !nft.hint : legacy.n_rules > nft.n_rules;
+	old = !nft.works ? legacy.works : nft.hint || legacy.hint ? !nft.hint : legacy.n_rules > nft.n_rules;
 	*ret = found[old ? DP_IPT_LEGACY : DP_IPT_NFT];
 	return 0;
 }

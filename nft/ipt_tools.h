@@ -27,7 +27,8 @@ bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret);
 /*
  * Which one to use. name: "nft", "legacy", or "auto": as the iptables-wrappers of
  * Kubernetes decide, the one in which the kubelet's chains KUBE-IPTABLES-HINT or
- * KUBE-KUBELET-CANARY are, else legacy if it has more rules, else nft.
+ * KUBE-KUBELET-CANARY are, else legacy if it has more rules, else nft. One that this kernel
+ * does not know is out of question.
  */
 int dp_ipt_tools_choose(const char *name, struct dp_ipt_tools *ret, struct kp_err *err);
 

@@ -300,11 +300,36 @@ def test_mode_switch_under_traffic(lab):
     check(agent.process.poll() is None and agent.pid == pid, "the process ended")
 
 
+# Runs its arguments without netlink sockets of netfilter (seccomp).
+WITHOUT_NFTABLES = """
+import ctypes, os, platform, struct, sys
+AF_NETLINK, NETLINK_NETFILTER, EPROTONOSUPPORT = 16, 12, 93
+socket = 41 if platform.machine() == "x86_64" else 198
+load, equal, ret = 0x20, 0x15, 0x06
+program = [(load, 0, 0, 0), (equal, 0, 5, socket), (load, 0, 0, 16), (equal, 0, 3, AF_NETLINK), (load, 0, 0, 32),
+           (equal, 0, 1, NETLINK_NETFILTER), (ret, 0, 0, 0x50000 | EPROTONOSUPPORT), (ret, 0, 0, 0x7fff0000)]
+code = b"".join(struct.pack("=HBBI", *op) for op in program)
+buf = ctypes.create_string_buffer(code)
+libc = ctypes.CDLL(None, use_errno=True)
+fprog = struct.pack("@HP", len(program), ctypes.addressof(buf))
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(fprog), 0, 0):
+    sys.exit("seccomp: %s" % os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def test_unset_mode_without_nftables(lab):
-    """No right to nf_tables stands for a kernel without it: nothing else here lacks it."""
+    """With nf_tables it is nftables; a process that gets no such socket stands for a kernel without it."""
     cluster(lab)
     agent = lab.run(mode="").ready()
     check("in nftables mode" in agent.log(), "log: %s", agent.log())
+    agent.stop()
+    lab.command("cleanup")
+    agent = lab.run(mode="", before=(sys.executable, "-c", WITHOUT_NFTABLES)).ready()
+    check("no mode is configured, so it is iptables" in agent.log(), "log: %s", agent.log())
+    equal(agent.get("/proxyMode", 10249)[2], "iptables", "/proxyMode")
+    equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the old way")
+    lab.agents.pop().stop()
 
 
 def test_cleanup(lab):
