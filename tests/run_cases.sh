@@ -64,14 +64,16 @@ run_flows() {
 		return
 	fi
 	judged=$1
-	echo "packets: $1"
-	python3 -B "$here/judge/judge.py" --agent "$build/proxylet" -j "$jobs" --only "$only" \
-		--skip-other-modes "iptables backend is not built yet" "$1" >"$work/out" 2>&1 || true
-	# A sample need not touch every folder.
-	if [ -n "$only" ] && grep -q '^0 documents' "$work/out"; then
-		return
-	fi
-	count "$1"
+	for way in nftables: iptables:nft iptables:legacy; do
+		mode=${way%:*}
+		grep -rqE "\"mode\": *\"$mode\"" "$1" || continue
+		echo "packets: $1 ($way)"
+		python3 -B "$here/judge/judge.py" --agent "$build/proxylet" -j "$jobs" --only "$only" \
+			--mode "$mode" --variant "${way#*:}" "$1" >"$work/out" 2>&1 || true
+		# A sample need not touch every folder.
+		[ -z "$only" ] || ! grep -q '^0 documents' "$work/out" || continue
+		count "$1 ($way)"
+	done
 }
 
 # caserun wants a folder that holds family folders, so each is given one of links.
