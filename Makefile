@@ -18,7 +18,7 @@ CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev \
 	       libcurl4-openssl-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
-DEPS_CHECK  := $(DEPS_DEMO) check conntrack valgrind libcap2-bin openssl nghttp2-proxy python3-yaml
+DEPS_CHECK  := $(DEPS_DEMO) check conntrack iptables valgrind libcap2-bin openssl nghttp2-proxy python3-yaml
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.

@@ -77,6 +77,7 @@ static const struct {
 	{ "proxylet.health.ineligibleTaints", "example.com/a,b" },
 	{ "proxylet.health.relayTarget", "[::1]:10256" },
 	{ "proxylet.health.startup", "compat" },
+	{ "proxylet.iptablesVariant", "legacy" },
 	{ "proxylet.sharedHealthzBindAddress", "" },
 	{ "proxylet.terminationMode", "drain" },
 	{ "showHiddenMetricsForVersion", "1.35" },
