@@ -1,5 +1,6 @@
 #include "nft/ipt_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,7 +64,7 @@ static struct chain *chain_of(struct dp_ipt_state *s, int t, const char *name)
 
 	if (!c) {
 		c = kp_calloc(1, sizeof(*c));
-		strncpy(c->name, name, sizeof(c->name) - 1);
+		snprintf(c->name, sizeof(c->name), "%s", name);
 		kp_map_puts(s->chains[t], name, c);
 	}
 	return c;
