@@ -220,7 +220,7 @@ static void write_rounds(struct dp_ipt_family *fam, const struct dp_wanted *want
 
 static void set_good(struct dp_ipt_family *fam, const char *key, struct kp_plan *plan)
 {
-	if (kp_map_gets(fam->refused, key))
+	if (kp_map_gets(fam->refused, key) || (plan && kp_map_gets(fam->good, key) == plan))
 		return;
 	if (plan)
 		kp_map_puts(fam->good, key, kp_plan_ref(plan));

@@ -42,7 +42,7 @@ static struct kernel kernel_new(void)
 static void must_exist(const struct kernel *k, const char *table, const char *rule)
 {
 	const char *target = strstr(rule, "-j PXL-");
-	char name[64];
+	char name[96];
 
 	if (!target)
 		return;
@@ -52,7 +52,7 @@ static void must_exist(const struct kernel *k, const char *table, const char *ru
 
 static void must_be_unused(const struct kernel *k, const char *table, const char *chain)
 {
-	char jump[64];
+	char jump[96];
 
 	snprintf(jump, sizeof(jump), "-j %s\n", chain);
 	for (struct kp_map_it it = { 0 }; kp_map_next(k->chains, &it);) {
@@ -65,7 +65,7 @@ static void must_be_unused(const struct kernel *k, const char *table, const char
 
 static void apply_line(struct kernel *k, const char *table, char *line)
 {
-	char name[64], word[64] = "";
+	char name[96], word[64] = "";
 	struct kp_buf *text;
 
 	sscanf(line + (*line == ':' ? 1 : 3), "%63s", word);
