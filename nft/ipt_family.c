@@ -27,6 +27,7 @@ struct dp_ipt_family {
 	struct kp_map *good;	/* key -> plan that was written */
 	struct kp_map *refused;	/* key -> struct dp_refusal */
 	bool known;
+	bool blind;		/* iptables-save failed, and we said so */
 	uint32_t commits;
 };
 
@@ -313,9 +314,12 @@ const char *dp_ipt_family_damage(struct dp_ipt_family *fam)
 	if (!fam->known)
 		return NULL;	/* it is being put right anyway */
 	if (dp_ipt_tools_held(fam->tools, fam->f, &held, &err) < 0) {
-		kp_debug("iptables", "%s: %s", kp_family_names[fam->f], err.msg);
+		kp_log(fam->blind ? KP_LOG_DEBUG : KP_LOG_WARN, "iptables", "%s: cannot see whether the rules are there: %s",
+		       kp_family_names[fam->f], err.msg);
+		fam->blind = true;
 		return NULL;
 	}
+	fam->blind = false;
 	dp_ipt_state_matches(fam->state, held, &what);
 	dp_ipt_held_free(held);
 	return what;

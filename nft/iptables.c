@@ -21,7 +21,8 @@
 
 #define BACKOFF_MIN_MS		100
 #define BACKOFF_MAX_MS		30000
-#define REFUSED_RETRY_MS	30000
+#define REFUSED_MIN_MS		30000	/* iptables-legacy searches for them with many writes */
+#define REFUSED_MAX_MS		1800000
 
 /*
  * Foreign changes: with iptables-nft they raise nf_tables' generation id, which costs
@@ -43,7 +44,7 @@ struct ipt {
 	struct mnl_socket *nl;	/* for the generation id; NULL: legacy */
 	unsigned period_ms;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
-	unsigned backoff_ms;
+	unsigned backoff_ms, refused_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
 	uint64_t ask_ns, look_ns;	/* when to ask for it next; when a closer look is allowed again */
@@ -144,7 +145,12 @@ static void copy_refused(const struct ipt *n, struct dp_result *ret)
 	}
 }
 
-/* When to try again: failures with growing delays, refusals now and then. */
+static unsigned longer(unsigned ms, unsigned min, unsigned max)
+{
+	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
+}
+
+/* When to try again: failures soon, refusals now and then, both with growing delays. */
 static int schedule(struct ipt *n, const struct dp_result *res)
 {
 	int code = 0;
@@ -154,12 +160,11 @@ static int schedule(struct ipt *n, const struct dp_result *res)
 			code = res->family[f].code;
 	if (code == 0) {
 		n->backoff_ms = 0;
-		n->retry_ns = res->n_refused ? kp_now_ns() + REFUSED_RETRY_MS * 1000000ull : 0;
+		n->refused_ms = res->n_refused ? longer(n->refused_ms, REFUSED_MIN_MS, REFUSED_MAX_MS) : 0;
+		n->retry_ns = res->n_refused ? kp_now_ns() + n->refused_ms * 1000000ull : 0;
 		return 0;
 	}
-	n->backoff_ms = n->backoff_ms ? 2 * n->backoff_ms : BACKOFF_MIN_MS;
-	if (n->backoff_ms > BACKOFF_MAX_MS)
-		n->backoff_ms = BACKOFF_MAX_MS;
+	n->backoff_ms = longer(n->backoff_ms, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
 	n->retry_ns = kp_now_ns() + n->backoff_ms * 1000000ull;
 	return code;
 }

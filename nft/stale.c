@@ -1,19 +1,37 @@
 #include "nft/stale.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "nft/conntrack.h"
 #include "nft/table.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
+#include "proxy/base/mem.h"
 
+static int by_address(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
+/* Where node ports answer, in order. */
 static void node_ips(struct dp_ct *ct, const struct kp_plan_node *node)
 {
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		bool all = node->nodeport_all[f];
+		const struct kp_addr *ips = all ? node->node_ips[f] : node->nodeport_ips[f];
+		uint32_t n = all ? node->n_node_ips[f] : node->n_nodeport_ips[f];
+		struct kp_addr *with_loopback = kp_calloc(n + 1, sizeof(*ips));
 
-		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, all ? node->node_ips[f] : node->nodeport_ips[f],
-				   all ? node->n_node_ips[f] : node->n_nodeport_ips[f]);
+		if (n)
+			memcpy(with_loopback, ips, n * sizeof(*ips));
+		if (f == KP_IPV4 && all && node->nodeport_localhost)
+			with_loopback[n++] = (struct kp_addr){ .family = KP_IPV4, .b = { 127, 0, 0, 1 } };
+		qsort(with_loopback, n, sizeof(*ips), by_address);
+		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, with_loopback, n);
+		free(with_loopback);
 	}
 }
 

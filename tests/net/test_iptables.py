@@ -123,6 +123,44 @@ def test_others_rules_stay(lab):
     check("-A PREROUTING -j FOREIGN" in ipt.save(lab.node, "nft"), "the foreign jump is gone")
 
 
+# --- what packets see that the recorded flows do not show ---
+
+def test_affinity_hairpin_loopback(lab):
+    for ns in list(lab.pods.values()) + [lab.rem]:
+        lab.serve(traffic.TcpServer(ns))
+    lab.put("node.json", obj.node())
+    sticky = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 100}}}
+    pods = ["10.244.1.2", "10.244.1.3", "10.244.2.2", "10.244.2.3"]
+    lab.put("web.json", obj.service("web", WEB, node_port=30080, **sticky), obj.slice_of("web", pods))
+    lab.put("self.json", obj.service("self", "10.96.0.11"), obj.slice_of("self", ["10.244.1.2"]))
+    for variant in ipt.VARIANTS:
+        agent = lab.run(**options(variant)).ready()
+        for source in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
+            first = traffic.ask(lab.ext, WEB, 80, source=source)
+            check(isinstance(first, tuple), "%s: %s", variant, first)
+            equal(traffic.ask_often(lab.ext, WEB, 80, 8, source=source), {first}, "the endpoint of %s, %s" % (source, variant))
+        chosen = traffic.ask(lab.ext, WEB, 80, source="198.51.100.1")[0]
+        agent.stop()
+        agent.start().ready()
+        equal(traffic.ask(lab.ext, WEB, 80, source="198.51.100.1")[0], chosen, "the endpoint after a restart")
+        me, peer = traffic.ask(lab.pods["pod1"], "10.96.0.11", 80)
+        check(me == "10.244.1.2" and peer != me, "hairpin, %s: %s sees %s", variant, me, peer)
+        check(isinstance(traffic.ask(lab.node, "127.0.0.1", 30080), tuple), "a node port on loopback, %s", variant)
+        agent.stop()
+        lab.command("cleanup", "--now")
+
+
+def test_render_is_what_the_agent_writes(lab):
+    cluster(lab)
+    agent = lab.run(**options("nft")).ready()
+    p = lab.command("render", "-f", lab.objects, "--config", agent.config)
+    equal(p.returncode, 0, p.stderr)
+    other = lab.bare_node()
+    for family, text in zip(ipt.PROGRAMS, p.stdout.split("# ip6tables-restore --noflush\n")):
+        ipt.run(other, ipt.PROGRAMS[family] + "-nft-restore", "--noflush", text=text)
+        equal(ipt.difference(ipt.listing(lab.node, "nft", family), ipt.listing(other, "nft", family)), "", "agent against render")
+
+
 # --- its own end ---
 
 def kill(lab, variant, turns):
