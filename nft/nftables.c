@@ -9,6 +9,7 @@
 #include "nft/family.h"
 #include "nft/held.h"
 #include "nft/probe.h"
+#include "nft/stale.h"
 #include "nft/sweep.h"
 #include "nft/table.h"
 #include "nft/text.h"
@@ -133,41 +134,19 @@ static int schedule(struct nft *n, const struct dp_result *res)
 	return code;
 }
 
-static void node_ips(struct nft *n)
-{
-	const struct kp_plan_node *node = n->want.node;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		bool all = node->nodeport_all[f];
-
-		dp_ct_set_node_ips(dp_ct_set(n->ct), (enum kp_family)f, all ? node->node_ips[f] : node->nodeport_ips[f],
-				   all ? node->n_node_ips[f] : node->n_nodeport_ips[f]);
-	}
-}
-
 /* After the first success everything may be stale; later only what changed. old: plans before, by change. */
 static void note_stale(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old)
 {
-	struct dp_ct_set *set = dp_ct_set(n->ct);
-	uint64_t now = kp_now_ns();
-
-	if (b->node)
-		node_ips(n);
+	dp_stale_note(n->ct, &n->want, b, old);
 	for (size_t i = 0; i < b->n_changes; i++)
-		dp_ct_set_put_removed(set, old[i], b->changes[i].plan);
-	for (size_t i = 0; i < b->n_changes; i++) {
-		dp_ct_set_put_changed(set, old[i], b->changes[i].plan);
-		dp_sweep_note(n->sweep, b->changes[i].key, old[i], b->changes[i].plan, now);
-	}
+		dp_sweep_note(n->sweep, b->changes[i].key, old[i], b->changes[i].plan, kp_now_ns());
 }
 
 static void note_all_stale(struct nft *n)
 {
-	node_ips(n);
-	for (struct kp_map_it it = { 0 }; kp_map_next(n->want.plans, &it);) {
-		dp_ct_set_put_changed(dp_ct_set(n->ct), NULL, it.value);
+	dp_stale_note_all(n->ct, &n->want);
+	for (struct kp_map_it it = { 0 }; kp_map_next(n->want.plans, &it);)
 		dp_sweep_note(n->sweep, it.key, NULL, it.value, kp_now_ns());
-	}
 }
 
 /*
@@ -276,20 +255,6 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	return code;
 }
 
-static void run_conntrack(struct nft *n)
-{
-	struct dp_ct_stats stats = { 0 };
-	struct kp_err err = { 0 };
-
-	if (dp_ct_pending_ms(n->ct, kp_now_ns()) != 0)
-		return;
-	if (dp_ct_run(n->ct, kp_now_ns(), &stats, &err) < 0)
-		kp_warn("conntrack", "cannot remove stale UDP entries, will try again: %s", err.msg);
-	else if (stats.deleted)
-		kp_info("conntrack", "removed %llu stale UDP entries in %llu us", (unsigned long long)stats.deleted,
-			(unsigned long long)(stats.took_ns / 1000));
-}
-
 /* What failed, or was refused. */
 static void write_failed(struct nft *n, struct dp_result *ret)
 {
@@ -316,7 +281,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, code);
 	}
-	run_conntrack(n);
+	dp_stale_remove(n->ct);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)
 		dp_sweep_run(n->sweep, n->tables, kp_now_ns());
 	return code;
