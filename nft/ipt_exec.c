@@ -152,14 +152,14 @@ int dp_ipt_exec(const char *const argv[], const struct kp_buf *in, struct kp_buf
 		unsigned deadline_ms, struct kp_err *err)
 {
 	struct kp_buf *to[N_PIPES] = { [OUT] = out, [COMPLAINT] = complaint };
-	struct child c;
+	struct child c = { 0 };
 	int r = start(&c, argv), status;
 
 	if (r < 0)
 		return kp_err_set(err, r, "%s: cannot be started: %s", argv[0], strerror(-r));
 	r = converse(&c, in, to, kp_now_ms() + deadline_ms);
 	close_all(c.ours);
-	if (r < 0)
+	if (r < 0 && c.pid > 0)
 		kill(c.pid, SIGKILL);
 	status = reap(c.pid, argv[0], err);
 	return r < 0 ? kp_err_set(err, r, "%s: no end after %u ms, killed", argv[0], deadline_ms) : status;

@@ -279,7 +279,10 @@ static void write_jumps(const struct dp_ipt_state *s, int t, struct kp_buf *out)
 	}
 }
 
-/* Naming a chain empties it; so the rules that lead to what goes are gone before it goes. */
+/*
+ * Naming a chain empties it; so the rules that lead to what goes are gone before it goes.
+ * In order of names, which iptables-nft takes in two to three times as fast as any other.
+ */
 static uint32_t write_table(struct dp_ipt_state *s, int t, struct kp_buf *out, uint32_t *ret_removed)
 {
 	uint32_t n = 0;
