@@ -182,11 +182,11 @@ def kill(lab, variant, turns):
 
 
 def test_kill_at_any_moment_nft(lab):
-    kill(lab, "nft", 8)
+    kill(lab, "nft", 6)
 
 
 def test_kill_at_any_moment_legacy(lab):
-    kill(lab, "legacy", 8)
+    kill(lab, "legacy", 6)
 
 
 def test_leftovers_go_and_changes_come(lab):
