@@ -67,6 +67,7 @@ bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
 	return true;
 }
 
+/* table: NULL for all that exist. */
 static int save(const struct dp_ipt_tools *t, enum kp_family f, const char *table, struct kp_buf *ret, struct kp_err *err)
 {
 	const char *const argv[] = { t->save[f], table ? "-t" : NULL, table, NULL };
@@ -79,11 +80,6 @@ static int save(const struct dp_ipt_tools *t, enum kp_family f, const char *tabl
 		kp_err_set(err, r, "%s: %.*s", t->save[f], (int)strcspn(complaint.data, "\n"), complaint.data);
 	kp_buf_release(&complaint);
 	return r;
-}
-
-int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err)
-{
-	return save(t, f, NULL, ret, err);
 }
 
 int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp_err *err)
@@ -100,7 +96,7 @@ int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp
 int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_ipt_held **ret, struct kp_err *err)
 {
 	struct kp_buf text = { 0 };
-	int r = dp_ipt_tools_save(t, f, &text, err);
+	int r = save(t, f, NULL, &text, err);
 
 	if (r == 0)
 		*ret = dp_ipt_held_parse(text.data);
@@ -168,7 +164,7 @@ static void look_for_evidence(const struct dp_ipt_tools *t, struct evidence *ret
 		struct kp_err err = { 0 };
 		char *rest = NULL;
 
-		if (dp_ipt_tools_save(t, (enum kp_family)f, &text, &err) < 0)
+		if (save(t, (enum kp_family)f, NULL, &text, &err) < 0)
 			kp_buf_release(&text);	/* this kernel does not have it: no evidence */
 		else
 			ret->works = true;

@@ -35,8 +35,7 @@ int dp_ipt_tools_choose(const char *name, struct dp_ipt_tools *ret, struct kp_er
 /* Would it work on this kernel? May load modules, leaves no rules behind. */
 int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp_err *err);
 
-/* iptables-save of one family: all tables that exist. */
-int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err);
+/* iptables-save of one family, all tables that exist: what of it is ours. */
 int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_ipt_held **ret, struct kp_err *err);
 
 /*

@@ -1,9 +1,7 @@
 #include "nft/iptables.h"
 
-#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "nft/conntrack.h"
 #include "nft/ipt_cleanup.h"
