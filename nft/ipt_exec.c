@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,12 +54,13 @@ static void become(const char *const argv[], const struct child *c, pid_t parent
 {
 	sigset_t none;
 
-	sigemptyset(&none);
-	signal(SIGPIPE, SIG_DFL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (int i = 0; i < N_PIPES; i++)
 		if (dup2(c->its[i], i) < 0)
 			_exit(126);
+	(void)syscall(SYS_close_range, 3u, ~0u, 0u);	/* execv() would: sooner, should the agent be killed just now */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (getppid() == parent)	/* else it died before we said that we want to know */
 		execv(argv[0], (char *const *)(uintptr_t)argv);
