@@ -70,9 +70,9 @@ in_containers() {
 build_in_debian() {
 	[ "$(id -u)" = 0 ] || { echo "image-check: --debian needs root" >&2; exit 2; }
 	if command -v mmdebstrap >/dev/null; then
-		mmdebstrap --quiet --variant=minbase --include=make,ca-certificates bookworm "$tmp/debian" >/dev/null
+		mmdebstrap --quiet --variant=minbase --include=make,ca-certificates,iptables bookworm "$tmp/debian" >/dev/null
 	elif command -v debootstrap >/dev/null; then
-		debootstrap --variant=minbase --include=make,ca-certificates bookworm "$tmp/debian" >/dev/null
+		debootstrap --variant=minbase --include=make,ca-certificates,iptables bookworm "$tmp/debian" >/dev/null
 	else
 		echo "image-check: --debian needs mmdebstrap or debootstrap" >&2
 		exit 2
@@ -109,9 +109,10 @@ confined_agent() {
 		mount -t proc proc "$1/proc"
 		mount -o remount,bind,ro "$1"
 		setpriv --no-new-privs --bounding-set=-all,+net_admin,+sys_chroot --inh-caps=-all \
-			chroot "$1" /usr/local/sbin/proxylet run --objects /mnt --hostname-override node-1 &
+			chroot "$1" /usr/local/sbin/proxylet run --objects /mnt --hostname-override node-1 \
+			--proxy-mode "$3" &
 		exec python3 -B -c "$2"
-	' sh "$root" "$healthy"
+	' sh "$root" "$healthy" "$1"
 }
 
 healthy='
@@ -141,7 +142,8 @@ in_folders() {
 	try "render, alone in the image" '^table ip proxylet' inside /usr/local/sbin/proxylet render -f /mnt --node node-1
 	try "kube-proxy by name" 'proxylet run' inside /usr/local/bin/kube-proxy --help
 	if [ "$(id -u)" = 0 ]; then
-		try "the agent as the DaemonSet confines it" '^healthz 200' confined_agent
+		try "the agent as the DaemonSet confines it" '^healthz 200' confined_agent nftables
+		try "the same in mode iptables" '^healthz 200' confined_agent iptables
 	else
 		echo "SKIP image: the confined agent needs root"
 	fi

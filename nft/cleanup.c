@@ -17,6 +17,7 @@
 #include "nft/table.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 
 #define UNDER_WAY_MS 20	/* a packet takes microseconds, unless it is interrupted */
 
@@ -56,18 +57,27 @@ static int count_flows(struct mnl_socket *nl, uint8_t family, uint64_t *ret)
 	return r < 0 && errno != EINVAL && errno != EOPNOTSUPP ? -errno : 0;
 }
 
+/* A kernel without nf_tables has no tables of ours either: nfnetlink does not know whom to ask. */
+static int exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret)
+{
+	int r = dp_table_exists(nl, f, table, ret);
+
+	return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
+}
+
 int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err)
 {
 	struct dp_cleanup c = { 0 };
 	struct mnl_socket *nl = NULL;
 	int r = dp_socket_open(&nl, err);
 
+	*ret = c;
 	if (r < 0)
-		return r;
+		return r == -EPROTONOSUPPORT ? 0 : r;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++) {
-		r = dp_table_exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
+		r = exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
 		if (r == 0)
-			r = dp_table_exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
+			r = exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
 		if (r == 0)
 			r = count_flows(nl, f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6, &c.flows[f]);
 	}
@@ -164,15 +174,31 @@ int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err)
 	return r;
 }
 
+static bool is_there(const struct dp_cleanup *c)
+{
+	return c->rules[KP_IPV4] || c->rules[KP_IPV6] || c->residual[KP_IPV4] || c->residual[KP_IPV6];
+}
+
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err)
 {
 	struct mnl_socket *nl = NULL;
-	int r = dp_socket_open(&nl, err);
+	int r = is_there(c) ? dp_socket_open(&nl, err) : 0;
 
-	if (r < 0)
+	if (!nl)
 		return r;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
 		r = clean_family(nl, c, (enum kp_family)f, keep, err);
 	mnl_socket_close(nl);
 	return r;
+}
+
+int dp_cleanup_remove(struct kp_err *err)
+{
+	struct dp_cleanup c;
+	int r = dp_cleanup_look(&c, err);
+
+	if (r < 0 || !is_there(&c))
+		return r;
+	kp_info("nft", "removing table " DP_TABLE ", which mode nftables left");
+	return dp_cleanup_run(&c, false, err);
 }

@@ -25,5 +25,7 @@ int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err);
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err);
 /* Only the small table, where there are flows and neither table: before somebody else's rules go. */
 int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err);
+/* Both, all of it, when another backend's rules are there; they keep connections alive. 0 also if there is nothing. */
+int dp_cleanup_remove(struct kp_err *err);
 
 #endif

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/cleanup.h"
 #include "nft/conntrack.h"
 #include "nft/family.h"
 #include "nft/probe.h"
+#include "nft/stale.h"
 #include "nft/sweep.h"
 #include "nft/table.h"
 #include "nft/text.h"
@@ -142,41 +144,19 @@ static int schedule(struct nft *n, const struct dp_result *res)
 	return code;
 }
 
-static void node_ips(struct nft *n)
-{
-	const struct kp_plan_node *node = n->want.node;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		bool all = node->nodeport_all[f];
-
-		dp_ct_set_node_ips(dp_ct_set(n->ct), (enum kp_family)f, all ? node->node_ips[f] : node->nodeport_ips[f],
-				   all ? node->n_node_ips[f] : node->n_nodeport_ips[f]);
-	}
-}
-
 /* After the first success everything may be stale; later only what changed. old: plans before, by change. */
 static void note_stale(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old)
 {
-	struct dp_ct_set *set = dp_ct_set(n->ct);
-	uint64_t now = kp_now_ns();
-
-	if (b->node)
-		node_ips(n);
+	dp_stale_note(n->ct, &n->want, b, old);
 	for (size_t i = 0; i < b->n_changes; i++)
-		dp_ct_set_put_removed(set, old[i], b->changes[i].plan);
-	for (size_t i = 0; i < b->n_changes; i++) {
-		dp_ct_set_put_changed(set, old[i], b->changes[i].plan);
-		dp_sweep_note(n->sweep, b->changes[i].key, old[i], b->changes[i].plan, now);
-	}
+		dp_sweep_note(n->sweep, b->changes[i].key, old[i], b->changes[i].plan, kp_now_ns());
 }
 
 static void note_all_stale(struct nft *n)
 {
-	node_ips(n);
-	for (struct kp_map_it it = { 0 }; kp_map_next(n->want.plans, &it);) {
-		dp_ct_set_put_changed(dp_ct_set(n->ct), NULL, it.value);
+	dp_stale_note_all(n->ct, &n->want);
+	for (struct kp_map_it it = { 0 }; kp_map_next(n->want.plans, &it);)
 		dp_sweep_note(n->sweep, it.key, NULL, it.value, kp_now_ns());
-	}
 }
 
 /*
@@ -235,26 +215,6 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	return code;
 }
 
-static void run_conntrack(struct nft *n, struct dp_result *ret)
-{
-	struct dp_ct_stats stats[KP_N_FAMILIES];
-	struct kp_err err = { 0 };
-
-	if (dp_ct_pending_ms(n->ct, kp_now_ns()) != 0)
-		return;
-	if (dp_ct_run(n->ct, kp_now_ns(), stats, &err) < 0)
-		kp_log(kp_said_lately(n->said, err.msg, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_WARN, "conntrack",
-		       "cannot remove stale UDP entries, will try again: %s", err.msg);
-	else
-		kp_said_forget(n->said);
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		ret->conntrack[f] = (struct dp_conntrack_result){ stats[f].took_ns > 0, stats[f].deleted, stats[f].took_ns };
-		if (stats[f].deleted)
-			kp_info("conntrack", "%s: removed %llu stale UDP entries in %llu us", kp_family_names[f],
-				(unsigned long long)stats[f].deleted, (unsigned long long)(stats[f].took_ns / 1000));
-	}
-}
-
 /* What failed, or was refused. */
 static void write_failed(struct nft *n, struct dp_result *ret)
 {
@@ -287,7 +247,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, code);
 	}
-	run_conntrack(n, ret);
+	dp_stale_remove(n->ct, n->said, ret);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)
 		dp_sweep_run(n->sweep, n->tables, kp_now_ns());
 	return code;
@@ -316,7 +276,7 @@ static int nft_pending_ms(void *dp)
 
 const struct dp_ops dp_nftables_ops = {
 	.name = "nftables", .probe = dp_nft_probe, .warm = dp_nft_warm, .open = nft_open, .apply = nft_apply,
-	.retry = nft_retry, .pending_ms = nft_pending_ms, .close = nft_close,
+	.retry = nft_retry, .pending_ms = nft_pending_ms, .close = nft_close, .remove = dp_cleanup_remove,
 };
 
 void dp_nft_render(const struct kp_plan_node *node, struct kp_plan *const *plans, size_t n, struct kp_buf *out)

@@ -78,8 +78,9 @@ static bool is_programmed(struct mnl_socket *nl, const bool families[KP_N_FAMILI
 	return all;
 }
 
-int dp_nft_probe(const bool families[KP_N_FAMILIES], struct kp_err *err)
+int dp_nft_probe(const struct dp_options *opt, struct kp_err *err)
 {
+	const bool *families = opt->families;
 	struct mnl_socket *nl = NULL;
 	int r = dp_socket_open(&nl, err);
 

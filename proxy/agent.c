@@ -9,6 +9,7 @@
 #include "healthz/server.h"
 #include "healthz/state.h"
 #include "proxy/admin.h"
+#include "proxy/backend.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/inherit.h"
@@ -57,6 +58,7 @@ struct agent {
 
 	/* One life of it: a node's name and a source. */
 	char *node_name;
+	struct kp_backend_choice backend;
 	struct kp_setup_plan setup;
 	struct kp_model *model;
 	struct kp_intake intake;
@@ -114,6 +116,8 @@ static struct kp_plan_node *changed_node(struct agent *a)
 		return kp_plan_node_unref(node);
 	kp_plan_node_unref(a->node);
 	a->node = kp_plan_node_ref(node);
+	if (node->nodeport_localhost)
+		kp_host_route_localnet();
 	kp_health_plan_node(a->health, node);
 	return node;
 }
@@ -239,7 +243,7 @@ static void on_addresses(void *arg)
 
 static void log_failure(struct agent *a, int f, const struct dp_family_result *r)
 {
-	kp_log(kp_said_lately(a->failures[f], r->message, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_ERROR, "nft",
+	kp_log(kp_said_lately(a->failures[f], r->message, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_ERROR, a->backend.ops->name,
 	       "%s: %s; the last good rules stay, will try again", kp_family_names[f], r->message);
 }
 
@@ -252,7 +256,7 @@ static void log_family(struct agent *a, int f, const struct dp_family_result *r,
 		return;
 	}
 	kp_said_forget(a->failures[f]);
-	kp_log(first ? KP_LOG_INFO : KP_LOG_DEBUG, "nft", "%s: %s added=%u deleted=%u us=%llu since_start_ms=%llu",
+	kp_log(first ? KP_LOG_INFO : KP_LOG_DEBUG, a->backend.ops->name, "%s: %s added=%u deleted=%u us=%llu since_start_ms=%llu",
 	       kp_family_names[f], r->wrote ? "committed" : "nothing to change", r->elements_added, r->elements_deleted,
 	       (unsigned long long)(r->took_ns / 1000), (unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
 }
@@ -312,12 +316,11 @@ static void listen_as_configured(struct agent *a)
 
 static struct kp_health *new_health(const struct agent *a)
 {
-	struct kp_setup_plan setup;
+	bool families[KP_N_FAMILIES];
 	struct kp_health *h;
 
-	kp_setup_plan(a->cfg, &setup);
-	h = kp_health_new(setup.opt.families, kp_setup_stale_ns(a->cfg));
-	kp_setup_plan_release(&setup);
+	kp_setup_families(families);
+	h = kp_health_new(families, kp_setup_stale_ns(a->cfg));
 	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	if (a->warm) {
 		kp_health_warm(h, kp_wall_ns());
@@ -332,7 +335,7 @@ static struct hz_state *first_state(struct agent *a)
 	struct kp_health *h;
 	struct hz_state *s;
 
-	a->warm = kp_setup_is_warm(a->cfg, &dp_nftables_ops);
+	a->warm = kp_setup_is_warm(a->backend.ops);
 	if (!a->warm)
 		return NULL;
 	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)
@@ -372,7 +375,7 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_inherit *inherited = kp_succession_inherited(a->place);
 	struct kp_monitor_view view = {
-		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
+		.cfg = a->cfg, .node_name = a->node_name, .mode = a->backend.ops->name, .socket = a->job->socket,
 		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .takeover = a->takeover,
 		.sources = source_status, .arg = a,
 	};
@@ -384,15 +387,8 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 
 static int start_dataplane(struct agent *a, struct kp_err *err)
 {
-	const struct dp_ops *ops = &dp_nftables_ops;
-	struct dp_options opt = { 0 };
-	int r;
+	int r = kp_runner_start(&a->runner, a->backend.ops, &a->backend.opt, err);
 
-	memcpy(opt.families, a->setup.opt.families, sizeof(opt.families));
-	opt.owner = a->cfg->owner_persist;
-	r = ops->probe(opt.families, err);
-	if (r == 0)
-		r = kp_runner_start(&a->runner, ops, &opt, err);
 	if (r < 0)
 		return r;
 	a->results = event_new(a->base, kp_runner_fd(a->runner), EV_READ | EV_PERSIST, on_result, a);
@@ -432,7 +428,7 @@ static void renew_plans(struct agent *a)
 {
 	kp_planner_free(a->planner);
 	kp_setup_plan_release(&a->setup);
-	kp_setup_plan(a->cfg, &a->setup);
+	kp_setup_plan(a->cfg, a->backend.mode, &a->setup);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	kp_model_mark_all_dirty(a->model);
 	configure_health(a);
@@ -504,11 +500,14 @@ static int start(struct agent *a, struct kp_err *err)
 
 	if (r < 0)
 		return r;
+	r = kp_backend_choose(a->cfg, &a->backend, err);
+	if (r < 0)
+		return r;
 	a->began_ns = kp_now_ns();
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		a->failures[f] = kp_said_new();
 	listen_as_configured(a);
-	kp_setup_plan(a->cfg, &a->setup);
+	kp_setup_plan(a->cfg, a->backend.mode, &a->setup);
 	a->model = kp_model_new(a->node_name);
 	a->intake = (struct kp_intake){
 		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,
@@ -530,7 +529,7 @@ static int start(struct agent *a, struct kp_err *err)
 		return r;
 	publish(a);
 	kp_host_set_up(a->cfg);	/* now that the modules are loaded */
-	kp_info("agent", "proxylet %s runs on node \"%s\" in nftables mode", KP_VERSION, a->node_name);
+	kp_info("agent", "proxylet %s runs on node \"%s\" in %s mode", KP_VERSION, a->node_name, a->backend.ops->name);
 	return 0;
 }
 
@@ -641,14 +640,13 @@ static void end(struct agent *a)
 }
 
 /* While there is one thread, and after what needs more than is kept. */
-static int give_up_rights(const struct kp_config *cfg, struct kp_err *err)
+static int give_up_rights(struct agent *a, struct kp_err *err)
 {
-	enum kp_mode mode;
-	int r = kp_setup_mode(cfg, &mode, err);
+	int r = kp_backend_choose(a->cfg, &a->backend, err);
 
 	kp_host_raise_descriptors();
-	kp_host_set_oom_score(cfg->oom_score_adj);
-	return r < 0 ? r : kp_sandbox_enter(cfg, mode, err);
+	kp_host_set_oom_score(a->cfg->oom_score_adj);
+	return r < 0 ? r : kp_sandbox_enter(a->cfg, a->backend.mode, err);
 }
 
 /* --- hand-over --- */
@@ -713,7 +711,7 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 	int r = start_loop(&a, err);
 
 	if (r == 0)
-		r = give_up_rights(cfg, err);
+		r = give_up_rights(&a, err);
 	while (r == 0 && again) {
 		r = serve(&a, err);
 		again = r == 0 && kp_succession_stand_by(a.place);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "nft/cleanup.h"
+#include "nft/ipt_cleanup.h"
+#include "nft/ipt_rules.h"
 #include "nft/nftables.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/cleanup.h"
@@ -38,11 +40,30 @@ static const struct kp_flag flags[] = {
 static int usage(FILE *to, const char *problem)
 {
 	return kp_flags_usage(to, flags, "cleanup [flags]",
-			      "Removes the table \"" DP_TABLE "\". While translated connections exist, an empty table\n"
-			      "\"" DP_RESIDUAL "\" keeps them alive; call it again later to remove that as well.\n", problem);
+			      "Removes the table \"" DP_TABLE "\" and the iptables chains " DP_IPT_PREFIX "*. While translated connections\n"
+			      "exist, an empty table \"" DP_RESIDUAL "\", or the chain " DP_IPT_RESIDUAL ", keeps them alive;\n"
+			      "call it again later to remove that as well.\n", problem);
 }
 
-static void say(const struct dp_cleanup *c, const struct options *o)
+/* The same for the chains of one variant of iptables. False: there are none. */
+static bool say_chains(const struct dp_ipt_leftover *l, int f, unsigned long long flows, const struct options *o)
+{
+	const char *would = o->dry_run ? "would " : "", *variant = dp_ipt_variant_names[l->tools.variant];
+	const char *dash = *variant ? "-" : "";
+
+	if (l->chains[f] || l->jumps[f])
+		printf("%s: %sremove %u chains of iptables%s%s\n", kp_family_names[f], would, l->chains[f], dash, variant);
+	else if (!l->residual[f])
+		return false;
+	if (flows && !o->now)
+		printf("%s: %skeep %llu translated connections alive with chain %s of iptables%s%s\n", kp_family_names[f], would,
+		       flows, DP_IPT_RESIDUAL, dash, variant);
+	else if (l->residual[f])
+		printf("%s: %sremove chain %s of iptables%s%s\n", kp_family_names[f], would, DP_IPT_RESIDUAL, dash, variant);
+	return true;
+}
+
+static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, const struct options *o)
 {
 	const char *would = o->dry_run ? "would " : "";
 	bool any = false;
@@ -51,6 +72,8 @@ static void say(const struct dp_cleanup *c, const struct options *o)
 		unsigned long long flows = c->flows[f];
 
 		any |= c->rules[f] || c->residual[f];
+		for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
+			any |= say_chains(&ipt->variants[v], f, flows, o);
 		if (c->rules[f])
 			printf("%s: %sremove table %s\n", kp_family_names[f], would, DP_TABLE);
 		if (!c->rules[f] && !c->residual[f])
@@ -68,6 +91,7 @@ static void say(const struct dp_cleanup *c, const struct options *o)
 
 static int cleanup(const struct options *o, struct kp_err *err)
 {
+	struct dp_ipt_cleanup ipt;
 	struct dp_cleanup c;
 	KP_AUTO(kp_closep) int instance = -1;
 	int r = 0;
@@ -78,11 +102,28 @@ static int cleanup(const struct options *o, struct kp_err *err)
 		r = kp_instance_take(&instance, err);	/* a running agent would put everything back */
 	if (r == 0)
 		r = dp_cleanup_look(&c, err);
-	if (r == 0)
-		say(&c, o);
+	if (r == 0) {
+		dp_ipt_cleanup_look(&ipt);
+		say(&c, &ipt, o);
+	}
 	if (r == 0 && !o->dry_run)
 		r = dp_cleanup_run(&c, !o->now, err);
+	if (r == 0 && !o->dry_run)
+		r = dp_ipt_cleanup_run(&ipt, (const bool[]){ !o->now && c.flows[KP_IPV4], !o->now && c.flows[KP_IPV6] }, err);
 	return r;
+}
+
+/* Is there something that keeps connections alive, and nothing else of mode iptables? */
+static bool chains_rest(void)
+{
+	struct dp_ipt_cleanup c;
+	bool rest = false;
+
+	dp_ipt_cleanup_look(&c);
+	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
+		for (int f = 0; f < KP_N_FAMILIES; f++)
+			rest |= c.variants[v].residual[f];
+	return rest;
 }
 
 /* An agent may start meanwhile; then what was left behind is its own affair. */
@@ -90,6 +131,7 @@ static int wait_and_finish(const struct options *o, struct kp_err *err)
 {
 	const struct options rest = { .now = true };
 	uint64_t end_ms = kp_now_ms() + (uint64_t)o->max_s * 1000;
+	bool chains = chains_rest();
 
 	for (;;) {
 		struct dp_cleanup c;
@@ -97,7 +139,7 @@ static int wait_and_finish(const struct options *o, struct kp_err *err)
 
 		if (r < 0 || c.rules[KP_IPV4] || c.rules[KP_IPV6])
 			return r;
-		if (!c.residual[KP_IPV4] && !c.residual[KP_IPV6])
+		if (!chains && !c.residual[KP_IPV4] && !c.residual[KP_IPV6])
 			return 0;
 		if ((!c.flows[KP_IPV4] && !c.flows[KP_IPV6]) || kp_now_ms() >= end_ms)
 			return cleanup(&rest, err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/iptables.h"
 #include "nft/nftables.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/err.h"
@@ -25,12 +26,12 @@ struct options {
 	bool plan, help;
 };
 
-static const char *const modes[] = { "nftables", NULL };
+static const char *const modes[] = { "nftables", "iptables", NULL };
 static const struct kp_flag flags[] = {
 	{ "objects", 'f', KP_FLAG_STRINGS, offsetof(struct options, objects), .arg = "PATH",
 	  .help = "file or folder of Services, EndpointSlices and Nodes; may be repeated" },
 	{ "node", 0, KP_FLAG_STRING, offsetof(struct options, node), .arg = "NAME", .help = "the node whose rules to print" },
-	{ "mode", 0, KP_FLAG_STRING, offsetof(struct options, mode), .arg = "MODE", .choices = modes, .help = "nftables" },
+	{ "mode", 0, KP_FLAG_STRING, offsetof(struct options, mode), .arg = "MODE", .choices = modes, .help = "nftables or iptables; default: as configured" },
 	{ "config", 0, KP_FLAG_STRING, offsetof(struct options, config), .arg = "FILE", .help = "KubeProxyConfiguration" },
 	{ "cluster-cidr", 0, KP_FLAG_STRING, offsetof(struct options, cluster_cidr), .arg = "CIDR[,CIDR]",
 	  .help = "pod addresses; overrides the configuration" },
@@ -100,7 +101,7 @@ static struct kp_plan_node *build_node(struct kp_model *m, struct kp_planner *pl
 	return kp_planner_build_node(planner, node ? node->ips : NULL, node ? node->n_ips : 0);
 }
 
-static void print(struct kp_model *m, const struct kp_plan_options *opt, bool plan_only)
+static void print(struct kp_model *m, const struct kp_plan_options *opt, enum kp_mode mode, bool plan_only)
 {
 	struct kp_planner *planner = kp_planner_new(m, opt);
 	struct kp_plan_node *node = build_node(m, planner);
@@ -117,7 +118,9 @@ static void print(struct kp_model *m, const struct kp_plan_options *opt, bool pl
 		if (plan_only)
 			kp_plan_print(sorted[i], &out);
 	}
-	if (!plan_only)
+	if (!plan_only && mode == KP_MODE_IPTABLES)
+		dp_ipt_render(node, sorted, n, &out);
+	else if (!plan_only)
 		dp_nft_render(node, sorted, n, &out);
 	fwrite(out.data, 1, out.len, stdout);
 	kp_buf_release(&out);
@@ -145,12 +148,20 @@ static int load_config(const struct options *o, struct kp_config **ret, struct k
 	return r;
 }
 
+static enum kp_mode mode_of(const struct options *o, const struct kp_config *cfg)
+{
+	if (o->mode)
+		return strcmp(o->mode, "iptables") == 0 ? KP_MODE_IPTABLES : KP_MODE_NFTABLES;
+	return cfg->mode == KP_MODE_IPTABLES ? KP_MODE_IPTABLES : KP_MODE_NFTABLES;
+}
+
 static int render(const struct options *o, struct kp_err *err)
 {
 	KP_AUTO(kp_config_freep) struct kp_config *cfg = NULL;
 	KP_AUTO(kp_model_freep) struct kp_model *m = NULL;
 	KP_AUTO(kp_freep) char *name = NULL;
 	struct kp_setup_plan setup;
+	enum kp_mode mode;
 	int r = load_config(o, &cfg, err);
 
 	if (r == 0)
@@ -162,9 +173,12 @@ static int render(const struct options *o, struct kp_err *err)
 			      &(struct kp_sink){ on_upsert, on_remove, on_nothing, on_nothing, m }, err);
 	if (r < 0)
 		return r;
-	kp_setup_plan(cfg, &setup);
+	mode = mode_of(o, cfg);
+	if (o->mode)
+		cfg->mode = mode;	/* whose sections and defaults count */
+	kp_setup_plan(cfg, mode, &setup);
 	setup.opt.families[KP_IPV6] = true;	/* the text is for any host */
-	print(m, &setup.opt, o->plan);
+	print(m, &setup.opt, mode, o->plan);
 	kp_setup_plan_release(&setup);
 	return 0;
 }

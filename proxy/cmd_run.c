@@ -59,8 +59,9 @@ static int check_mode(const struct kp_config *cfg)
 	if (r < 0)
 		kp_error("config", "%s", err.msg);
 	else if (cfg->mode != KP_MODE_UNSET && cfg->mode != mode)
-		kp_warn("config", "mode \"%s\" is not built yet: nftables does its work, but node ports do not answer on loopback",
-			cfg->mode == KP_MODE_IPVS ? "ipvs" : "iptables");
+		kp_warn("config", "mode \"ipvs\" is not built yet: %s",
+			mode == KP_MODE_IPTABLES ? "iptables does its work" :
+			"nftables does its work, but node ports do not answer on loopback");
 	return r;
 }
 

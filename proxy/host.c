@@ -36,3 +36,10 @@ void kp_host_set_up(const struct kp_config *c)
 	kp_host_set_oom_score(c->oom_score_adj);
 	(void)kp_sysctl_set_conntrack(&c->conntrack);	/* what it cannot set it has said */
 }
+
+void kp_host_route_localnet(void)
+{
+	const struct kp_sysctl s = { .field = "iptables.localhostNodePorts", .path = "/proc/sys/net/ipv4/conf/all/route_localnet", .value = 1 };
+
+	(void)kp_sysctl_apply("", &s, 1);
+}

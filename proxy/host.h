@@ -16,4 +16,7 @@ void kp_host_set_oom_score(int64_t score);
 /* The out-of-memory score and the limits of connection tracking, as configured. */
 void kp_host_set_up(const struct kp_config *c);
 
+/* So that connections to node ports on 127.0.0.1 may leave the node, translated (IT-65). Never taken back. */
+void kp_host_route_localnet(void);
+
 #endif

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <ucontext.h>
 
+#include "nft/ipt_tools.h"
+#include "nft/iptrun.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -32,10 +34,27 @@ static bool has_low_port(const struct kp_config *c)
 	return is_low(c->healthz_bind_address) || is_low(c->shared_healthz_bind_address) || is_low(c->metrics_bind_address);
 }
 
-/* In mode iptables its tools; and in any the checks of the node. */
+/* Where iptables is installed: mode iptables is its tools, any mode may be changed to it, and has to find what it left. */
+static bool has_iptables(void)
+{
+	struct dp_ipt_tools tools;
+	bool any = false;
+
+	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
+		any |= dp_ipt_tools_find((enum dp_ipt_variant)v, &tools);
+	return any;
+}
+
+/* Raw sockets are how iptables-legacy talks to the kernel. */
+static bool needs_raw(enum kp_mode mode)
+{
+	return mode == KP_MODE_IPTABLES || dp_legacy_in_use(KP_IPV4) || dp_legacy_in_use(KP_IPV6);
+}
+
+/* iptables' tools, and the checks of the node. */
 static bool runs_programs(const struct kp_config *c, enum kp_mode mode)
 {
-	bool any = mode == KP_MODE_IPTABLES;
+	bool any = mode == KP_MODE_IPTABLES || has_iptables();
 
 	for (char *const *text = c->checks; *text; text++) {
 		KP_AUTO(kp_check_freep) struct kp_check *check = NULL;
@@ -79,11 +98,11 @@ static void drop_capabilities(const struct kp_config *c, enum kp_mode mode)
 		wanted[n++] = CAP_NET_ADMIN;
 	if (has_low_port(c))
 		wanted[n++] = CAP_NET_BIND_SERVICE;
-	if (mode == KP_MODE_IPTABLES)
+	if (mode != KP_MODE_UNSET && needs_raw(mode))
 		wanted[n++] = CAP_NET_RAW;
 	r = capng_get_caps_process();
 	if (r == 0)
-		r = keep(wanted, n, mode == KP_MODE_IPTABLES);
+		r = keep(wanted, n, mode != KP_MODE_UNSET && runs_programs(c, mode));
 	if (r < 0)
 		kp_warn("sandbox", "cannot drop capabilities (%s, libcap-ng %d): they stay", strerror(errno), r);
 }
@@ -240,6 +259,8 @@ void kp_sandbox_compare(const struct kp_config *was, const struct kp_config *is)
 		kp_warn("sandbox", "proxylet.seccomp counts from the next start on");
 	if (!runs_programs(was, was->mode) && runs_programs(is, is->mode))
 		kp_warn("sandbox", "the right to run programs was given up: they need a new start");
+	if (was->mode != is->mode && is->mode == KP_MODE_IPTABLES && !needs_raw(was->mode))
+		kp_warn("sandbox", "CAP_NET_RAW was given up: iptables-legacy needs a new start");
 	if (!has_low_port(was) && has_low_port(is))
 		kp_warn("sandbox", "a port below 1024 needs CAP_NET_BIND_SERVICE, which only a new start can keep");
 }

@@ -40,14 +40,23 @@ int kp_setup_node_name(const char *override, char **ret, struct kp_err *err)
 
 int kp_setup_mode(const struct kp_config *c, enum kp_mode *ret, struct kp_err *err)
 {
-	bool exists = c->mode == KP_MODE_UNSET || c->mode == KP_MODE_NFTABLES;
-
-	if (!exists && c->fallback == KP_MODE_UNSET)
-		return kp_err_set(err, -EINVAL, "mode \"%s\" is not built yet, only \"nftables\" is; "
-				  "with proxylet.fallback: nftables that takes its place",
-				  c->mode == KP_MODE_IPVS ? "ipvs" : "iptables");
-	*ret = exists ? KP_MODE_NFTABLES : c->fallback;
+	if (c->mode == KP_MODE_IPVS && c->fallback == KP_MODE_UNSET)
+		return kp_err_set(err, -EINVAL, "mode \"ipvs\" is not built yet, only \"nftables\" and \"iptables\" are; "
+				  "with proxylet.fallback one of them takes its place");
+	*ret = c->mode == KP_MODE_IPVS ? c->fallback : c->mode == KP_MODE_IPTABLES ? KP_MODE_IPTABLES : KP_MODE_NFTABLES;
 	return 0;
+}
+
+/* iptables may run because nftables cannot, without anybody having asked for it. */
+struct kp_config_backend kp_setup_backend(const struct kp_config *c, enum kp_mode mode)
+{
+	return c->mode == KP_MODE_UNSET && mode == KP_MODE_IPTABLES ? c->iptables : kp_config_active(c);
+}
+
+void kp_setup_families(bool ret[KP_N_FAMILIES])
+{
+	ret[KP_IPV4] = true;
+	ret[KP_IPV6] = access("/proc/net/if_inet6", F_OK) == 0;	/* NF-61 */
 }
 
 /* "a,b": the first of each family counts (NF-92). */
@@ -67,7 +76,7 @@ static void cluster_cidrs(const char *text, struct kp_plan_options *opt)
 }
 
 /* Unset means primary in nftables mode, and everywhere in the others, also when nftables stands in (CF-13). */
-static void nodeport_cidrs(const struct kp_config *c, struct kp_setup_plan *ret)
+static void nodeport_cidrs(const struct kp_config *c, enum kp_mode mode, struct kp_setup_plan *ret)
 {
 	size_t n = 0, cap = 0;
 
@@ -79,7 +88,9 @@ static void nodeport_cidrs(const struct kp_config *c, struct kp_setup_plan *ret)
 			n++;
 	}
 	if (!c->nodeport_addresses[0])
-		ret->opt.nodeport_primary = c->mode == KP_MODE_UNSET || c->mode == KP_MODE_NFTABLES;
+		ret->opt.nodeport_primary = mode == KP_MODE_NFTABLES &&
+					    (c->mode == KP_MODE_UNSET || c->mode == KP_MODE_NFTABLES);
+	ret->opt.nodeport_localhost = mode == KP_MODE_IPTABLES && c->localhost_nodeports;
 	ret->opt.nodeport_cidrs = ret->nodeport_cidrs;
 	ret->opt.n_nodeport_cidrs = n;
 }
@@ -98,17 +109,16 @@ static void detector(const struct kp_config *c, struct kp_plan_options *opt)
 	cluster_cidrs(c->cluster_cidr, opt);
 }
 
-void kp_setup_plan(const struct kp_config *c, struct kp_setup_plan *ret)
+void kp_setup_plan(const struct kp_config *c, enum kp_mode mode, struct kp_setup_plan *ret)
 {
-	struct kp_config_backend active = kp_config_active(c);
+	struct kp_config_backend active = kp_setup_backend(c, mode);
 
 	*ret = (struct kp_setup_plan){ 0 };
-	ret->opt.families[KP_IPV4] = true;
-	ret->opt.families[KP_IPV6] = access("/proc/net/if_inet6", F_OK) == 0;	/* NF-61 */
+	kp_setup_families(ret->opt.families);
 	ret->opt.masquerade_all = active.masquerade_all;
 	ret->opt.masquerade_bit = (unsigned)active.masquerade_bit;
 	detector(c, &ret->opt);
-	nodeport_cidrs(c, ret);
+	nodeport_cidrs(c, mode, ret);
 }
 
 void kp_setup_plan_release(struct kp_setup_plan *s)
@@ -188,16 +198,15 @@ struct hz_policy *kp_setup_health_policy(const struct kp_config *c)
 	return hz_policy_copy(&p);
 }
 
-bool kp_setup_is_warm(const struct kp_config *c, const struct dp_ops *ops)
+bool kp_setup_is_warm(const struct dp_ops *ops)
 {
-	struct kp_setup_plan setup;
+	bool families[KP_N_FAMILIES];
 	struct kp_err err = { 0 };
 	int r = -ENOENT;
 
-	kp_setup_plan(c, &setup);
+	kp_setup_families(families);
 	if (ops->warm)
-		r = ops->warm(setup.opt.families, &err);
-	kp_setup_plan_release(&setup);
+		r = ops->warm(families, &err);
 	if (r == 0)
 		kp_info("agent", "warm start: the rules of an earlier agent are in the kernel and whole");
 	else if (r != -ENOENT)

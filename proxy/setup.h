@@ -21,23 +21,28 @@ int kp_setup_node_name(const char *override, char **ret, struct kp_err *err);
 
 /*
  * The mode to run in: that of the configuration, nftables if it has none. A mode that does
- * not exist here is -EINVAL with err, or nftables where proxylet.fallback says so.
+ * not exist here is -EINVAL with err, or another where proxylet.fallback says so.
  */
 int kp_setup_mode(const struct kp_config *c, enum kp_mode *ret, struct kp_err *err);
 
-/* Options of the planner; the CIDRs it borrows live as long as *ret. IPv6 is left out where the host has none. */
+/* What counts in the mode it runs in. */
+struct kp_config_backend kp_setup_backend(const struct kp_config *c, enum kp_mode mode);
+/* IPv6 is left out where the host has none. */
+void kp_setup_families(bool ret[KP_N_FAMILIES]);
+
+/* Options of the planner in the mode it runs in; the CIDRs it borrows live as long as *ret. */
 struct kp_setup_plan {
 	struct kp_plan_options opt;
 	struct kp_cidr *nodeport_cidrs;
 };
-void kp_setup_plan(const struct kp_config *c, struct kp_setup_plan *ret);
+void kp_setup_plan(const struct kp_config *c, enum kp_mode mode, struct kp_setup_plan *ret);
 void kp_setup_plan_release(struct kp_setup_plan *s);
 
 /* The health ports as configured: what to listen at, and how many, at most KP_SETUP_HEALTH_PORTS. The names are static. */
 #define KP_SETUP_HEALTH_PORTS 2
 size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
 /* Does the kernel hold a whole set of rules of an earlier process? If there is one that is not, that is logged. */
-bool kp_setup_is_warm(const struct kp_config *c, const struct dp_ops *ops);
+bool kp_setup_is_warm(const struct dp_ops *ops);
 /* Does the configuration say that the API server is not to be asked for protobuf? */
 bool kp_setup_json_only(const struct kp_config *c);
 

@@ -64,14 +64,22 @@ run_flows() {
 		return
 	fi
 	judged=$1
-	echo "packets: $1"
-	python3 -B "$here/judge/judge.py" --agent "$build/proxylet" -j "$jobs" --only "$only" \
-		--skip-other-modes "iptables backend is not built yet" "$1" >"$work/out" 2>&1 || true
-	# A sample need not touch every folder.
-	if [ -n "$only" ] && grep -q '^0 documents' "$work/out"; then
-		return
-	fi
-	count "$1"
+	for way in nftables: iptables:nft iptables:legacy; do
+		mode=${way%:*}
+		sample=
+		# A sample of the generated ones has to reach the same endpoints in the other mode.
+		if ! grep -rqE "\"mode\": *\"$mode\"" "$1"; then
+			[ "$mode$only" = iptables ] || continue
+			sample="--translated --every 6"
+		fi
+		echo "packets: $1 ($way)"
+		# shellcheck disable=SC2086
+		python3 -B "$here/judge/judge.py" --agent "$build/proxylet" -j "$jobs" --only "$only" \
+			$sample --mode "$mode" --variant "${way#*:}" "$1" >"$work/out" 2>&1 || true
+		# A sample need not touch every folder.
+		[ -z "$only" ] || ! grep -q '^0 documents' "$work/out" || continue
+		count "$1 ($way)"
+	done
 }
 
 # caserun wants a folder that holds family folders, so each is given one of links.

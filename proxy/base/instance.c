@@ -1,12 +1,18 @@
 #include "proxy/base/instance.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
+
+#define DEAD_TRIES	50
+#define DEAD_PAUSE_MS	10
 
 static const char name[] = "\0proxylet";
 
@@ -49,6 +55,15 @@ static pid_t holder(const struct sockaddr_un *a, socklen_t len)
 	return cred.pid;
 }
 
+/*
+ * A child that was killed, or has not become another program yet, when the agent was killed
+ * keeps its sockets for a moment.
+ */
+static bool is_dead(pid_t pid)
+{
+	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 static int refuse(pid_t pid, struct kp_err *err)
 {
 	if (pid > 0)
@@ -65,10 +80,14 @@ int kp_instance_take(int *ret_fd, struct kp_err *err)
 
 	if (fd < 0)
 		return kp_err_set(err, -errno, "open a UNIX socket: %s", strerror(errno));
-	if (bind(fd, (const struct sockaddr *)&a, len) < 0) {
-		if (errno == EADDRINUSE)
+	for (int tries = 0; bind(fd, (const struct sockaddr *)&a, len) < 0; tries++) {
+		int r = -errno;
+
+		if (r != -EADDRINUSE)
+			return kp_err_set(err, r, "take the place of the only proxylet here: %s", strerror(-r));
+		if (tries == DEAD_TRIES || !is_dead(holder(&a, len)))
 			return refuse(holder(&a, len), err);
-		return kp_err_set(err, -errno, "take the place of the only proxylet here: %s", strerror(errno));
+		poll(NULL, 0, DEAD_PAUSE_MS);
 	}
 	if (listen(fd, SOMAXCONN) < 0)
 		return kp_err_set(err, -errno, "listen on a UNIX socket: %s", strerror(errno));

@@ -80,6 +80,7 @@ struct kp_config_health {
  *	  terminationMode: drain			# with drainSeconds; and what clean-up waits for
  *	  seccomp: enforce				# log, off: what becomes of system calls we do not need
  *	  takeover: auto				# of what kube-proxy left; or never, always
+ *	  iptablesVariant: auto				# or nft, legacy: which iptables to write through
  */
 struct kp_config {
 	enum kp_mode mode;
@@ -116,7 +117,6 @@ struct kp_config {
 	struct kp_config_health health;
 	bool owner_persist;			/* proxylet.nftables.ownerPersist */
 	enum kp_handover handover;		/* proxylet.handover */
-	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */
 	bool startup_compat;			/* proxylet.health.startup */
@@ -125,6 +125,8 @@ struct kp_config {
 	int64_t drain_s, cleanup_drain_s, cleanup_max_s;
 	enum kp_seccomp seccomp;		/* proxylet.seccomp; counts at start */
 	enum kp_takeover_mode takeover;		/* proxylet.takeover */
+	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or what is built */
+	char *iptables_variant;			/* proxylet.iptablesVariant: "auto", "nft", "legacy" */
 	bool disabled;				/* by the AKS form ("enabled": false), see kp_config_load_aks */
 };
 

@@ -52,7 +52,9 @@ static const char *const mode_names[] = {
 	[KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", [KP_MODE_IPTABLES] = "iptables",
 	[KP_MODE_IPVS] = "ipvs", NULL,
 };
-static const char *const fallback_names[] = { [KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", NULL };
+static const char *const fallback_names[] = {
+	[KP_MODE_UNSET] = "", [KP_MODE_NFTABLES] = "nftables", [KP_MODE_IPTABLES] = "iptables", NULL,
+};
 static const char *const handover_names[] = { [KP_HANDOVER_AUTO] = "auto", [KP_HANDOVER_NEVER] = "never", NULL };
 static const char *const seccomp_names[] = {
 	[KP_SECCOMP_ENFORCE] = "enforce", [KP_SECCOMP_LOG] = "log", [KP_SECCOMP_OFF] = "off", NULL,
@@ -84,6 +86,14 @@ static void check_cidrs(const struct kp_field *f, const void *member, struct kp_
 		snprintf(path, sizeof(path), "%s[%zu]", f->path, i);
 		kp_report_error(rep, KP_INVALID, path, list[i], "must be a valid CIDR");
 	}
+}
+
+static void check_variant(const struct kp_field *f, const void *member, struct kp_config_report *rep)
+{
+	const char *text = *(const char *const *)member;
+
+	if (strcmp(text, "auto") != 0 && strcmp(text, "nft") != 0 && strcmp(text, "legacy") != 0)
+		kp_report_error(rep, KP_UNSUPPORTED, f->path, text, "must be auto, nft or legacy");
 }
 
 /* "80", "2-7" or "10+5"; it has had no effect for years, but was always refused if wrong. */
@@ -152,8 +162,7 @@ const struct kp_field kp_fields[] = {
 	  .idle = "has no effect: these are switches in kube-proxy's own code" },
 	{ "healthzBindAddress", ENDPOINT(healthz_bind_address, 10256), .def = "", .zero_is_unset = true },
 	{ "hostnameOverride", STRING(hostname_override), .def = "", .identity = true },
-	{ "iptables.localhostNodePorts", BOOL(localhost_nodeports), .def = "true",
-	  .idle = "has no effect: node ports are not served on loopback addresses" },
+	{ "iptables.localhostNodePorts", BOOL(localhost_nodeports), .def = "true", IPTABLES_MODE },
 	{ "iptables.masqueradeAll", BOOL(iptables.masquerade_all), .def = "false", IPTABLES_IPVS_MODE },
 	{ "iptables.masqueradeBit", INT(iptables.masquerade_bit), .def = "14", .checked = ALWAYS, .max = 31,
 	  IPTABLES_IPVS_MODE },
@@ -217,6 +226,8 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.health.requestsPerConnection", INT(health.max_requests), .def = "1000", BETWEEN(1, INT32_MAX) },
 	{ "proxylet.health.startup", EITHER(startup_compat, startup_names), .def = "strict", .refusal = KP_UNSUPPORTED },
 	{ "proxylet.health.writeTimeout", DURATION(health.write_timeout_ms), .def = "5s", BETWEEN(1000, 60000) },
+	{ "proxylet.iptablesVariant", STRING(iptables_variant), .def = "auto", .zero_is_unset = true, .identity = true,
+	  .checked = ALWAYS, .check = check_variant },
 	{ "proxylet.nodeTimeout", DURATION(node_timeout_ms), .def = "5m", FROM(0) },
 	{ "proxylet.nftables.ownerPersist", BOOL(owner_persist), .def = "false", .identity = true, NFTABLES_MODE },
 	{ "proxylet.seccomp", NAME(enum kp_seccomp, seccomp, seccomp_names), .def = "enforce", .refusal = KP_UNSUPPORTED },

@@ -20,6 +20,7 @@ struct kp_plan_options {
 	struct kp_cidr cluster_cidr[KP_N_FAMILIES];	/* the first of each family (NF-92) */
 	char ifname[16];				/* bridge name or interface prefix */
 	bool nodeport_primary;				/* nodePortAddresses: primary, or unset in nftables mode */
+	bool nodeport_localhost;			/* on loopback as well, as far as that is among the addresses */
 	const struct kp_cidr *nodeport_cidrs;		/* else these, both families */
 	size_t n_nodeport_cidrs;
 };

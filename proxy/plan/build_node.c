@@ -103,6 +103,15 @@ static void set_addresses(const struct kp_planner *p, struct kp_plan_node *out, 
 	out->n_node_ips[f] = tidy(out->node_ips[f], found);
 }
 
+static bool selects_loopback(const struct kp_plan_node *n)
+{
+	bool any = n->nodeport_all[KP_IPV4];
+
+	for (uint32_t i = 0; i < n->n_nodeport_ips[KP_IPV4] && !any; i++)
+		any = kp_addr_is_loopback(&n->nodeport_ips[KP_IPV4][i]);
+	return any;
+}
+
 struct kp_plan_node *kp_planner_build_node(struct kp_planner *p, const struct kp_addr *addrs, size_t n)
 {
 	struct kp_plan_node *out = kp_plan_node_new();
@@ -118,5 +127,6 @@ struct kp_plan_node *kp_planner_build_node(struct kp_planner *p, const struct kp
 		set_addresses(p, out, f, addrs, n);
 		out->n_service_cidrs[f] = (uint32_t)kp_model_service_cidrs(p->model, f, &out->service_cidrs[f]);
 	}
+	out->nodeport_localhost = p->opt.nodeport_localhost && out->enabled[KP_IPV4] && selects_loopback(out);
 	return out;
 }

@@ -92,6 +92,9 @@ struct dp_options {
 	bool families[KP_N_FAMILIES];	/* the ones to program */
 	const char *table;		/* NULL: "proxylet" */
 	bool owner;			/* keep everybody else from changing our rules, where the kernel can */
+	const char *variant;		/* of iptables: "nft", "legacy"; NULL, "auto": the one in use on this host */
+	unsigned period_ms;		/* for what must be looked at again and again; 0: 30 s */
+	const struct dp_ops *const *former;	/* others that may have left rules; ends with NULL; NULL: none */
 };
 
 /*
@@ -101,7 +104,7 @@ struct dp_options {
 struct dp_ops {
 	const char *name;	/* "nftables", as in the configuration */
 	/* Can this kernel do it? Leaves nothing behind. err names what is missing. */
-	int (*probe)(const bool families[KP_N_FAMILIES], struct kp_err *err);
+	int (*probe)(const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Does the kernel hold a whole set of rules of an earlier process? Read only. 0: yes;
 	 * -ENOENT: none; else err says what is wrong. NULL: the backend cannot tell.
@@ -119,8 +122,13 @@ struct dp_ops {
 	/* Milliseconds until retry() has something to do, -1: nothing. */
 	int (*pending_ms)(void *dp);
 	void (*close)(void *dp);	/* the rules stay */
+	/*
+	 * Removes what it, or a process before us, has left in the kernel, when the rules of
+	 * another backend are there. Without open(). 0 also if there is nothing.
+	 */
+	int (*remove)(struct kp_err *err);
 };
 
-extern const struct dp_ops dp_nftables_ops;
+extern const struct dp_ops dp_nftables_ops, dp_iptables_ops;
 
 #endif

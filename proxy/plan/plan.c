@@ -91,7 +91,8 @@ static bool same_family(const struct kp_plan_node *a, const struct kp_plan_node 
 bool kp_plan_node_equal(const struct kp_plan_node *a, const struct kp_plan_node *b)
 {
 	return a->masquerade_all == b->masquerade_all && a->mark == b->mark &&
-	       same_family(a, b, KP_IPV4) && same_family(a, b, KP_IPV6);
+	       a->nodeport_localhost == b->nodeport_localhost && same_family(a, b, KP_IPV4) &&
+	       same_family(a, b, KP_IPV6);
 }
 
 static bool same_frontends(const struct kp_plan_port *a, const struct kp_plan_port *b)

@@ -90,6 +90,7 @@ struct kp_plan_node {
 	bool masquerade_all;
 	uint32_t mark;		/* 1 << masqueradeBit */
 	bool nodeport_all[KP_N_FAMILIES];	/* every local address but loopback */
+	bool nodeport_localhost;	/* mode iptables, IPv4: on loopback addresses as well (IT-65) */
 	struct kp_addr *nodeport_ips[KP_N_FAMILIES];	/* else these, sorted; loopback is for health ports only (HC-31, NF-50) */
 	uint32_t n_nodeport_ips[KP_N_FAMILIES];
 	struct kp_addr *node_ips[KP_N_FAMILIES];	/* all interface addresses, sorted, no loopback */

@@ -103,7 +103,8 @@ static void print_detector(struct kp_buf *out, const struct kp_detector *d)
 
 void kp_plan_node_print(const struct kp_plan_node *n, struct kp_buf *out)
 {
-	kp_buf_printf(out, "node mark=0x%06x%s\n", n->mark, n->masquerade_all ? " masquerade-all" : "");
+	kp_buf_printf(out, "node mark=0x%06x%s%s\n", n->mark, n->masquerade_all ? " masquerade-all" : "",
+		      n->nodeport_localhost ? " localhost-node-ports" : "");
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		if (!n->enabled[f])
 			continue;

@@ -12,6 +12,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
@@ -38,6 +39,7 @@ struct kp_runner {
 	atomic_bool idle;	/* the thread has not run since it was asked to */
 	int wake, done;		/* eventfds: work for the thread, results for the caller */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
+	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 	struct kp_plan_node *last_node;	/* caller only */
 
@@ -168,6 +170,18 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 	signal_fd(r->done);
 }
 
+/* Their rules served until now, so that nothing was ever without; ours are complete. */
+static void remove_former(struct kp_runner *r)
+{
+	for (; r->former && *r->former; r->former++) {
+		struct kp_err err = { 0 };
+
+		if ((*r->former)->remove(&err) < 0)
+			kp_warn("dataplane", "cannot remove what mode %s left: %s", (*r->former)->name, err.msg);
+	}
+	r->former = NULL;
+}
+
 static void *run(void *arg)
 {
 	struct kp_runner *r = arg;
@@ -187,10 +201,15 @@ static void *run(void *arg)
 			r->ops->retry(r->dp, &res);
 		note_heavy(r, &res);
 		dp_batch_release(&b);
-		if (dp_result_tells(&res))
+		if (dp_result_tells(&res)) {
+			bool complete = res.family[KP_IPV4].code == 0 && res.family[KP_IPV6].code == 0;
+
 			post(r, &res, generation);
-		else
+			if (complete)
+				remove_former(r);
+		} else {
 			dp_result_release(&res);
+		}
 	}
 	return NULL;
 }
@@ -250,6 +269,7 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 
 	r->ops = ops;
 	r->opt = *opt;
+	r->former = opt->former;
 	r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->pending = kp_map_new(pending_free);

@@ -223,7 +223,7 @@ static void check_plan(struct case_run *r, json_t *doc, const struct kp_config *
 	struct kp_setup_plan setup;
 	struct kp_plan_node *node;
 
-	kp_setup_plan(c, &setup);
+	kp_setup_plan(c, KP_MODE_NFTABLES, &setup);
 	setup.opt.families[KP_IPV6] = true;
 	p = kp_planner_new(m, &setup.opt);
 	kp_model_put_node(m, node_of(NULL, json_object_get(doc, "nodePodCIDRs")));
@@ -272,7 +272,7 @@ static void run_platform_defaults(struct case_run *r, json_t *doc)
 		[KP_DETECT_CLUSTER_CIDR] = KP_LOCAL_CLUSTER_CIDR, [KP_DETECT_NODE_CIDR] = KP_LOCAL_NODE_CIDR,
 		[KP_DETECT_BRIDGE] = KP_LOCAL_BRIDGE, [KP_DETECT_PREFIX] = KP_LOCAL_PREFIX,
 	};
-	enum kp_mode given, runs;
+	enum kp_mode given, runs = KP_MODE_NFTABLES;
 	struct kp_setup_plan setup;
 	struct kp_err err;
 	int rc;
@@ -281,7 +281,7 @@ static void run_platform_defaults(struct case_run *r, json_t *doc)
 	set(c, "detectLocalMode", json_object_get(doc, "detectLocal"));
 	given = c->mode;
 	rc = kp_setup_mode(c, &runs, &err);
-	kp_setup_plan(c, &setup);
+	kp_setup_plan(c, runs, &setup);
 	set(c, "mode", json_object_get(doc, "expectedMode"));
 	set(c, "detectLocalMode", json_object_get(doc, "expectedDetectLocal"));
 	if (given == KP_MODE_UNSET)

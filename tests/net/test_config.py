@@ -139,9 +139,9 @@ def test_cleanup_flag(lab):
 
 def test_other_modes(lab):
     cluster(lab)
-    agent = lab.run(mode="iptables")
+    agent = lab.run(mode="ipvs")
     equal(agent.end(), 2, "exit status")
-    check('mode "iptables"' in agent.log() and "fallback" in agent.log(), "log: %s", agent.log())
+    check('mode "ipvs"' in agent.log() and "fallback" in agent.log(), "log: %s", agent.log())
     agent = lab.run(mode="ipvs", iptables={"masqueradeAll": True}, proxylet={"fallback": "nftables"}).ready()
     check("nftables does its work" in agent.log(), "log: %s", agent.log())
     check("192.0.2.1" not in json.dumps(nft.listing(lab.node).get("set nodeport-ips", {})), "node ports of primary addresses alone")

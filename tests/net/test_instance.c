@@ -92,6 +92,33 @@ START_TEST(each_namespace_has_a_place)
 }
 END_TEST
 
+/* The holder is dead, a child of it that has not let go of the socket yet is not: that is waited for. */
+START_TEST(orphan_lets_go)
+{
+	int ready[2], fd, r = -1;
+	char c = 0;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		c = kp_instance_take(&fd, NULL) == 0;
+		if (fork() == 0) {
+			usleep(100000);
+			_exit(0);
+		}
+		_exit(write(ready[1], &c, 1) != 1);
+	}
+	ck_assert_int_eq(read(ready[0], &c, 1), 1);
+	waitpid(pid, NULL, 0);
+	r = kp_instance_take(&fd, NULL);
+	ck_assert_int_eq(r, 0);
+	close(fd);
+	close(ready[0]);
+	close(ready[1]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("instance");
@@ -103,6 +130,7 @@ int main(void)
 	tcase_add_test(tc, second_is_refused_by_name);
 	tcase_add_test(tc, refuses_without_end);
 	tcase_add_test(tc, each_namespace_has_a_place);
+	tcase_add_test(tc, orphan_lets_go);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

@@ -364,12 +364,12 @@ END_TEST
 /* Without the capability: a clear word, no rules, no crash. */
 START_TEST(probe_names_the_missing_right)
 {
-	bool families[KP_N_FAMILIES] = { true, true };
+	struct dp_options opt = { .families = { true, true } };
 	struct kp_err err = { 0 };
 
-	ck_assert_int_eq(dp_nftables_ops.probe(families, &err), 0);
+	ck_assert_int_eq(dp_nftables_ops.probe(&opt, &err), 0);
 	ck_assert_int_eq(seteuid(65534), 0);
-	ck_assert_int_eq(dp_nftables_ops.probe(families, &err), -EPERM);
+	ck_assert_int_eq(dp_nftables_ops.probe(&opt, &err), -EPERM);
 	ck_assert_int_eq(seteuid(0), 0);
 	ck_assert_msg(strstr(err.msg, "CAP_NET_ADMIN") != NULL, "%s", err.msg);
 }

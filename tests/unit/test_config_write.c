@@ -90,6 +90,7 @@ static const struct {
 	{ "proxylet.health.requestsPerConnection", "1" },
 	{ "proxylet.health.startup", "compat" },
 	{ "proxylet.health.writeTimeout", "1s" },
+	{ "proxylet.iptablesVariant", "legacy" },
 	{ "proxylet.nodeTimeout", "1m0s" },
 	{ "proxylet.nftables.ownerPersist", "true" },
 	{ "proxylet.seccomp", "log" },

@@ -1,0 +1,26 @@
+#ifndef DP_IPT_HELD_H
+#define DP_IPT_HELD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nft/ipt_rules.h"
+#include "proxy/base/cleanup.h"
+
+/* What iptables-save says about chains of ours and the rules that lead to them; the rest is none of our business. */
+struct dp_ipt_held_chain {
+	uint32_t n_rules;
+	uint64_t hash;		/* of the rules as they were printed */
+};
+
+struct dp_ipt_held {
+	struct kp_map *chains[DP_IPT_N_TABLES];	/* name -> struct dp_ipt_held_chain */
+	uint32_t jumps[DP_IPT_N_JUMPS];		/* how often each is there */
+};
+
+/* text is taken apart in place. */
+struct dp_ipt_held *dp_ipt_held_parse(char *text);
+struct dp_ipt_held *dp_ipt_held_free(struct dp_ipt_held *h);
+KP_DEFINE_AUTO(struct dp_ipt_held *, dp_ipt_held_free)
+
+#endif

@@ -1,0 +1,415 @@
+#include "nft/iptables.h"
+
+#include <libmnl/libmnl.h>
+#include <stdlib.h>
+
+#include "nft/conntrack.h"
+#include "nft/ipt_cleanup.h"
+#include "nft/ipt_family.h"
+#include "nft/ipt_rules.h"
+#include "nft/ipt_state.h"
+#include "nft/netlink.h"
+#include "nft/stale.h"
+#include "proxy/base/buf.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+#include "proxy/base/said.h"
+
+#define BACKOFF_MIN_MS		100
+#define BACKOFF_MAX_MS		5000	/* a repaired kernel is not to wait long for its rules */
+#define REFUSED_MIN_MS		30000	/* iptables-legacy searches for them with many writes */
+#define REFUSED_MAX_MS		1800000
+
+/*
+ * Foreign changes: with iptables-nft they raise nf_tables' generation id, which costs
+ * microseconds to ask for; the old way has nothing like it, so there we look every period.
+ * A closer look is an iptables-save. It takes at most a tenth of the time.
+ */
+#define LOOK_MS		40
+#define LOOK_SHARE	10
+#define LEARN_MS	200	/* after a write: how it is printed, for comparison later */
+
+/* More than this takes iptables so long that another mode is the better advice. */
+#define MANY_RULES	50000
+
+struct ipt {
+	struct dp_ipt_tools tools;
+	struct dp_ipt_family *fams[KP_N_FAMILIES];	/* NULL: not enabled */
+	struct dp_wanted want;
+	struct dp_ct *ct;
+	struct kp_said *said;	/* about ct */
+	struct dp_drift *open[KP_N_FAMILIES];	/* noticed, not repaired; NULL: none */
+	struct mnl_socket *nl;	/* for the generation id; NULL: legacy */
+	unsigned period_ms;
+	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
+	unsigned backoff_ms, refused_ms;
+	uint64_t retry_ns;	/* failed or refused things; 0: none */
+	uint32_t generation;	/* of the ruleset, as far as it is our doing */
+	uint64_t ask_ns, look_ns;	/* when to ask for it next; when a closer look is allowed again */
+	uint64_t learn_ns;	/* when to look after we wrote, 0: no need */
+	bool told_size;
+	bool alone;		/* the other variant holds nothing of ours any more */
+};
+
+static void plan_free(void *p)
+{
+	kp_plan_unref(p);
+}
+
+static void ipt_close(void *dp)
+{
+	struct ipt *n = dp;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		dp_ipt_family_free(n->fams[f]);
+		dp_drift_free(n->open[f]);
+	}
+	kp_said_free(n->said);
+	kp_map_free(n->want.plans);
+	kp_plan_node_unref(n->want.node);
+	dp_ct_free(n->ct);
+	if (n->nl)
+		mnl_socket_close(n->nl);
+	free(n);
+}
+
+/* Would its programs work here? */
+static int try_tools(const struct dp_ipt_tools *t, const bool families[KP_N_FAMILIES], struct kp_err *err)
+{
+	int r = 0;
+
+	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
+		if (families[f])
+			r = dp_ipt_tools_check(t, (enum kp_family)f, err);
+	return r;
+}
+
+static int ipt_probe(const struct dp_options *opt, struct kp_err *err)
+{
+	struct dp_ipt_tools tools;
+	int r = dp_ipt_tools_choose(opt->variant ? opt->variant : "auto", &tools, err);
+
+	return r < 0 ? r : try_tools(&tools, opt->families, err);
+}
+
+static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err)
+{
+	struct ipt *n = kp_calloc(1, sizeof(*n));
+	int r = dp_ipt_tools_choose(opt->variant ? opt->variant : "auto", &n->tools, err);
+
+	n->want.plans = kp_map_new(plan_free);
+	n->ct = dp_ct_new();
+	n->said = kp_said_new();
+	n->period_ms = opt->period_ms ? opt->period_ms : 30000;
+	if (r == 0 && n->tools.through_nft)
+		r = dp_socket_open(&n->nl, err);
+	if (r < 0) {
+		ipt_close(n);
+		return r;
+	}
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (opt->families[f])
+			n->fams[f] = dp_ipt_family_new((enum kp_family)f, &n->tools);
+	kp_info("iptables", "writing through %s", n->tools.restore[KP_IPV4]);
+	*ret = n;
+	return 0;
+}
+
+static void take_wanted(struct ipt *n, const struct dp_batch *b)
+{
+	if (b->node) {
+		kp_plan_node_unref(n->want.node);
+		n->want.node = kp_plan_node_ref(b->node);
+	}
+	for (size_t i = 0; i < b->n_changes; i++) {
+		const struct dp_change *c = &b->changes[i];
+
+		if (c->plan)
+			kp_map_puts(n->want.plans, c->key, kp_plan_ref(c->plan));
+		else
+			kp_map_dels(n->want.plans, c->key);
+	}
+}
+
+static void copy_refused(const struct ipt *n, struct dp_result *ret)
+{
+	size_t cap = 0;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		if (!n->fams[f])
+			continue;
+		for (struct kp_map_it it = { 0 }; kp_map_next(dp_ipt_family_refused(n->fams[f]), &it);) {
+			const struct dp_refusal *r = it.value;
+
+			kp_grow(&ret->refused, ret->n_refused, &cap);
+			ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why), r->gone };
+		}
+	}
+}
+
+static unsigned longer(unsigned ms, unsigned min, unsigned max)
+{
+	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
+}
+
+/* When to try again: failures soon, refusals now and then, both with growing delays. */
+static int schedule(struct ipt *n, const struct dp_result *res)
+{
+	int code = 0;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->fams[f] && res->family[f].code < 0)
+			code = res->family[f].code;
+	if (code == 0) {
+		n->backoff_ms = 0;
+		n->refused_ms = res->n_refused ? longer(n->refused_ms, REFUSED_MIN_MS, REFUSED_MAX_MS) : 0;
+		n->retry_ns = res->n_refused ? kp_now_ns() + n->refused_ms * 1000000ull : 0;
+		return 0;
+	}
+	n->backoff_ms = longer(n->backoff_ms, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
+	n->retry_ns = kp_now_ns() + n->backoff_ms * 1000000ull;
+	return code;
+}
+
+static void warn_of_size(struct ipt *n, const struct dp_result *res)
+{
+	for (int f = 0; f < KP_N_FAMILIES && !n->told_size; f++) {
+		if (res->family[f].elements_added < MANY_RULES)
+			continue;
+		n->told_size = true;
+		kp_warn("iptables", "%s: %u rules took %llu ms: for as many Services and endpoints mode nftables is advised",
+			kp_family_names[f], res->family[f].elements_added, (unsigned long long)(res->family[f].took_ns / 1000000));
+	}
+}
+
+/* Conntrack follows the commit, never the other way round. */
+static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res, int code)
+{
+	if (code < 0) {
+		n->settled = false;
+		return;
+	}
+	if (!n->settled)
+		dp_stale_note_all(n->ct, &n->want);
+	else if (b)
+		dp_stale_note(n->ct, &n->want, b, old);
+	n->settled = true;
+	warn_of_size(n, res);
+}
+
+/* --- what others do to our rules --- */
+
+/* What we committed ourselves raises the generation, too; if it rose by more, somebody was between. */
+static void note_own_commits(struct ipt *n, uint32_t before, const struct dp_result *res)
+{
+	uint32_t now, ours = 0;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->fams[f] && res->family[f].wrote)
+			ours += dp_ipt_family_commits(n->fams[f]);
+	if (ours)
+		n->learn_ns = kp_now_ns() + LEARN_MS * 1000000ull;
+	if (!n->nl || dp_genid(n->nl, &now, NULL) < 0)
+		return;
+	n->generation = now - before <= ours ? now : n->generation;
+}
+
+/* Told with the result of each write, until one puts it right. */
+static void tell_drift(struct ipt *n, struct dp_result *ret)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		struct dp_family_result *r = &ret->family[f];
+
+		if (!n->open[f] || !r->tried)
+			continue;
+		if (r->code == 0)
+			n->open[f]->repaired_ns = kp_now_ns();
+		r->drift = dp_drift_copy(n->open[f]);
+		if (r->code == 0)
+			n->open[f] = dp_drift_free(n->open[f]);
+	}
+}
+
+static void repair(struct ipt *n, int f, const char *what, struct dp_result *ret)
+{
+	if (!n->open[f])
+		n->open[f] = kp_calloc(1, sizeof(*n->open[f]));
+	free(n->open[f]->what);
+	*n->open[f] = (struct dp_drift){
+		.kind = DP_DRIFT_RULES, .what = kp_asprintf("%s changed", what), .noticed_ns = kp_now_ns(), .in_a_row = 1,
+	};
+	dp_ipt_family_full(n->fams[f], &n->want, &ret->family[f]);
+}
+
+static void look_closer(struct ipt *n, struct dp_result *ret)
+{
+	uint64_t began = kp_now_ns(), took;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		const char *what = n->fams[f] ? dp_ipt_family_damage(n->fams[f]) : NULL;
+
+		if (what)
+			repair(n, f, what, ret);
+	}
+	took = kp_now_ns() - began;
+	n->look_ns = kp_now_ns() + LOOK_SHARE * took;
+}
+
+/* Before anything of ours goes out, and every 40 ms, or every period. */
+static void watch(struct ipt *n, struct dp_result *ret)
+{
+	uint32_t generation = n->generation;
+	uint64_t now = kp_now_ns();
+
+	if (!n->settled || now < n->ask_ns)
+		return;
+	n->ask_ns = now + (n->nl ? LOOK_MS : n->period_ms) * 1000000ull;
+	if (n->nl && dp_genid(n->nl, &generation, NULL) < 0)
+		return;
+	if (now < n->look_ns || (n->nl && generation == n->generation && !(n->learn_ns && now >= n->learn_ns)))
+		return;
+	n->learn_ns = 0;
+	n->generation = generation;	/* first: what comes while we look is seen next time */
+	look_closer(n, ret);
+	note_own_commits(n, generation, ret);
+}
+
+/* --- the calls of the runner --- */
+
+static struct kp_plan **plans_before(const struct ipt *n, const struct dp_batch *b)
+{
+	struct kp_plan **old = kp_calloc(b->n_changes, sizeof(struct kp_plan *));
+
+	for (size_t i = 0; i < b->n_changes; i++) {
+		struct kp_plan *p = kp_map_gets(n->want.plans, b->changes[i].key);
+
+		old[i] = p ? kp_plan_ref(p) : NULL;
+	}
+	return old;
+}
+
+static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
+{
+	struct ipt *n = dp;
+	struct kp_plan **old = plans_before(n, b);
+	uint32_t before;
+	int code;
+
+	*ret = (struct dp_result){ 0 };
+	watch(n, ret);
+	take_wanted(n, b);
+	if (!n->settled && n->nl)	/* what was before our first write does not matter */
+		(void)dp_genid(n->nl, &n->generation, NULL);
+	before = n->generation;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->fams[f])
+			dp_ipt_family_apply(n->fams[f], &n->want, b, &ret->family[f]);
+	note_own_commits(n, before, ret);
+	tell_drift(n, ret);
+	copy_refused(n, ret);
+	code = schedule(n, ret);
+	after_commit(n, b, old, ret, code);
+	for (size_t i = 0; i < b->n_changes; i++)
+		kp_plan_unref(old[i]);
+	free(old);
+	return code;
+}
+
+/* What failed, or was refused. */
+static void write_failed(struct ipt *n, struct dp_result *ret)
+{
+	uint32_t before = n->generation;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		struct dp_ipt_family *fam = n->fams[f];
+
+		if (fam && !dp_ipt_family_is_known(fam))
+			dp_ipt_family_full(fam, &n->want, &ret->family[f]);
+		else if (fam && kp_map_len(dp_ipt_family_refused(fam)))
+			dp_ipt_family_retry(fam, &n->want, &ret->family[f]);
+	}
+	note_own_commits(n, before, ret);
+}
+
+/* A predecessor may have written through the other variant; its rules served until ours were complete. */
+static void remove_other_variants(struct ipt *n)
+{
+	struct kp_err err = { 0 };
+
+	n->alone = true;
+	if (dp_ipt_remove_but(n->tools.variant, &err) < 0)
+		kp_warn("iptables", "cannot remove what another variant of iptables left: %s", err.msg);
+}
+
+static int ipt_retry(void *dp, struct dp_result *ret)
+{
+	struct ipt *n = dp;
+	int code = 0;
+
+	*ret = (struct dp_result){ 0 };
+	watch(n, ret);
+	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
+		write_failed(n, ret);
+	tell_drift(n, ret);
+	copy_refused(n, ret);
+	if (ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried) {
+		code = schedule(n, ret);
+		after_commit(n, NULL, NULL, ret, code);
+	}
+	dp_stale_remove(n->ct, n->said, ret);
+	if (n->settled && !n->alone)
+		remove_other_variants(n);
+	return code;
+}
+
+static int until_ms(uint64_t at_ns, uint64_t now_ns)
+{
+	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000 + 1);
+}
+
+static int ipt_pending_ms(void *dp)
+{
+	const struct ipt *n = dp;
+	uint64_t now = kp_now_ns();
+	const int all[] = {
+		dp_ct_pending_ms(n->ct, now), n->retry_ns ? until_ms(n->retry_ns, now) : -1,
+		n->settled ? until_ms(n->ask_ns, now) : -1, n->settled && !n->alone ? 0 : -1,
+	};
+	int best = -1;
+
+	for (size_t i = 0; i < KP_N(all); i++)
+		if (all[i] >= 0 && (best < 0 || all[i] < best))
+			best = all[i];
+	return best;
+}
+
+const struct dp_ops dp_iptables_ops = {
+	.name = "iptables", .probe = ipt_probe, .open = ipt_open, .apply = ipt_apply,
+	.retry = ipt_retry, .pending_ms = ipt_pending_ms, .close = ipt_close, .remove = dp_ipt_remove,
+};
+
+void dp_ipt_render(const struct kp_plan_node *node, struct kp_plan *const *plans, size_t n, struct kp_buf *out)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		struct dp_ipt_env env = { .f = (enum kp_family)f, .node = node, .random_fully = true };
+		struct dp_ipt_state *s;
+		struct dp_ipt_rules rules;
+		uint32_t removed;
+
+		if (!node->enabled[f])
+			continue;
+		s = dp_ipt_state_new();
+		dp_ipt_node(&env, &rules);
+		dp_ipt_state_put(s, "", &rules);
+		for (size_t i = 0; i < n; i++) {
+			dp_ipt_service(&env, plans[i], &rules);
+			dp_ipt_state_put(s, plans[i]->key, &rules);
+		}
+		kp_buf_printf(out, "# %s\n", f == KP_IPV4 ? "iptables-restore --noflush" : "ip6tables-restore --noflush");
+		dp_ipt_state_write(s, out, &removed);
+		dp_ipt_state_free(s);
+	}
+}

@@ -1,0 +1,74 @@
+#include "nft/stale.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "nft/conntrack.h"
+#include "nft/table.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/log.h"
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+#include "proxy/base/said.h"
+
+static int by_address(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
+/* Where node ports answer, in order. */
+static void node_ips(struct dp_ct *ct, const struct kp_plan_node *node)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		bool all = node->nodeport_all[f];
+		const struct kp_addr *ips = all ? node->node_ips[f] : node->nodeport_ips[f];
+		uint32_t n = all ? node->n_node_ips[f] : node->n_nodeport_ips[f];
+		struct kp_addr *with_loopback = kp_calloc(n + 1, sizeof(*ips));
+
+		if (n)
+			memcpy(with_loopback, ips, n * sizeof(*ips));
+		if (f == KP_IPV4 && all && node->nodeport_localhost)
+			with_loopback[n++] = (struct kp_addr){ .family = KP_IPV4, .b = { 127, 0, 0, 1 } };
+		qsort(with_loopback, n, sizeof(*ips), by_address);
+		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, with_loopback, n);
+		free(with_loopback);
+	}
+}
+
+void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old)
+{
+	if (b->node)
+		node_ips(ct, want->node);
+	for (size_t i = 0; i < b->n_changes; i++)
+		dp_ct_set_put_removed(dp_ct_set(ct), old[i], b->changes[i].plan);
+	for (size_t i = 0; i < b->n_changes; i++)
+		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
+}
+
+void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want)
+{
+	node_ips(ct, want->node);
+	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
+		dp_ct_set_put_changed(dp_ct_set(ct), NULL, it.value);
+}
+
+void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *ret)
+{
+	struct dp_ct_stats stats[KP_N_FAMILIES];
+	struct kp_err err = { 0 };
+
+	if (dp_ct_pending_ms(ct, kp_now_ns()) != 0)
+		return;
+	if (dp_ct_run(ct, kp_now_ns(), stats, &err) < 0)
+		kp_log(kp_said_lately(said, err.msg, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_WARN, "conntrack",
+		       "cannot remove stale UDP entries, will try again: %s", err.msg);
+	else
+		kp_said_forget(said);
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		ret->conntrack[f] = (struct dp_conntrack_result){ stats[f].took_ns > 0, stats[f].deleted, stats[f].took_ns };
+		if (stats[f].deleted)
+			kp_info("conntrack", "%s: removed %llu stale UDP entries in %llu us", kp_family_names[f],
+				(unsigned long long)stats[f].deleted, (unsigned long long)(stats[f].took_ns / 1000));
+	}
+}

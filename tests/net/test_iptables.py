@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+"""Mode iptables, with both variants: changes by others, kills, refused Services, and other modes before and after."""
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import harness
+import ipt
+import nft
+import objects as obj
+import traffic
+from harness import check, equal, wait
+
+WEB = "10.96.0.10"
+
+
+def options(variant, period="300ms"):
+    return {"mode": "iptables", "proxylet": {"iptablesVariant": variant},
+            "iptables": {"syncPeriod": period, "minSyncPeriod": "1ms"}}
+
+
+def cluster(lab, count=6):
+    """Services of all kinds; the first is web, whose endpoints are in the rem namespace."""
+    lab.put("node.json", obj.node())
+    lab.put("web.json", obj.service("web", WEB, node_port=30080), obj.slice_of("web", ["10.244.2.2", "10.244.2.3"]))
+    for i in range(1, count):
+        put(lab, i, [str(n) for n in range(2, 2 + i % 5)])
+
+
+def put(lab, i, pods):
+    name, extra = "s%02d" % i, {}
+    if i % 4 == 1:
+        extra = {"node_port": 30000 + i}
+    elif i % 4 == 2:
+        extra = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 100}}}
+    elif i % 4 == 3:
+        extra = {"vips": ["203.0.113.%d" % i], "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000 + i,
+                 "loadBalancerSourceRanges": ["198.51.100.0/25"]}
+    lab.put(name + ".json", obj.service(name, ["10.96.%d.10" % i, "fd00:10:96::%x" % (10 + i)], **extra),
+            obj.slice_of(name, ["10.244.2." + p for p in pods]),
+            obj.slice_of(name, ["fd00:10:244:2::" + p for p in pods] + ["fd00:10:244:1::2"], suffix="six"))
+
+
+def both(ns, variant):
+    return {family: ipt.listing(ns, variant, family) for family in ipt.PROGRAMS}
+
+
+def is_again(lab, variant, before):
+    return lambda: both(lab.node, variant) == before
+
+
+def rewrite(agent, **fields):
+    with open(agent.config) as f:
+        new = dict(json.load(f), **fields)
+    with open(agent.config + ".new", "w") as f:
+        json.dump(new, f)
+    os.rename(agent.config + ".new", agent.config)
+
+
+# --- what others do ---
+
+def damages(variant):
+    tool = ["iptables-" + variant, "-w"]
+    return {
+        "a chain is flushed": [tool + ["-t", "nat", "-F", "PXL-SERVICES"]],
+        "a jump is deleted": [tool + ["-t", "nat", "-D", "PREROUTING", "-j", "PXL-SERVICES"]],
+        "a canary is deleted": [tool + ["-t", "mangle", "-X", "PXL-CANARY"]],
+        "filter is flushed": [tool + ["-F"]],
+        "everything goes": [tool + ["-t", t, o] for t in ("nat", "filter", "mangle") for o in ("-F", "-X")],
+    }
+
+
+def drift(lab, variant):
+    cluster(lab)
+    lab.serve(traffic.TcpServer(lab.rem))
+    agent = lab.run(**options(variant)).ready()
+    before = both(lab.node, variant)
+    check(len(before["ip"]) > 30 and len(before["ip6"]) > 20, "too few chains: %s", before)
+    wait(lambda: agent.status().returncode == 0, "status")
+    for what, commands in damages(variant).items():
+        seen = agent.log().count("put right")
+        for argv in commands:
+            ipt.run(lab.node, *argv)
+        wait(lambda: agent.log().count("put right") > seen, what + ": noticed")
+        wait(is_again(lab, variant, before), what + ": repaired")
+    seen, targets = agent.log().count("put right"), itertools.cycle(("RETURN", "ACCEPT"))
+    # Until it has seen how its own rule is printed, the first may pass for that; a second one cannot.
+    replace = ["iptables-" + variant, "-w", "-t", "nat", "-R", "PXL-POSTROUTING", "4", "-j"]
+    wait(lambda: agent.log().count("put right") > seen or ipt.run(lab.node, *replace, next(targets)), "a replaced rule", every=0.4)
+    wait(is_again(lab, variant, before), "the replaced rule: repaired")
+    answer = traffic.ask(lab.ext, WEB, 80)
+    check(isinstance(answer, tuple), "the Service after all that: %s", answer)
+
+
+def test_drift_nft(lab):
+    drift(lab, "nft")
+
+
+def test_drift_legacy(lab):
+    drift(lab, "legacy")
+
+
+def test_others_rules_stay(lab):
+    """A foreign table in use is no drift of ours, and our repair does not touch it."""
+    cluster(lab)
+    foreign = "*nat\n:FOREIGN - [0:0]\n-A FOREIGN -d 192.0.2.200/32 -j RETURN\n-A PREROUTING -j FOREIGN\nCOMMIT\n"
+    ipt.run(lab.node, "iptables-nft-restore", "--noflush", text=foreign)
+    agent = lab.run(**options("nft")).ready()
+    log = agent.log()
+    for _ in range(20):
+        ipt.run(lab.node, "iptables-nft", "-t", "nat", "-A", "FOREIGN", "-d", "192.0.2.201", "-j", "RETURN")
+    time.sleep(0.2)
+    equal(agent.log(), log, "the log")
+    check("-A PREROUTING -j FOREIGN" in ipt.save(lab.node, "nft"), "the foreign jump is gone")
+
+
+# --- what packets see that the recorded flows do not show ---
+
+def test_affinity_hairpin_loopback(lab):
+    for ns in list(lab.pods.values()) + [lab.rem]:
+        lab.serve(traffic.TcpServer(ns))
+    lab.put("node.json", obj.node())
+    sticky = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 100}}}
+    pods = ["10.244.1.2", "10.244.1.3", "10.244.2.2", "10.244.2.3"]
+    lab.put("web.json", obj.service("web", WEB, node_port=30080, **sticky), obj.slice_of("web", pods))
+    lab.put("self.json", obj.service("self", "10.96.0.11"), obj.slice_of("self", ["10.244.1.2"]))
+    for variant in ipt.VARIANTS:
+        agent = lab.run(**options(variant)).ready()
+        for source in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
+            first = traffic.ask(lab.ext, WEB, 80, source=source)
+            check(isinstance(first, tuple), "%s: %s", variant, first)
+            equal(traffic.ask_often(lab.ext, WEB, 80, 8, source=source), {first}, "the endpoint of %s, %s" % (source, variant))
+        chosen = traffic.ask(lab.ext, WEB, 80, source="198.51.100.1")[0]
+        agent.stop()
+        agent.start().ready()
+        equal(traffic.ask(lab.ext, WEB, 80, source="198.51.100.1")[0], chosen, "the endpoint after a restart")
+        me, peer = traffic.ask(lab.pods["pod1"], "10.96.0.11", 80)
+        check(me == "10.244.1.2" and peer != me, "hairpin, %s: %s sees %s", variant, me, peer)
+        check(isinstance(traffic.ask(lab.node, "127.0.0.1", 30080), tuple), "a node port on loopback, %s", variant)
+        agent.stop()
+        lab.command("cleanup", "--now")
+
+
+def test_render_is_what_the_agent_writes(lab):
+    cluster(lab)
+    agent = lab.run(**options("nft")).ready()
+    p = lab.command("render", "-f", lab.objects, "--config", agent.config)
+    equal(p.returncode, 0, p.stderr)
+    other = lab.bare_node()
+    for family, text in zip(ipt.PROGRAMS, p.stdout.split("# ip6tables-restore --noflush\n")):
+        ipt.run(other, ipt.PROGRAMS[family] + "-nft-restore", "--noflush", text=text)
+        equal(ipt.difference(ipt.listing(lab.node, "nft", family), ipt.listing(other, "nft", family)), "", "agent against render")
+
+
+# --- its own end ---
+
+def kill(lab, variant, turns):
+    cluster(lab, 20)
+    rng = random.Random(os.getpid())
+    agent = lab.run(**options(variant)).ready()
+    for _ in range(turns):
+        until = time.monotonic() + rng.uniform(0.005, 0.12)
+        while time.monotonic() < until:
+            put(lab, rng.randrange(1, 20), [str(p) for p in rng.sample(range(2, 60), rng.randrange(0, 12))])
+        agent.stop(signal.SIGKILL)
+        agent.start()
+    agent.ready()
+    fresh = lab.bare_node()
+    lab.run(fresh, **options(variant)).ready()
+    for family in ipt.PROGRAMS:
+        equal(ipt.difference(ipt.listing(lab.node, variant, family), ipt.listing(fresh, variant, family)), "",
+              "against a fresh agent, %s" % family)
+
+
+def test_kill_at_any_moment_nft(lab):
+    kill(lab, "nft", 6)
+
+
+def test_kill_at_any_moment_legacy(lab):
+    kill(lab, "legacy", 6)
+
+
+def test_leftovers_go_and_changes_come(lab):
+    """What a predecessor left of Services that are no more is removed; a change rewrites its own chains alone."""
+    cluster(lab)
+    agent = lab.run(**options("nft")).ready()
+    agent.stop()
+    os.unlink(os.path.join(lab.objects, "s01.json"))
+    ipt.run(lab.node, "iptables-nft", "-t", "nat", "-N", "PXL-SVC-OF-OLD")
+    agent.start().ready()
+    listed = ipt.listing(lab.node, "nft")
+    check("nat PXL-SVC-OF-OLD" not in listed and "nat PXL-SERVICES-10.96.1" not in listed, "leftovers: %s", sorted(listed))
+    put(lab, 2, ["77"])
+    wait(lambda: ipt.endpoints(lab.node, "nft", "10.96.2.10", 80) == {"10.244.2.77"}, "the new endpoint")
+    now = ipt.listing(lab.node, "nft")
+    changed = [k for k in now if now[k] != listed.get(k)]
+    check(len(changed) == 1 and changed[0].startswith("nat PXL-SVC-"), "changed chains: %s", changed)
+
+
+# --- what is refused ---
+
+FAKE = """#!/bin/sh
+# In the place of iptables' programs, which are one file with many names. What they restore and mentions
+# %(word)s is refused, as they refuse it.
+name=${0##*/}
+case $name in
+*-restore) ;;
+*) exec %(real)s/$name "$@" ;;
+esac
+input=$(mktemp); trap 'rm -f "$input"' EXIT
+cat >"$input"
+if grep -q %(word)s "$input"; then
+	echo "iptables-restore: line $(grep -n %(line)s "$input" | tail -n 1 | cut -d: -f1) failed" >&2
+	exit 1
+fi
+%(real)s/$name "$@" <"$input"
+"""
+
+
+def refusing(lab, variant, word, line):
+    """How to start an agent that finds a picky iptables-restore. -> argv in front"""
+    multi = os.path.realpath("/usr/sbin/iptables-%s-restore" % variant)
+    real, fake = (os.path.join(lab.folder, n) for n in ("real", "fake"))
+    os.mkdir(real)
+    shutil.copy(multi, os.path.join(real, "multi"))
+    for program in ipt.PROGRAMS.values():
+        for what in ("save", "restore"):
+            os.symlink("multi", os.path.join(real, "%s-%s-%s" % (program, variant, what)))
+    with open(fake, "w") as f:
+        f.write(FAKE % {"word": word, "line": line, "real": real})
+    os.chmod(fake, stat.S_IRWXU)
+    return ["unshare", "-m", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh", fake, multi]
+
+
+def refused(lab, variant, line):
+    cluster(lab)
+    lab.serve(traffic.TcpServer(lab.rem))
+    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.99"]))
+    agent = lab.run(before=refusing(lab, variant, "10.244.2.99", line), **options(variant))
+    wait(lambda: '"default/bad" is refused' in agent.log(), "the refusal", 15)
+    wait(lambda: ipt.endpoints(lab.node, variant, WEB, 80) == {"10.244.2.2", "10.244.2.3"}, "the others")
+    equal(ipt.endpoints(lab.node, variant, "10.96.9.10", 80), set(), "endpoints of the refused one")
+    lab.put("web.json", obj.service("web", WEB), obj.slice_of("web", ["10.244.2.4"]))
+    wait(lambda: ipt.endpoints(lab.node, variant, WEB, 80) == {"10.244.2.4"}, "a change of another Service")
+    check("default/bad" in agent.status().stdout, "status does not tell: %s", agent.status().stdout)
+    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.98"]))
+    wait(lambda: ipt.endpoints(lab.node, variant, "10.96.9.10", 80) == {"10.244.2.98"}, "mended")
+    agent.ready()
+
+
+def test_refused_with_a_line(lab):
+    refused(lab, "nft", "10.244.2.99")
+
+
+def test_refused_as_a_whole(lab):
+    """The old way names only the line of COMMIT."""
+    refused(lab, "legacy", "COMMIT")
+
+
+def test_chain_in_use_by_others(lab):
+    """A chain that somebody else's rule leads to cannot go; everything else does."""
+    cluster(lab)
+    agent = lab.run(**options("nft")).ready()
+    chain = next(r.split()[-1] for r in ipt.listing(lab.node, "nft")["nat PXL-SERVICES-10.96.0"] if WEB in r)
+    ipt.run(lab.node, "iptables-nft", "-t", "nat", "-A", "PREROUTING", "-d", "192.0.2.222", "-j", chain)
+    lab.put("web.json")
+    wait(lambda: ipt.endpoints(lab.node, "nft", WEB, 80) == set(), "the Service goes")
+    put(lab, 1, ["9"])
+    wait(lambda: ipt.endpoints(lab.node, "nft", "10.96.1.10", 80) == {"10.244.2.9"}, "another Service")
+    equal(ipt.listing(lab.node, "nft")["nat " + chain], [], "the chain that stays")
+    agent.ready()
+
+
+# --- other modes before and after ---
+
+class Traffic:
+    """About 500 new connections a second through clusterIP and node port, each of which has to be answered."""
+
+    def __init__(self, lab):
+        self.stopping, self.done, self.wrong = False, 0, []
+        self.standing = [traffic.Connection(lab.ext, WEB, 80), traffic.Connection(lab.ext, "192.0.2.1", 30080)]
+        self.threads = [threading.Thread(target=self.loop, args=(lab.ext,) + to, daemon=True)
+                        for to in ((WEB, 80), ("192.0.2.1", 30080))]
+        self.began = time.monotonic()
+        for t in self.threads:
+            t.start()
+
+    def loop(self, ns, address, port):
+        due = time.monotonic()
+        while not self.stopping:
+            answer = traffic.ask(ns, address, port, timeout=0.9)  # before a lost SYN is sent again
+            self.done += 1
+            if not isinstance(answer, tuple):
+                self.wrong.append((round(time.monotonic() - self.began, 3), address, answer))
+            due += 1 / 250
+            time.sleep(max(0, due - time.monotonic()))
+
+    def finish(self):
+        self.stopping = True
+        for t in self.threads:
+            t.join()
+        seconds = time.monotonic() - self.began
+        check(not self.wrong, "%d of %d connections failed, the first: %s", len(self.wrong), self.done, self.wrong[:3])
+        for c in self.standing:
+            check(c.ping(), "an established connection broke")
+            c.close()
+        print("     %d connections in %.1f s, %d a second" % (self.done, seconds, self.done / seconds))
+        check(self.done > 200, "only %d connections", self.done)
+
+
+def test_mode_switch_under_traffic(lab):
+    cluster(lab)
+    lab.serve(traffic.TcpServer(lab.rem))
+    agent = lab.run(nodePortAddresses=["192.0.2.0/24"]).ready()
+    pid = agent.pid
+    load = Traffic(lab)
+    steps = [("iptables", "nft"), ("nftables", "auto"), ("iptables", "legacy"), ("iptables", "nft"), ("iptables", "legacy"),
+             ("nftables", "auto")]
+    for mode, variant in steps:
+        seen = agent.log().count("removing")
+        rewrite(agent, mode=mode, proxylet={"iptablesVariant": variant})
+        wait(lambda: agent.log().count("removing") > seen, "%s (%s): the former's rules go" % (mode, variant))
+        wait(lambda: bool(nft.raw(lab.node)) == (mode == "nftables"), "%s: the table" % mode)
+        for v in ipt.VARIANTS:
+            wait(lambda: bool(ipt.listing(lab.node, v)) == (mode == "iptables" and v == variant), "%s: chains of %s" % (mode, v))
+        equal(agent.get("/proxyMode", 10249)[2], mode, "/proxyMode")
+        time.sleep(0.2)
+    load.finish()
+    check(agent.process.poll() is None and agent.pid == pid, "the process ended")
+
+
+# Runs its arguments without netlink sockets of netfilter (seccomp).
+WITHOUT_NFTABLES = """
+import ctypes, os, platform, struct, sys
+AF_NETLINK, NETLINK_NETFILTER, EPROTONOSUPPORT = 16, 12, 93
+socket = 41 if platform.machine() == "x86_64" else 198
+load, equal, ret = 0x20, 0x15, 0x06
+program = [(load, 0, 0, 0), (equal, 0, 5, socket), (load, 0, 0, 16), (equal, 0, 3, AF_NETLINK), (load, 0, 0, 32),
+           (equal, 0, 1, NETLINK_NETFILTER), (ret, 0, 0, 0x50000 | EPROTONOSUPPORT), (ret, 0, 0, 0x7fff0000)]
+code = b"".join(struct.pack("=HBBI", *op) for op in program)
+buf = ctypes.create_string_buffer(code)
+libc = ctypes.CDLL(None, use_errno=True)
+fprog = struct.pack("@HP", len(program), ctypes.addressof(buf))
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(fprog), 0, 0):
+    sys.exit("seccomp: %s" % os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_unset_mode_without_nftables(lab):
+    """With nf_tables it is nftables; a process that gets no such socket stands for a kernel without it."""
+    cluster(lab)
+    agent = lab.run(mode="").ready()
+    check("in nftables mode" in agent.log(), "log: %s", agent.log())
+    agent.stop()
+    lab.command("cleanup")
+    agent = lab.run(mode="", before=(sys.executable, "-c", WITHOUT_NFTABLES)).ready()
+    check("no mode is configured, so it is iptables" in agent.log(), "log: %s", agent.log())
+    equal(agent.get("/proxyMode", 10249)[2], "iptables", "/proxyMode")
+    equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the old way")
+    lab.agents.pop().stop()
+
+
+def test_cleanup(lab):
+    cluster(lab)
+    lab.serve(traffic.TcpServer(lab.rem))
+    for variant in ipt.VARIANTS:
+        agent = lab.run(**options(variant)).ready()
+        c = traffic.Connection(lab.ext, WEB, 80)
+        agent.stop()
+        p = lab.command("cleanup", "--dry-run")
+        check(variant in p.stdout and ipt.listing(lab.node, variant), "dry run: %s", p.stdout)
+        p = lab.command("cleanup")
+        equal(p.returncode, 0, p.stderr)
+        check(c.ping(), "the connection broke")
+        equal(list(ipt.listing(lab.node, variant)), ["nat PXL-RESIDUAL"], "what stays while there are connections")
+        c.close()
+        p = lab.command("cleanup", "--now")
+        equal(p.returncode, 0, p.stderr)
+        for family in ipt.PROGRAMS:
+            equal(ipt.listing(lab.node, variant, family), {}, "what stays")
+    check("nothing of ours is there" in lab.command("cleanup").stdout, "not clean")
+
+
+if __name__ == "__main__":
+    harness.main(globals())
