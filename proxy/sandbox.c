@@ -46,9 +46,10 @@ static bool has_iptables(void)
 }
 
 /* Raw sockets are how iptables-legacy talks to the kernel. */
-static bool needs_raw(enum kp_mode mode)
+static bool needs_raw(const struct kp_config *c, enum kp_mode mode)
 {
-	return mode == KP_MODE_IPTABLES || dp_legacy_in_use(KP_IPV4) || dp_legacy_in_use(KP_IPV6);
+	return mode == KP_MODE_IPTABLES || strcmp(c->iptables_variant, "legacy") == 0 ||
+	       dp_legacy_in_use(KP_IPV4) || dp_legacy_in_use(KP_IPV6);
 }
 
 /* iptables' tools, and the checks of the node. */
@@ -98,11 +99,11 @@ static void drop_capabilities(const struct kp_config *c, enum kp_mode mode)
 		wanted[n++] = CAP_NET_ADMIN;
 	if (has_low_port(c))
 		wanted[n++] = CAP_NET_BIND_SERVICE;
-	if (mode != KP_MODE_UNSET && needs_raw(mode))
+	if (mode != KP_MODE_UNSET && needs_raw(c, mode))
 		wanted[n++] = CAP_NET_RAW;
 	r = capng_get_caps_process();
 	if (r == 0)
-		r = keep(wanted, n, mode != KP_MODE_UNSET && runs_programs(c, mode));
+		r = keep(wanted, n, mode == KP_MODE_IPTABLES);
 	if (r < 0)
 		kp_warn("sandbox", "cannot drop capabilities (%s, libcap-ng %d): they stay", strerror(errno), r);
 }
@@ -259,7 +260,7 @@ void kp_sandbox_compare(const struct kp_config *was, const struct kp_config *is)
 		kp_warn("sandbox", "proxylet.seccomp counts from the next start on");
 	if (!runs_programs(was, was->mode) && runs_programs(is, is->mode))
 		kp_warn("sandbox", "the right to run programs was given up: they need a new start");
-	if (was->mode != is->mode && is->mode == KP_MODE_IPTABLES && !needs_raw(was->mode))
+	if (was->mode != is->mode && is->mode == KP_MODE_IPTABLES && !needs_raw(was, was->mode))
 		kp_warn("sandbox", "CAP_NET_RAW was given up: iptables-legacy needs a new start");
 	if (!has_low_port(was) && has_low_port(is))
 		kp_warn("sandbox", "a port below 1024 needs CAP_NET_BIND_SERVICE, which only a new start can keep");

@@ -13,8 +13,8 @@ struct kp_err;
  * to then ends here.
  *
  * Kept are, of what there is: CAP_NET_ADMIN; CAP_NET_BIND_SERVICE where the configuration
- * has a port below 1024; CAP_NET_RAW in mode iptables and where the kernel's legacy tables
- * are in use; and the right to run programs where iptables is installed, and where the
+ * has a port below 1024; CAP_NET_RAW in mode iptables, and where iptables-legacy is what is
+ * configured or in use; and the right to run programs where iptables is installed, and where the
  * configuration has checks that are programs. System calls that are
  * not listed in sandbox_calls.c are answered with ENOSYS, which is what libraries are
  * prepared for, and logged by name, each once (where programs are run: by the kernel

@@ -320,7 +320,7 @@ class Traffic:
 def test_mode_switch_under_traffic(lab):
     cluster(lab)
     lab.serve(traffic.TcpServer(lab.rem))
-    agent = lab.run(nodePortAddresses=["192.0.2.0/24"]).ready()
+    agent = lab.run(nodePortAddresses=["192.0.2.0/24"], proxylet={"iptablesVariant": "legacy"}).ready()  # which keeps CAP_NET_RAW
     pid = agent.pid
     load = Traffic(lab)
     steps = [("iptables", "nft"), ("nftables", "auto"), ("iptables", "legacy"), ("iptables", "nft"), ("iptables", "legacy"),
