@@ -25,6 +25,7 @@
 #include "proxy/plan/build.h"
 #include "proxy/plan/runner.h"
 #include "proxy/setup.h"
+#include "proxy/snapshot.h"
 #include "proxy/source/file.h"
 #include "proxy/source/ifaddr.h"
 #include "proxy/source/kubeapi.h"
@@ -59,6 +60,7 @@ struct agent {
 	struct kp_monitor *monitor;
 	struct kp_file_source *files;
 	struct kp_kube_source *api;	/* this or files */
+	struct kp_snapshot *snapshot;	/* between api and us */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
 	bool waiting;			/* for more of the Node, and said so */
@@ -100,7 +102,7 @@ static struct kp_plan_node *changed_node(struct agent *a)
 /* Nothing is programmed or removed before everything is known (SY-3, IN-31). */
 static bool may_program(struct agent *a)
 {
-	if (!a->synced)
+	if (!a->synced && !kp_snapshot_in_use(a->snapshot))
 		return false;
 	if (kp_own_node_suffices(kp_model_node(a->model), a->cfg))
 		return true;
@@ -144,7 +146,15 @@ static void on_flush(void *arg)
 	kp_model_pop_node_dirty(a->model);
 	kp_health_node(a->health, kp_intake_eligible(&a->intake));
 	hand_over(a);
+	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 	publish(a);
+}
+
+static void note(struct agent *a, enum kp_kind kind, bool changed)
+{
+	kp_monitor_event(a->monitor, kind, changed);
+	if (changed)
+		kp_snapshot_touch(a->snapshot);
 }
 
 static void on_upsert(void *arg, struct kp_object *o)
@@ -154,14 +164,14 @@ static void on_upsert(void *arg, struct kp_object *o)
 
 	if (kp_intake_upsert(&a->intake, o, &changed, &a->failure) < 0)
 		event_base_loopbreak(a->base);
-	kp_monitor_event(a->monitor, o->kind, changed);
+	note(a, o->kind, changed);
 }
 
 static void on_remove(void *arg, enum kp_kind kind, const char *key)
 {
 	struct agent *a = arg;
 
-	kp_monitor_event(a->monitor, kind, kp_intake_remove(&a->intake, kind, key));
+	note(a, kind, kp_intake_remove(&a->intake, kind, key));
 }
 
 static void on_synced(void *arg)
@@ -242,11 +252,32 @@ static void source_status(void *arg, struct kp_source_status *ret)
 		kp_kube_source_status(a->api, ret);
 }
 
+/* Does the source hear what changes? Collections that the server does not have do not count. */
+static bool is_live(void *arg)
+{
+	struct kp_source_status s = { 0 };
+	bool live = false;
+
+	source_status(arg, &s);
+	for (size_t i = 0; i < s.n; i++)
+		live = live || s.rows[i].live;
+	kp_source_status_release(&s);
+	return live;
+}
+
+static void snapshot_status(void *arg, struct kp_snapshot_status *ret)
+{
+	const struct agent *a = arg;
+
+	kp_snapshot_status(a->snapshot, ret);
+}
+
 static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_monitor_view view = {
 		.cfg = a->cfg, .node_name = a->node_name, .mode = dp_nftables_ops.name, .socket = a->job->socket,
-		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .sources = source_status, .arg = a,
+		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .sources = source_status,
+		.snapshot = snapshot_status, .arg = a,
 	};
 
 	memcpy(view.families, a->setup.opt.families, sizeof(view.families));
@@ -270,6 +301,17 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 	return 0;
 }
 
+/* Whoever is told by the source goes on being told, by way of it. */
+static void start_snapshot(struct agent *a, struct kp_sink *sink)
+{
+	const struct kp_snapshot_view view = {
+		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->setup.opt.families),
+		.is_live = is_live, .sink = *sink,
+	};
+
+	a->snapshot = kp_snapshot_new(&view, sink);
+}
+
 static int start_source(struct agent *a, struct kp_err *err)
 {
 	struct kp_sink sink = { on_upsert, on_remove, on_synced, on_flush, a };
@@ -280,6 +322,7 @@ static int start_source(struct agent *a, struct kp_err *err)
 
 	if (a->job->n_objects)
 		return kp_file_source_new(&a->files, a->base, a->job->objects, a->job->n_objects, &sink, err);
+	start_snapshot(a, &sink);
 	return kp_kube_source_new(&a->api, a->base, &api, &sink, err);
 }
 
@@ -395,6 +438,7 @@ static void stop(struct agent *a)
 {
 	a->files = kp_file_source_free(a->files);
 	a->api = kp_kube_source_free(a->api);
+	a->snapshot = kp_snapshot_free(a->snapshot);
 	a->runner = kp_runner_stop(a->runner);
 	kp_ifaddr_free(kp_steal(&a->ifaddr));
 	a->monitor = kp_monitor_free(a->monitor);

@@ -32,6 +32,7 @@ struct kp_health {
 		uint64_t broken_ns;	/* since when the kernel refuses us, for what was handed over long ago too; 0: not */
 	} family[KP_N_FAMILIES];
 	uint64_t stale_ns, submitted;
+	uint64_t good_from;		/* generation; UINT64_MAX: none so far is */
 	struct flight *flights;		/* oldest first */
 	size_t n_flights, cap_flights;
 	bool eligible, lenient;
@@ -211,6 +212,14 @@ static uint64_t oldest_pending(const struct kp_health *h, int f)
 	return broken;
 }
 
+void kp_health_hold(struct kp_health *h, bool on)
+{
+	if (on)
+		h->good_from = UINT64_MAX;
+	else if (h->good_from == UINT64_MAX)
+		h->good_from = h->submitted;
+}
+
 static void fill_service(struct hz_service *s, const char *key, const struct port *p)
 {
 	const char *slash = strchr(key, '/');
@@ -253,7 +262,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 {
 	struct hz_state *s = kp_calloc(1, sizeof(*s));
 
-	s->started = kp_health_started(h);
+	s->started = kp_health_started(h) && acked_by_all(h) >= h->good_from;
 	s->node_eligible = h->eligible;
 	s->lenient = h->lenient;
 	if (h->node_state)
@@ -265,7 +274,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 		s->family[f].oldest_pending_ns = oldest_pending(h, f);
 	}
 	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
-	if (s->started)
+	if (kp_health_started(h))
 		s->services = hz_services_ref(services(h));
 	fill_addresses(h->node, s);
 	return s;

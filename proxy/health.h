@@ -34,6 +34,12 @@ void kp_health_node(struct kp_health *h, bool eligible);
 void kp_health_node_state(struct kp_health *h, const struct hz_node *node, bool lenient);
 void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	/* where health ports listen */
 
+/*
+ * on: what is handed over, now and later, may be out of date, and nobody shall count on it: not
+ * started, until it is off again and everything handed over by then is in the kernel.
+ */
+void kp_health_hold(struct kp_health *h, bool on);
+
 bool kp_health_started(const struct kp_health *h);
 /* A frozen copy for hz_server_publish(). */
 struct hz_state *kp_health_state(struct kp_health *h);

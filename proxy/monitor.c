@@ -25,6 +25,7 @@
 #include "proxy/health.h"
 #include "proxy/metrics.h"
 #include "proxy/model/model.h"
+#include "proxy/snapshot.h"
 #include "proxy/status.h"
 
 #define MAX_CONNECTIONS 64	/* scrapers and people; probes have a server of their own */
@@ -75,6 +76,7 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	values.node_eligible = n.state->node_eligible;
 	values.node_state = hz_node_state(&n.state->node, n.state->started);
 	memcpy(values.pending_ns, n.pending_ns, sizeof(values.pending_ns));
+	m->view.snapshot(m->view.arg, &values.snapshot);
 	kp_metrics_write(m->metrics, &values, out);
 	hz_state_free(n.state);
 }
@@ -132,6 +134,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	memcpy(s.pending_ns, n.pending_ns, sizeof(s.pending_ns));
 	add_listener(&s, "status", v->socket, m->socket_problem);
 	v->sources(v->arg, &s.sources);
+	v->snapshot(v->arg, &s.snapshot);
 	json_page(kp_status_json(&s), JSON_INDENT(2) | JSON_REAL_PRECISION(9), out);
 	kp_source_status_release(&s.sources);
 	hz_state_free(n.state);

@@ -16,6 +16,7 @@ struct kp_err;
 struct kp_health;
 struct kp_model;
 struct kp_plan;
+struct kp_snapshot_status;
 struct kp_source_status;
 
 /*
@@ -37,6 +38,7 @@ struct kp_monitor_view {
 	struct kp_health *health;
 	const struct hz_server *server;
 	void (*sources)(void *arg, struct kp_source_status *ret);	/* may find no source yet */
+	void (*snapshot)(void *arg, struct kp_snapshot_status *ret);
 	void *arg;
 };
 

@@ -2,12 +2,16 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "healthz/server.h"
+#include "nft/held.h"
+#include "nft/nftables.h"
+#include "nft/table.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 
@@ -135,6 +139,21 @@ bool kp_setup_json_only(const struct kp_config *c)
 	const char *accept = c->client.accept_content_types;
 
 	return !strstr(*accept ? accept : c->client.content_type, "protobuf");
+}
+
+bool kp_setup_finds_rules(const bool families[KP_N_FAMILIES])
+{
+	struct mnl_socket *nl = NULL;
+	bool found = false;
+	int r = dp_socket_open(&nl, NULL);
+
+	if (r < 0)
+		return true;
+	for (enum kp_family f = 0; f < KP_N_FAMILIES && r == 0 && !found; f++)
+		if (families[f])
+			r = dp_table_exists(nl, f, DP_TABLE, &found);
+	mnl_socket_close(nl);
+	return r < 0 || found;
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

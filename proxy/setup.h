@@ -35,6 +35,9 @@ size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
 /* Does the configuration say that the API server is not to be asked for protobuf? */
 bool kp_setup_json_only(const struct kp_config *c);
 
+/* Does the kernel hold rules of an earlier process, whatever they are worth? Also true if it does not tell. */
+bool kp_setup_finds_rules(const bool families[KP_N_FAMILIES]);
+
 /* T_stale of health-and-probes B.3. */
 uint64_t kp_setup_stale_ns(const struct kp_config *c);
 

@@ -137,9 +137,18 @@ static json_t *listeners_json(const struct kp_status *s)
 	return out;
 }
 
+static json_t *snapshot_json(const struct kp_snapshot_status *s)
+{
+	if (!s->folder)
+		return json_null();
+	return json_pack("{s:o, s:b, s:o, s:o, s:I, s:o}", "folder", text(s->folder), "inUse", s->in_use,
+			 "at", stamp(s->wall_ns), "ageSeconds", s->wall_ns ? seconds(s->age_ns) : json_null(),
+			 "failures", (json_int_t)s->n_failed, "problem", text(s->problem));
+}
+
 json_t *kp_status_json(const struct kp_status *s)
 {
-	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
 			 "version", KP_VERSION,
 			 "pid", (int)getpid(),
 			 "node", text(s->node_name),
@@ -157,5 +166,6 @@ json_t *kp_status_json(const struct kp_status *s)
 			 "families", families_json(s),
 			 "refused", refused_json(s->commits),
 			 "sources", sources_json(s),
+			 "snapshot", snapshot_json(&s->snapshot),
 			 "listeners", listeners_json(s));
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "proxy/base/addr.h"
+#include "proxy/snapshot.h"
 #include "proxy/source/status.h"
 
 #define KP_STATUS_SOCKET "/run/proxylet/proxylet.sock"
@@ -54,6 +55,7 @@ struct kp_status {
 	size_t n_pending, n_services;
 	const struct kp_commits *commits;
 	struct kp_source_status sources;	/* owned by whoever filled it in */
+	struct kp_snapshot_status snapshot;
 	struct kp_status_listener listeners[2];
 	size_t n_listeners;
 };

@@ -45,10 +45,14 @@ static void __attribute__((format(printf, 3, 4))) line(struct kp_buf *out, const
 
 static const char *verdict(const json_t *s)
 {
+	bool stale = is(json_object_get(s, "snapshot"), "inUse");
+
 	if (is(s, "ready"))
-		return "ready";
+		return stale ? "ready, with the Services of the snapshot" : "ready";
 	if (strcmp(str(s, "state"), "Stopping") == 0)
 		return "not ready: the node is drained, or the agent ends";
+	if (stale)
+		return "not ready: the Services are those of the snapshot until an API server answers";
 	if (!is(s, "synced"))
 		return "not ready: not everything is read yet";
 	if (!is(s, "started"))
@@ -94,6 +98,17 @@ static void add_source(const json_t *s, const char *name, struct kp_buf *out)
 	     age, *problem ? "; " : "", problem);
 }
 
+static void add_snapshot(const json_t *s, struct kp_buf *out)
+{
+	const char *problem = str(s, "problem");
+
+	if (is(s, "inUse"))
+		line(out, "snapshot", "in use: of %s, %.1f s old", str(s, "at"), real(s, "ageSeconds"));
+	else if (json_is_object(s))
+		line(out, "snapshot", "%s%s in %s%s%s", *str(s, "at") ? "written " : "none", str(s, "at"), str(s, "folder"),
+		     *problem ? "; " : "", problem);
+}
+
 static void add_listener(const json_t *l, const char *name, struct kp_buf *out)
 {
 	const char *problem = str(l, "problem");
@@ -121,6 +136,7 @@ void kp_status_text(const json_t *s, struct kp_buf *out)
 	line(out, "services", "%lld, %lld changes pending", num(s, "services"), num(s, "pendingChanges"));
 	add_families(json_object_get(s, "families"), out);
 	add_list(json_object_get(s, "sources"), "sources", add_source, out);
+	add_snapshot(json_object_get(s, "snapshot"), out);
 	add_list(json_object_get(s, "listeners"), "listening", add_listener, out);
 	add_list(json_object_get(s, "refused"), "refused", add_refused, out);
 }

@@ -47,6 +47,13 @@ struct kp_config_stream {
 	bool split_stream;
 };
 
+/* proxylet.snapshot: what is kept for a boot without an API server. */
+struct kp_config_snapshot {
+	char *path;		/* folder; "" for none */
+	int64_t period_ms, wait_ms, max_age_ms;
+	bool healthy;		/* what health ports say of such a node */
+};
+
 /*
  * KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) after defaulting: all of it.
  * Strings and lists are owned; never NULL ("" and empty when unset). Lists end with NULL.
@@ -91,6 +98,7 @@ struct kp_config {
 	bool windows_service;
 	struct { bool dsr, forward_health_vip; char *network, *endpoint, *source_vip; } winkernel;
 	char *shared_healthz_bind_address;	/* proxylet.sharedHealthzBindAddress: "ip:port", "" for none */
+	struct kp_config_snapshot snapshot;
 	enum kp_mode fallback;			/* proxylet.fallback: KP_MODE_UNSET or KP_MODE_NFTABLES */
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */
