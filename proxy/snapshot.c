@@ -77,7 +77,7 @@ static void failed(struct kp_snapshot *s, int code, const char *why)
 		return;
 	}
 	s->n_failed++;
-	if (!is_same || kp_ratelimit_ok(&s->lines, kp_now_ms(), &swallowed))
+	if (kp_ratelimit_ok(&s->lines, kp_now_ms(), &swallowed) || !is_same)
 		kp_warn("snapshot", "not written: %s", why);
 }
 

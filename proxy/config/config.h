@@ -62,6 +62,7 @@ struct kp_config_snapshot {
  *	proxylet:
  *	  sharedHealthzBindAddress: 0.0.0.0:10356	# "" for none
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
+ *	  snapshot: {path: /var/lib/proxylet}		# for a boot without an API server; "" for none
  *	  fallback: nftables				# for modes that do not exist here; "" for none
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256}
