@@ -20,6 +20,7 @@
 #include "proxy/source/snapfile.h"
 
 #define PIECE_NS	500000u
+#define END_MS		500
 
 /* What the thread works on. Whoever of the two is done last frees it. */
 struct job {
@@ -61,6 +62,7 @@ static void *run(void *arg)
 	uint64_t one = 1;
 
 	pthread_setname_np(pthread_self(), "snapshot");
+	kp_snapfile_close(&j->body, j->wall_ns);	/* the checksum takes its time as well */
 	j->code = kp_snapfile_write(j->folder, &j->body, &j->err);
 	(void)!write(j->done, &one, sizeof(one));	/* an eventfd that nobody has written to takes it */
 	job_unref(j);
@@ -113,7 +115,6 @@ static void pack_rest(struct kp_saver *s)
 	if (node)
 		kp_pack(&s->job->body, KP_KIND_NODE, node);
 	kp_model_each_service_cidr(s->model, pack_cidr, &s->job->body);
-	kp_snapfile_close(&s->job->body, s->job->wall_ns);
 	kp_buf_release(&s->keys);
 }
 
@@ -216,10 +217,11 @@ static void drop(struct kp_saver *s)
 		job_unref(kp_steal(&s->job));
 }
 
-static bool await_thread(struct kp_saver *s, int timeout_ms)
+/* True: it is done. Else it goes on by itself, as long as the process lives. */
+static bool await_thread(struct kp_saver *s)
 {
 	struct pollfd p = { .fd = s->job->done, .events = POLLIN };
-	bool done = poll(&p, 1, timeout_ms) > 0;
+	bool done = poll(&p, 1, END_MS) > 0;
 
 	if (done)
 		on_done(p.fd, EV_READ, s);
@@ -229,16 +231,16 @@ static bool await_thread(struct kp_saver *s, int timeout_ms)
 }
 
 /* Two threads would be in each other's way. */
-void kp_saver_finish(struct kp_saver *s, const char *folder, int timeout_ms)
+void kp_saver_finish(struct kp_saver *s, const char *folder)
 {
-	if (s->done && !await_thread(s, timeout_ms))
+	if (s->done && !await_thread(s))
 		return;
 	drop(s);
 	open_job(s, folder);
 	(void)pack_until(s, UINT64_MAX);
 	hand_over(s);
 	if (s->done)
-		(void)await_thread(s, timeout_ms);
+		(void)await_thread(s);
 }
 
 struct kp_saver *kp_saver_new(struct event_base *base, const struct kp_model *m, kp_saved_fn *fn, void *arg)
@@ -257,6 +259,8 @@ struct kp_saver *kp_saver_free(struct kp_saver *s)
 {
 	if (!s)
 		return NULL;
+	if (s->done)
+		(void)await_thread(s);
 	drop(s);
 	event_free(s->step);
 	free(s);

@@ -26,12 +26,12 @@ struct kp_saved {
 typedef void kp_saved_fn(void *arg, const struct kp_saved *saved);
 
 struct kp_saver *kp_saver_new(struct event_base *base, const struct kp_model *m, kp_saved_fn *fn, void *arg);
-/* Not done yet: given up, but what the thread has begun it finishes, as long as the process lives. */
+/* What the thread has begun gets half a second, and fn is called for it; the rest is given up. */
 struct kp_saver *kp_saver_free(struct kp_saver *s);	/* NULL is fine; returns NULL */
 
 /* fn will be called. False: the last time is not over yet. */
 bool kp_saver_begin(struct kp_saver *s, const char *folder);
-/* At the end: all at once, and the disk gets so long. fn is called, with -ETIMEDOUT if that was not enough. */
-void kp_saver_finish(struct kp_saver *s, const char *folder, int timeout_ms);
+/* At the end: all at once, and the disk gets half a second. fn is called, with -ETIMEDOUT if that was not enough. */
+void kp_saver_finish(struct kp_saver *s, const char *folder);
 
 #endif

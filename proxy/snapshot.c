@@ -20,7 +20,6 @@
 #include "proxy/source/snapfile.h"
 
 #define FIRST_MS	5000	/* after the first rules, which have the processor for themselves */
-#define END_MS		500	/* for the disk, when the process ends */
 #define REFRESH_PART	8	/* of maxAge: the file is right also when nothing changes, and says so that often */
 
 struct kp_snapshot {
@@ -326,7 +325,7 @@ struct kp_snapshot *kp_snapshot_free(struct kp_snapshot *s)
 	if (!s)
 		return NULL;
 	if (s->synced && s->changed && has_place(s))
-		kp_saver_finish(s->saver, config(s)->path, END_MS);
+		kp_saver_finish(s->saver, config(s)->path);
 	kp_saver_free(s->saver);
 	event_free(s->wait);
 	event_free(s->period);

@@ -166,7 +166,7 @@ static const struct {
 	  "3 error proxylet.drainSeconds: must be within the range [0, 600] (got '601')\n" },
 	{ "the end", HEAD "proxylet: {terminationMode: slow}\n",
 	  "3 error proxylet.terminationMode: supported values: \"fast\", \"drain\" (got 'slow')\n" },
-	{ "snapshot", HEAD "proxylet:\n  snapshot: {path: state, period: 0, maxAge: 0s, wait: -1s, health: maybe}\n",
+	{ "snapshot", HEAD "proxylet:\n  snapshot: {path: state, period: 0s, maxAge: 0s, wait: -1s, health: maybe}\n",
 	  "4 error proxylet.snapshot.health: supported values: \"unhealthy\", \"healthy\" (got 'maybe')\n"
 	  "4 error proxylet.snapshot.maxAge: must be greater than 0 (got '0s')\n"
 	  "4 error proxylet.snapshot.path: must be an absolute path, or empty for none (got 'state')\n"
