@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 #include "proxy/model/model.h"
@@ -101,6 +101,15 @@ static void count(size_t ret[KP_KIND_OTHER])
 	kp_buf_release(&b);
 }
 
+/* What else the machine does meanwhile is not counted. */
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* The model changes between the pieces, so that its tables grow: nothing that stays is lost. */
 START_TEST(while_the_model_changes)
 {
@@ -111,10 +120,10 @@ START_TEST(while_the_model_changes)
 	ck_assert(kp_saver_begin(s, folder));
 	ck_assert(!kp_saver_begin(s, folder));
 	while (!n_saved) {
-		uint64_t began = kp_now_ns(), took;
+		uint64_t began = cpu_ns(), took;
 
 		event_base_loop(base, EVLOOP_ONCE | (rounds < 50 ? EVLOOP_NONBLOCK : 0));
-		took = kp_now_ns() - began;
+		took = cpu_ns() - began;
 		if (rounds++ < 50) {
 			longest = took > longest ? took : longest;
 			all += took;
