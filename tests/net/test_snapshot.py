@@ -46,10 +46,10 @@ def folder(lab):
     return path
 
 
-def run(lab, server, **snapshot):
-    settings = dict({"path": folder(lab), "period": "100ms", "wait": "300ms"}, **snapshot)
+def run(lab, server, hostnameOverride=obj.NODE, **settings):
+    settings = dict({"path": folder(lab), "period": "100ms", "wait": "300ms"}, **settings)
     agent = labs.Agent(lab, lab.node, [], clientConnection={"kubeconfig": kubeconfig(lab.folder, server.url)},
-                       logging={"verbosity": 4}, proxylet={"snapshot": settings})
+                       logging={"verbosity": 4}, hostnameOverride=hostnameOverride, proxylet={"snapshot": settings})
     lab.agents.append(agent)
     return agent
 
@@ -176,42 +176,34 @@ def test_not_while_there_are_rules(lab):
     equal(nft.generation(lab.node), before, "generation of the rules")
 
 
-def refused(lab, text, damage=lambda data: data, **how):
-    server = server_of(lab)
-    agent = run(lab, server, **how).ready()
-    kept(lab)
-    reboot(lab, agent)
-    server.stop()
-    with open(file_of(lab), "rb") as f:
-        data = damage(bytearray(f.read()))
-    with open(file_of(lab), "wb") as f:
-        f.write(data)
-    agent.start()
-    wait(lambda: text in agent.log(), "a line with %r" % text, 5, 0.02)
-    check(not in_use(agent), "in use")
-    check(text in snapshot(agent)["problem"], "status: %s", snapshot(agent))
-    equal(nft.endpoints(lab.node, IP, 80), set(), "endpoints")
-
-
 def flip(data):
     data[len(data) // 2] ^= 4
     return data
 
 
-def test_damaged(lab):
-    refused(lab, "it is damaged", flip)
-
-
-def test_cut_off(lab):
-    refused(lab, "it is cut off", lambda data: data[:-7])
-
-
-def test_of_another_node(lab):
-    refused(lab, "it is damaged", lambda data: data.replace(b"node-1", b"node-2"))
-
-
-def test_too_old(lab):
-    refused(lab, "s old, and proxylet.snapshot.maxAge is less", maxAge="1ms")
+def test_refused(lab):
+    """Not whole, of somebody else, too old: one line, and status says it, too."""
+    server = server_of(lab)
+    agent = run(lab, server).ready()
+    kept(lab)
+    agent.stop()
+    server.stop()
+    with open(file_of(lab), "rb") as f:
+        good = f.read()
+    for text, how, damage in (
+            ("it is damaged", {}, flip),
+            ("it is cut off", {}, lambda data: data[:-7]),
+            ("it is of version 7", {}, lambda data: data.replace(b"proxylet\1", b"proxylet\7")),
+            ("it is of another node, \"node-1\"", {"hostnameOverride": "node-2"}, bytes),
+            ("s old, and proxylet.snapshot.maxAge is less", {"maxAge": "1ms"}, bytes)):
+        with open(file_of(lab), "wb") as f:
+            f.write(damage(bytearray(good)))
+        lab.node.sh("nft", "flush", "ruleset")
+        agent = run(lab, server, wait="50ms", **how)
+        wait(lambda: "is not used: " in agent.log(), "a line about it: %s" % text, 5, 0.02)
+        check(text in agent.log() and text in snapshot(agent)["problem"], "no %r in %s", text, agent.log())
+        equal((in_use(agent), nft.endpoints(lab.node, IP, 80)), (False, set()), text)
+        agent.stop()
 
 
 def test_not_in_every_period(lab):
