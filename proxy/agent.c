@@ -334,6 +334,7 @@ static void configure_health(struct agent *a)
 	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
 	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	kp_health_node(a->health, kp_intake_eligible(&a->intake));
+	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 }
 
 /* The objects are the same, but what they mean may be another thing. */

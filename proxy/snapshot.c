@@ -192,8 +192,9 @@ static void use(struct kp_snapshot *s, const struct kp_buf *b, size_t at)
 	for (int kind = 0; kind < KP_KIND_OTHER; kind++)
 		s->told[kind] = kp_map_new(NULL);
 	(void)each(b, at, tell, s);
-	kp_warn("snapshot", "the API server has told nothing for %lld ms; until it does Services are as they were %llu s ago: %zu, from %s/%s",
-		(long long)config(s)->wait_ms, age_s(s->wall_ns), kp_model_n_services(s->view.model), config(s)->path, KP_SNAPFILE_NAME);
+	kp_warn("snapshot", "no news of an API server for %lld ms: until there is, %zu Services are as they were %llu s ago, by %s/%s",
+		(long long)config(s)->wait_ms, kp_model_n_services(s->view.model), age_s(s->wall_ns), config(s)->path,
+		KP_SNAPFILE_NAME);
 	s->view.sink.flush(s->view.sink.arg);
 }
 
