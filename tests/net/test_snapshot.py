@@ -5,7 +5,9 @@ import os
 import random
 import re
 import signal
+import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -229,6 +231,28 @@ def test_not_in_every_period(lab):
     wait(lambda: not snapshot(agent)["problem"], "it is written again", 5, 0.02)
 
 
+class Reader(threading.Thread):
+    """Looks at the file all the time: it is always as long as it says."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.stopping, self.files, self.broken = path, False, set(), []
+        self.start()
+
+    def run(self):
+        while not self.stopping:
+            with open(self.path, "rb") as f:
+                data, inode = f.read(), os.fstat(f.fileno()).st_ino
+            says = 40 + struct.unpack_from("<I", data, 12)[0] + struct.unpack_from("<Q", data, 24)[0] if len(data) > 40 else "more"
+            self.files.add((inode, hash(data)))
+            if len(data) != says:
+                self.broken.append("%d bytes, and not %s" % (len(data), says))
+
+    def close(self):
+        self.stopping = True
+        self.join()
+
+
 def test_kill_while_it_is_written(lab):
     """Whatever the moment, the file is whole: the old one or the new one."""
     many = [obj.node()]
@@ -238,6 +262,7 @@ def test_kill_while_it_is_written(lab):
     server = server_of(lab, *many)
     agent, rng = run(lab, server, period="1ms").ready(), random.Random(os.getpid())
     kept(lab)
+    reader = lab.serve(Reader(file_of(lab)))
     for turn in range(8):
         for i in range(20):
             server.put(obj.slice_of("s%03d" % i, ["10.244.2.%d" % (2 + turn)]))
@@ -245,6 +270,8 @@ def test_kill_while_it_is_written(lab):
         agent.stop(signal.SIGKILL)
         agent.start()
         wait(lambda: agent.get()[0] == 200, "ready", 10)
+    equal(reader.broken[:3], [], "files that were not whole")
+    check(len(reader.files) >= 8, "only %d files were written", len(reader.files))
     reboot(lab, agent, signal.SIGKILL)
     server.stop()
     agent.start()
