@@ -310,6 +310,7 @@ static void start_snapshot(struct agent *a, struct kp_sink *sink)
 	};
 
 	a->snapshot = kp_snapshot_new(&view, sink);
+	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 }
 
 static int start_source(struct agent *a, struct kp_err *err)

@@ -190,7 +190,7 @@ static void open_job(struct kp_saver *s, const char *folder)
 	j->folder = kp_strdup(folder);
 	j->wall_ns = kp_wall_ns();
 	j->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	kp_snapfile_open(&j->body, kp_model_node_name(s->model));
+	kp_snapfile_open(&j->body, kp_model_node_name(s->model), kp_snapfile_boot());
 	kp_model_keys(s->model, &s->keys);
 	s->at = 0;
 	s->job = j;

@@ -28,6 +28,7 @@ struct kp_snapshot {
 	struct event *wait, *period;
 	uint64_t n_told, n_seen;	/* what the source told, and when the wait began last */
 	bool synced;			/* by the source */
+	bool inherited;			/* the rules in the kernel are of the snapshot */
 	struct kp_map *told[KP_KIND_OTHER];	/* keys that only the snapshot has told; NULL: it is not in use */
 	bool changed;			/* since the last file was begun */
 	uint64_t wall_ns, n_failed;
@@ -174,15 +175,15 @@ static int each(const struct kp_buf *b, size_t at, void (*fn)(struct kp_snapshot
 	return r;
 }
 
-static int check(const struct kp_snapshot *s, const struct kp_buf *b, size_t *ret_at, uint64_t *ret_wall_ns, struct kp_err *err)
+static int check(const struct kp_snapshot *s, const struct kp_buf *b, struct kp_snapfile_head *ret, struct kp_err *err)
 {
-	int r = kp_snapfile_check(b->data, b->len, kp_model_node_name(s->view.model), ret_at, ret_wall_ns, err);
+	int r = kp_snapfile_check(b->data, b->len, kp_model_node_name(s->view.model), ret, err);
 
 	if (r < 0)
 		return r;
-	if (age_ns(*ret_wall_ns) / 1000000u >= (uint64_t)config(s)->max_age_ms)
-		return kp_err_set(err, -ESTALE, "it is %llu s old, and proxylet.snapshot.maxAge is less", age_s(*ret_wall_ns));
-	if (each(b, *ret_at, NULL, NULL) < 0)
+	if (age_ns(ret->wall_ns) / 1000000u >= (uint64_t)config(s)->max_age_ms)
+		return kp_err_set(err, -ESTALE, "it is %llu s old, and proxylet.snapshot.maxAge is less", age_s(ret->wall_ns));
+	if (each(b, ret->at, NULL, NULL) < 0)
 		return kp_err_set(err, -EBADMSG, "it holds what no object is like");
 	return 0;
 }
@@ -200,9 +201,9 @@ static void use(struct kp_snapshot *s, const struct kp_buf *b, size_t at)
 
 static void try_to_use(struct kp_snapshot *s)
 {
+	struct kp_snapfile_head head;
 	struct kp_err err = { 0 };
 	struct kp_buf b = { 0 };
-	size_t at;
 	int r = kp_snapfile_read(config(s)->path, &b, &err);
 
 	if (r == -ENOENT) {
@@ -210,15 +211,29 @@ static void try_to_use(struct kp_snapshot *s)
 		return;
 	}
 	if (r == 0)
-		r = check(s, &b, &at, &s->wall_ns, &err);
+		r = check(s, &b, &head, &err);
 	if (r == 0) {
-		use(s, &b, at);
+		s->wall_ns = head.wall_ns;
+		use(s, &b, head.at);
 	} else {
 		snprintf(s->problem, sizeof(s->problem), "%s", err.msg);
 		kp_warn("snapshot", "%s/%s is not used: %s", config(s)->path, KP_SNAPFILE_NAME, err.msg);
-		s->wall_ns = 0;
 	}
 	kp_buf_release(&b);
+}
+
+static bool is_of_earlier_boot(const struct kp_snapshot *s)
+{
+	uint64_t now = kp_snapfile_boot();
+	struct kp_snapfile_head head;
+	struct kp_buf b = { 0 };
+	bool earlier;
+
+	earlier = *config(s)->path && kp_snapfile_read(config(s)->path, &b, NULL) == 0 &&
+		  kp_snapfile_check(b.data, b.len, kp_model_node_name(s->view.model), &head, NULL) == 0 &&
+		  now && head.boot && head.boot != now;
+	kp_buf_release(&b);
+	return earlier;
 }
 
 /* A list that takes its time is on its way: only silence counts. */
@@ -243,7 +258,7 @@ bool kp_snapshot_in_use(const struct kp_snapshot *s)
 
 bool kp_snapshot_is_unhealthy(const struct kp_snapshot *s)
 {
-	return kp_snapshot_in_use(s) && !config(s)->healthy;
+	return (kp_snapshot_in_use(s) || (s && s->inherited && !s->synced)) && !config(s)->healthy;
 }
 
 /* --- the source --- */
@@ -317,6 +332,8 @@ struct kp_snapshot *kp_snapshot_new(const struct kp_snapshot_view *view, struct 
 	s->period = evtimer_new(view->base, on_period, s);
 	if (view->may_use)
 		set_timer(s->wait, (uint64_t)config(s)->wait_ms);
+	else
+		s->inherited = is_of_earlier_boot(s);
 	*ret_sink = (struct kp_sink){ on_upsert, on_remove, on_synced, on_flush, s };
 	return s;
 }

@@ -44,7 +44,11 @@ struct kp_snapshot *kp_snapshot_free(struct kp_snapshot *s);	/* NULL is fine; re
 void kp_snapshot_touch(struct kp_snapshot *s);	/* the model is another one now */
 /* The model holds the snapshot's objects, and the source has not told everything yet. */
 bool kp_snapshot_in_use(const struct kp_snapshot *s);
-/* In use, and the configuration says that nobody shall count on such a node. */
+/*
+ * The configuration says that nobody shall count on such a node: with the snapshot in use, or
+ * with rules in the kernel that an agent before us had from it (they are of this boot, and the
+ * file is not: since the boot nobody had anything better), until the source has told everything.
+ */
 bool kp_snapshot_is_unhealthy(const struct kp_snapshot *s);
 
 struct kp_snapshot_status {

@@ -15,10 +15,11 @@
 
 #define MAGIC		"proxylet"
 #define VERSION		1	/* raise it with every change of a table in pack.c */
-#define HEAD_LEN	40
+#define HEAD_LEN	48
+#define BOOT_ID		"/proc/sys/kernel/random/boot_id"
 #define NEW_NAME	KP_SNAPFILE_NAME ".new"
 
-enum { AT_VERSION = 8, AT_NAME_LEN = 12, AT_TIME = 16, AT_LEN = 24, AT_SUM = 32 };
+enum { AT_VERSION = 8, AT_NAME_LEN = 12, AT_TIME = 16, AT_LEN = 24, AT_SUM = 32, AT_BOOT = 40 };
 
 static uint64_t get64(const char *p)
 {
@@ -50,15 +51,25 @@ static void set32(char *p, uint32_t n)
 
 static uint64_t checksum(const char *data, size_t len)
 {
-	return kp_hash(kp_hash(KP_HASH_INIT, data, AT_SUM), data + HEAD_LEN, len - HEAD_LEN);
+	return kp_hash(kp_hash(KP_HASH_INIT, data, AT_SUM), data + AT_BOOT, len - AT_BOOT);
 }
 
-void kp_snapfile_open(struct kp_buf *b, const char *node_name)
+uint64_t kp_snapfile_boot(void)
+{
+	KP_AUTO(kp_closep) int fd = open(BOOT_ID, O_RDONLY | O_CLOEXEC);
+	char id[64];
+	ssize_t n = fd < 0 ? -1 : read(fd, id, sizeof(id));
+
+	return n > 0 ? kp_hash(KP_HASH_INIT, id, (size_t)n) : 0;
+}
+
+void kp_snapfile_open(struct kp_buf *b, const char *node_name, uint64_t boot)
 {
 	char head[HEAD_LEN] = MAGIC;
 
 	set32(head + AT_VERSION, VERSION);
 	set32(head + AT_NAME_LEN, (uint32_t)strlen(node_name));
+	set64(head + AT_BOOT, boot);
 	kp_buf_add(b, head, sizeof(head));
 	kp_buf_puts(b, node_name);
 }
@@ -70,8 +81,7 @@ void kp_snapfile_close(struct kp_buf *b, uint64_t wall_ns)
 	set64(b->data + AT_SUM, checksum(b->data, b->len));
 }
 
-int kp_snapfile_check(const char *data, size_t len, const char *node_name, size_t *ret_at, uint64_t *ret_wall_ns,
-		      struct kp_err *err)
+int kp_snapfile_check(const char *data, size_t len, const char *node_name, struct kp_snapfile_head *ret, struct kp_err *err)
 {
 	size_t rest, name_len;
 
@@ -88,8 +98,7 @@ int kp_snapfile_check(const char *data, size_t len, const char *node_name, size_
 	if (name_len != strlen(node_name) || memcmp(data + HEAD_LEN, node_name, name_len) != 0)
 		return kp_err_set(err, -EBADMSG, "it is of another node, \"%.*s\"", (int)(name_len < 253 ? name_len : 253),
 				  data + HEAD_LEN);
-	*ret_at = HEAD_LEN + name_len;
-	*ret_wall_ns = get64(data + AT_TIME);
+	*ret = (struct kp_snapfile_head){ get64(data + AT_TIME), get64(data + AT_BOOT), HEAD_LEN + name_len };
 	return 0;
 }
 

@@ -18,21 +18,26 @@ struct kp_err;
  *	16  when, nanoseconds since 1970, 64 bits
  *	24  length of the objects, 64 bits
  *	32  checksum of all other bytes, 64 bits
- *	40  the node's name, the objects
+ *	40  which boot of the machine wrote it, 64 bits
+ *	48  the node's name, the objects
  */
 #define KP_SNAPFILE_NAME	"snapshot"
 #define KP_SNAPFILE_MAX		((size_t)128 << 20)	/* bytes, written or read */
 
+/* Another number for each boot of the machine; 0: it does not tell. */
+uint64_t kp_snapfile_boot(void);
+
 /* Into an empty buffer; objects are packed behind it, and then it is closed. */
-void kp_snapfile_open(struct kp_buf *b, const char *node_name);
+void kp_snapfile_open(struct kp_buf *b, const char *node_name, uint64_t boot);
 void kp_snapfile_close(struct kp_buf *b, uint64_t wall_ns);
 
-/*
- * Is this such a file, whole, for this node? Pure. 0, with where the objects begin, or
- * -EBADMSG with err: what is wrong with it.
- */
-int kp_snapfile_check(const char *data, size_t len, const char *node_name, size_t *ret_at, uint64_t *ret_wall_ns,
-		      struct kp_err *err);
+struct kp_snapfile_head {
+	uint64_t wall_ns, boot;
+	size_t at;		/* where the objects begin */
+};
+
+/* Is this such a file, whole, for this node? Pure. 0, or -EBADMSG with err: what is wrong with it. */
+int kp_snapfile_check(const char *data, size_t len, const char *node_name, struct kp_snapfile_head *ret, struct kp_err *err);
 
 /*
  * Replaces the file in that folder in one step: whoever reads it, also after a power cut,

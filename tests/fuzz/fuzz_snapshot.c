@@ -27,20 +27,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct kp_buf file = { 0 };
 	struct kp_err err = { 0 };
 	struct kp_object o;
-	uint64_t wall_ns;
+	struct kp_snapfile_head head;
 	size_t at = 0;
 
-	if (kp_snapfile_check(copy, size, "node-1", &at, &wall_ns, &err) < 0)
+	if (kp_snapfile_check(copy, size, "node-1", &head, &err) < 0)
 		FUZZ_CHECK(*err.msg);
 	for (at = 0; kp_unpack(copy, size, &at, &o) > 0;) {
 		there_and_back(&o);
 		kp_object_release(&o);
 	}
-	kp_snapfile_open(&file, "node-1");
+	kp_snapfile_open(&file, "node-1", 2);
 	kp_buf_add(&file, data, size);
 	kp_snapfile_close(&file, 1);
-	FUZZ_CHECK(kp_snapfile_check(file.data, file.len, "node-1", &at, &wall_ns, &err) == 0 && wall_ns == 1);
-	FUZZ_CHECK(file.len - at == size && (!size || memcmp(file.data + at, data, size) == 0));
+	FUZZ_CHECK(kp_snapfile_check(file.data, file.len, "node-1", &head, &err) == 0 && head.wall_ns == 1 && head.boot == 2);
+	FUZZ_CHECK(file.len - head.at == size && (!size || memcmp(file.data + head.at, data, size) == 0));
 	kp_buf_release(&file);
 	free(copy);
 	return 0;

@@ -243,7 +243,7 @@ class Reader(threading.Thread):
         while not self.stopping:
             with open(self.path, "rb") as f:
                 data, inode = f.read(), os.fstat(f.fileno()).st_ino
-            says = 40 + struct.unpack_from("<I", data, 12)[0] + struct.unpack_from("<Q", data, 24)[0] if len(data) > 40 else "more"
+            says = 48 + struct.unpack_from("<I", data, 12)[0] + struct.unpack_from("<Q", data, 24)[0] if len(data) > 48 else "more"
             self.files.add((inode, hash(data)))
             if len(data) != says:
                 self.broken.append("%d bytes, and not %s" % (len(data), says))

@@ -86,14 +86,14 @@ static void count(size_t ret[KP_KIND_OTHER])
 	struct kp_buf b = { 0 };
 	struct kp_err err = { 0 };
 	struct kp_object o;
-	uint64_t wall_ns;
-	size_t at;
+	struct kp_snapfile_head head;
 	int r;
 
 	memset(ret, 0, KP_KIND_OTHER * sizeof(*ret));
 	ck_assert_msg(kp_snapfile_read(folder, &b, &err) == 0, "%s", err.msg);
-	ck_assert_msg(kp_snapfile_check(b.data, b.len, "node-1", &at, &wall_ns, &err) == 0, "%s", err.msg);
-	while ((r = kp_unpack(b.data, b.len, &at, &o)) > 0) {
+	ck_assert_msg(kp_snapfile_check(b.data, b.len, "node-1", &head, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(head.boot, kp_snapfile_boot());
+	while ((r = kp_unpack(b.data, b.len, &head.at, &o)) > 0) {
 		ret[o.kind]++;
 		kp_object_release(&o);
 	}

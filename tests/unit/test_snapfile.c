@@ -38,7 +38,7 @@ static struct kp_buf file(const char *body)
 {
 	struct kp_buf b = { 0 };
 
-	kp_snapfile_open(&b, "node-1");
+	kp_snapfile_open(&b, "node-1", 77);
 	kp_buf_puts(&b, body);
 	kp_snapfile_close(&b, 1234567890123456789u);
 	return b;
@@ -47,13 +47,13 @@ static struct kp_buf file(const char *body)
 static int check(const char *data, size_t len, const char *node, struct kp_err *err)
 {
 	char *copy = kp_memdup(data, len);
-	uint64_t wall_ns;
-	size_t at;
-	int r = kp_snapfile_check(copy, len, node, &at, &wall_ns, err);
+	struct kp_snapfile_head head;
+	int r = kp_snapfile_check(copy, len, node, &head, err);
 
 	if (r == 0) {
-		ck_assert_uint_eq(wall_ns, 1234567890123456789u);
-		ck_assert(len - at == 7 && memcmp(data + at, "objects", 7) == 0);
+		ck_assert_uint_eq(head.wall_ns, 1234567890123456789u);
+		ck_assert_uint_eq(head.boot, 77);
+		ck_assert(len - head.at == 7 && memcmp(data + head.at, "objects", 7) == 0);
 	}
 	free(copy);
 	return r;
