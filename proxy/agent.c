@@ -30,6 +30,7 @@
 #include "proxy/plan/runner.h"
 #include "proxy/sandbox.h"
 #include "proxy/setup.h"
+#include "proxy/snapshot.h"
 #include "proxy/source/file.h"
 #include "proxy/source/ifaddr.h"
 #include "proxy/source/kubeapi.h"
@@ -72,6 +73,7 @@ struct agent {
 	struct kp_takeover *takeover;
 	struct kp_file_source *files;
 	struct kp_kube_source *api;	/* this or files */
+	struct kp_snapshot *snapshot;	/* between api and us */
 	struct kp_notify *notify;	/* with api */
 	struct kp_plan_node *node;	/* last handed over */
 	bool synced;			/* everything there is at the start has been read */
@@ -151,13 +153,14 @@ static void wait_for_node(struct agent *a, const char *lacks)
 /* Nothing is programmed or removed before everything is known (SY-3, IN-31). */
 static bool may_program(struct agent *a)
 {
-	const char *lacks = a->synced ? kp_intake_lacks(&a->intake) : NULL;
+	bool known = a->synced || kp_snapshot_in_use(a->snapshot);
+	const char *lacks = known ? kp_intake_lacks(&a->intake) : NULL;
 
 	if (lacks)
 		wait_for_node(a, lacks);
 	else if (a->patience)
 		event_free(kp_steal(&a->patience));
-	return a->synced && !lacks && kp_takeover_may_program(a->takeover) && kp_succession_may_write(a->place);
+	return known && !lacks && kp_takeover_may_program(a->takeover) && kp_succession_may_write(a->place);
 }
 
 /* Plans for everything that changed, as one batch to the dataplane. */
@@ -201,7 +204,15 @@ static void on_flush(void *arg)
 	kp_model_pop_node_dirty(a->model);
 	kp_health_node(a->health, is_eligible(a));
 	hand_over(a);
+	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 	publish(a);
+}
+
+static void note(struct agent *a, enum kp_kind kind, bool changed)
+{
+	kp_monitor_event(a->monitor, kind, changed);
+	if (changed)
+		kp_snapshot_touch(a->snapshot);
 }
 
 static void on_upsert(void *arg, struct kp_object *o)
@@ -211,14 +222,14 @@ static void on_upsert(void *arg, struct kp_object *o)
 
 	if (kp_intake_upsert(&a->intake, o, &changed, &a->failure) < 0)
 		event_base_loopbreak(a->base);
-	kp_monitor_event(a->monitor, o->kind, changed);
+	note(a, o->kind, changed);
 }
 
 static void on_remove(void *arg, enum kp_kind kind, const char *key)
 {
 	struct agent *a = arg;
 
-	kp_monitor_event(a->monitor, kind, kp_intake_remove(&a->intake, kind, key));
+	note(a, kind, kp_intake_remove(&a->intake, kind, key));
 }
 
 static void on_synced(void *arg)
@@ -371,13 +382,33 @@ static void source_status(void *arg, struct kp_source_status *ret)
 		kp_kube_source_status(a->api, ret);
 }
 
+/* Does the source hear what changes? Collections that the server does not have do not count. */
+static bool is_live(void *arg)
+{
+	struct kp_source_status s = { 0 };
+	bool live = false;
+
+	source_status(arg, &s);
+	for (size_t i = 0; i < s.n; i++)
+		live = live || s.rows[i].live;
+	kp_source_status_release(&s);
+	return live;
+}
+
+static void snapshot_status(void *arg, struct kp_snapshot_status *ret)
+{
+	const struct agent *a = arg;
+
+	kp_snapshot_status(a->snapshot, ret);
+}
+
 static int start_monitor(struct agent *a, struct kp_err *err)
 {
 	struct kp_inherit *inherited = kp_succession_inherited(a->place);
 	struct kp_monitor_view view = {
 		.cfg = a->cfg, .node_name = a->node_name, .mode = a->backend.ops->name, .socket = a->job->socket,
 		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .takeover = a->takeover,
-		.sources = source_status, .arg = a,
+		.sources = source_status, .snapshot = snapshot_status, .arg = a,
 	};
 
 	memcpy(view.families, a->setup.opt.families, sizeof(view.families));
@@ -396,6 +427,18 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 	return 0;
 }
 
+/* Whoever is told by the source goes on being told, by way of it. */
+static void start_snapshot(struct agent *a, struct kp_sink *sink)
+{
+	const struct kp_snapshot_view view = {
+		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->setup.opt.families),
+		.is_live = is_live, .sink = *sink,
+	};
+
+	a->snapshot = kp_snapshot_new(&view, sink);
+	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
+}
+
 static int start_source(struct agent *a, struct kp_err *err)
 {
 	struct kp_sink sink = { on_upsert, on_remove, on_synced, on_flush, a };
@@ -407,6 +450,7 @@ static int start_source(struct agent *a, struct kp_err *err)
 
 	if (a->job->n_objects)
 		return kp_file_source_new(&a->files, a->base, a->job->objects, a->job->n_objects, &sink, err);
+	start_snapshot(a, &sink);
 	r = kp_kube_source_new(&a->api, a->base, &api, &sink, err);
 	if (r == 0)
 		a->notify = kp_notify_new(a->base, a->api, a->server, a->node_name);
@@ -421,6 +465,7 @@ static void configure_health(struct agent *a)
 	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
 	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	kp_health_node(a->health, is_eligible(a));
+	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 }
 
 /* The objects are the same, but what they mean may be another thing. */
@@ -539,6 +584,7 @@ static void stop(struct agent *a)
 	a->files = kp_file_source_free(a->files);
 	a->notify = kp_notify_free(a->notify);
 	a->api = kp_kube_source_free(a->api);
+	a->snapshot = kp_snapshot_free(a->snapshot);
 	a->takeover = kp_takeover_stop(a->takeover);
 	a->runner = kp_runner_stop(a->runner);
 	kp_ifaddr_free(kp_steal(&a->ifaddr));

@@ -40,6 +40,7 @@ struct kp_health {
 		uint64_t broken_ns;	/* since when the kernel refuses us, for what was handed over long ago too; 0: not */
 	} family[KP_N_FAMILIES];
 	uint64_t stale_ns, submitted;
+	uint64_t good_from;		/* generation; UINT64_MAX: none so far is */
 	struct flight *flights;		/* oldest first */
 	size_t n_flights, cap_flights;
 	bool eligible, lenient, warm;
@@ -308,6 +309,14 @@ static uint64_t oldest_pending(const struct kp_health *h, int f)
 	return broken;
 }
 
+void kp_health_hold(struct kp_health *h, bool on)
+{
+	if (on)
+		h->good_from = UINT64_MAX;
+	else if (h->good_from == UINT64_MAX)
+		h->good_from = h->submitted;
+}
+
 static void fill_service(struct hz_service *s, const char *key, const struct port *p)
 {
 	const char *slash = strchr(key, '/');
@@ -352,7 +361,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 {
 	struct hz_state *s = kp_calloc(1, sizeof(*s));
 
-	s->started = kp_health_started(h) && !kp_health_blocked(h);
+	s->started = kp_health_started(h) && !kp_health_blocked(h) && acked_by_all(h) >= h->good_from;
 	s->generation = s->started ? acked_by_all(h) : 0;
 	s->node_eligible = h->eligible;
 	s->lenient = h->lenient && !kp_health_blocked(h);
@@ -366,7 +375,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 		s->family[f].drift_due_ns = h->family[f].drift_due_ns;
 	}
 	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
-	if (s->started && kp_health_committed(h))
+	if (kp_health_committed(h) && !kp_health_blocked(h))
 		s->services = hz_services_ref(services(h));
 	fill_addresses(h->node, s);
 	return s;

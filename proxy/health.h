@@ -46,6 +46,12 @@ void kp_health_plan_node(struct kp_health *h, const struct kp_plan_node *node);	
 void kp_health_block(struct kp_health *h, const char *name, const char *why);
 const char *kp_health_blocked(const struct kp_health *h);
 
+/*
+ * on: what is handed over, now and later, may be out of date, and nobody shall count on it: not
+ * started, until it is off again and everything handed over by then is in the kernel.
+ */
+void kp_health_hold(struct kp_health *h, bool on);
+
 bool kp_health_started(const struct kp_health *h);	/* committed, or warm */
 bool kp_health_committed(const struct kp_health *h);	/* by this process, in every family */
 /* A frozen copy for hz_server_publish(). */

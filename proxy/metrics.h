@@ -9,6 +9,7 @@
 #include "healthz/server.h"
 #include "proxy/base/addr.h"
 #include "proxy/process.h"
+#include "proxy/snapshot.h"
 
 struct dp_result;
 struct kp_buf;
@@ -46,6 +47,7 @@ struct kp_metrics_now {
 	uint64_t pending_ns[KP_N_FAMILIES];	/* age of the oldest change that is not in the kernel; 0: none */
 	size_t n_services;
 	bool node_eligible;
+	struct kp_snapshot_status snapshot;
 	enum hz_node_state node_state;
 	bool other_proxy;		/* its rules, or itself, are here */
 	struct hz_counters health;

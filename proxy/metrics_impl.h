@@ -40,6 +40,7 @@ struct kp_metrics {
 	double events[KP_N_EVENTS], events_pending[KP_N_EVENTS];
 	double health[2][2];	/* healthz, livez; 200, 503 */
 	double refused, n_services, other_proxy;
+	double snapshot_in_use, snapshot_age, snapshot_failures;
 	double node_eligible, node_state[HZ_N_NODE_STATES];
 	double start_seconds;
 	struct kp_process process;

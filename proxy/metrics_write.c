@@ -100,6 +100,12 @@ static const struct row rows[] = {
 	{ { "proxylet_refused_services", "Services that the kernel refuses; their last good rules stay.", KP_PROM_GAUGE },
 	  PLAIN, ONE(refused) },
 	{ { "proxylet_services", "Services known.", KP_PROM_GAUGE }, PLAIN, ONE(n_services) },
+	{ { "proxylet_snapshot_age_seconds", "Age of what is in the snapshot, or of what is used of it; 0 if there is none.",
+	    KP_PROM_GAUGE }, PLAIN, ONE(snapshot_age) },
+	{ { "proxylet_snapshot_in_use", "1 while the Services are those of the snapshot, because no API server has told.",
+	    KP_PROM_GAUGE }, PLAIN, ONE(snapshot_in_use) },
+	{ { "proxylet_snapshot_write_failures_total", "Attempts to write the snapshot that failed.", KP_PROM_COUNTER },
+	  PLAIN, ONE(snapshot_failures) },
 };
 
 static const char *const policy_names[] = { [KP_POLICY_INTERNAL] = "internal", [KP_POLICY_EXTERNAL] = "external" };
@@ -202,6 +208,9 @@ static struct kp_metrics with_now(const struct kp_metrics *m, const struct kp_me
 	for (int i = 0; i < HZ_N_NODE_STATES; i++)
 		all.node_state[i] = now->node_state == (enum hz_node_state)i;
 	all.other_proxy = now->other_proxy;
+	all.snapshot_in_use = now->snapshot.in_use;
+	all.snapshot_age = (double)now->snapshot.age_ns / 1e9;
+	all.snapshot_failures = (double)now->snapshot.n_failed;
 	all.process = now->process;
 	return all;
 }

@@ -31,6 +31,7 @@
 #include "proxy/metrics_health.h"
 #include "proxy/model/model.h"
 #include "proxy/probes.h"
+#include "proxy/snapshot.h"
 #include "proxy/status.h"
 #include "proxy/takeover.h"
 
@@ -94,6 +95,7 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	values.node_eligible = n.state->node_eligible;
 	values.node_state = hz_node_state(&n.state->node, n.state->started);
 	memcpy(values.pending_ns, n.pending_ns, sizeof(values.pending_ns));
+	m->view.snapshot(m->view.arg, &values.snapshot);
 	kp_metrics_write(m->metrics, &values, out);
 	kp_metrics_health_ports(health, out);
 	kp_metrics_health_state(n.state, n.ns, out);
@@ -166,6 +168,7 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	memcpy(s.pending_ns, n.pending_ns, sizeof(s.pending_ns));
 	add_listener(&s, "status", v->socket, m->socket_problem);
 	v->sources(v->arg, &s.sources);
+	v->snapshot(v->arg, &s.snapshot);
 	json_page(kp_status_json(&s), JSON_INDENT(2) | JSON_REAL_PRECISION(9), out);
 	kp_source_status_release(&s.sources);
 	hz_report_free(health);

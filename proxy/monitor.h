@@ -17,6 +17,7 @@ struct kp_health;
 struct kp_inherit;
 struct kp_model;
 struct kp_plan;
+struct kp_snapshot_status;
 struct kp_source_status;
 struct kp_takeover;
 
@@ -42,6 +43,7 @@ struct kp_monitor_view {
 	struct hz_server *server;
 	const struct kp_takeover *takeover;
 	void (*sources)(void *arg, struct kp_source_status *ret);	/* may find no source yet */
+	void (*snapshot)(void *arg, struct kp_snapshot_status *ret);
 	void *arg;
 };
 

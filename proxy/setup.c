@@ -2,12 +2,16 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "healthz/server.h"
+#include "nft/held.h"
+#include "nft/nftables.h"
+#include "nft/table.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
@@ -212,6 +216,21 @@ bool kp_setup_is_warm(const struct dp_ops *ops)
 	else if (r != -ENOENT)
 		kp_warn("agent", "cold start: the rules of an earlier agent cannot be counted on: %s", err.msg);
 	return r == 0;
+}
+
+bool kp_setup_finds_rules(const bool families[KP_N_FAMILIES])
+{
+	struct mnl_socket *nl = NULL;
+	bool found = false;
+	int r = dp_socket_open(&nl, NULL);
+
+	if (r < 0)
+		return true;
+	for (enum kp_family f = 0; f < KP_N_FAMILIES && r == 0 && !found; f++)
+		if (families[f])
+			r = dp_table_exists(nl, f, DP_TABLE, &found);
+	mnl_socket_close(nl);
+	return r < 0 || found;
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

@@ -188,9 +188,18 @@ static json_t *other_json(const struct kp_other_view *v)
 			 "why", text(v->state == KP_OTHER_NONE ? NULL : v->why), "problem", text(v->problem));
 }
 
+static json_t *snapshot_json(const struct kp_snapshot_status *s)
+{
+	if (!s->folder)
+		return json_null();
+	return json_pack("{s:o, s:b, s:o, s:o, s:I, s:o}", "folder", text(s->folder), "inUse", s->in_use,
+			 "at", stamp(s->wall_ns), "ageSeconds", s->wall_ns ? seconds(s->age_ns) : json_null(),
+			 "failures", (json_int_t)s->n_failed, "problem", text(s->problem));
+}
+
 json_t *kp_status_json(const struct kp_status *s)
 {
-	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "version", KP_VERSION,
 			 "pid", (int)getpid(),
 			 "node", text(s->node_name),
@@ -210,6 +219,7 @@ json_t *kp_status_json(const struct kp_status *s)
 			 "otherProxy", other_json(&s->other),
 			 "refused", refused_json(s->commits),
 			 "sources", sources_json(s),
+			 "snapshot", snapshot_json(&s->snapshot),
 			 "listeners", listeners_json(s),
 			 "healthPorts", health_json(s->health));
 }

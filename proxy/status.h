@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "proxy/base/addr.h"
+#include "proxy/snapshot.h"
 #include "proxy/source/status.h"
 #include "proxy/takeover.h"
 
@@ -61,6 +62,7 @@ struct kp_status {
 	const char *blocked;	/* why nothing is programmed; NULL: no reason */
 	struct kp_other_view other;
 	struct kp_source_status sources;	/* owned by whoever filled it in */
+	struct kp_snapshot_status snapshot;
 	struct kp_status_listener listeners[2];
 	size_t n_listeners;
 	const struct hz_report *health;	/* the health ports */

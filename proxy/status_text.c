@@ -61,12 +61,16 @@ static const char *sickness(const json_t *families)
 
 static const char *verdict(const json_t *s)
 {
+	bool stale = is(json_object_get(s, "snapshot"), "inUse");
+
 	if (is(s, "ready"))
-		return "ready";
+		return stale ? "ready, with the Services of the snapshot" : "ready";
 	if (strcmp(str(s, "state"), "Stopping") == 0)
 		return "not ready: the node is drained, or the agent ends";
 	if (*str(s, "blocked"))
 		return "not ready: nothing is programmed";
+	if (stale)
+		return "not ready: the Services are those of the snapshot until an API server answers";
 	if (!is(s, "synced"))
 		return "not ready: not everything is read yet";
 	if (!is(s, "started"))
@@ -138,6 +142,17 @@ static void add_source(const json_t *s, const char *name, struct kp_buf *out)
 	     age, *problem ? "; " : "", problem);
 }
 
+static void add_snapshot(const json_t *s, struct kp_buf *out)
+{
+	const char *problem = str(s, "problem");
+
+	if (is(s, "inUse"))
+		line(out, "snapshot", "in use: of %s, %.1f s old", str(s, "at"), real(s, "ageSeconds"));
+	else if (json_is_object(s))
+		line(out, "snapshot", "%s%s in %s%s%s", *str(s, "at") ? "written " : "none", str(s, "at"), str(s, "folder"),
+		     *problem ? "; " : "", problem);
+}
+
 static void add_listener(const json_t *l, const char *name, struct kp_buf *out)
 {
 	const char *problem = str(l, "problem");
@@ -188,6 +203,7 @@ void kp_status_text(const json_t *s, struct kp_buf *out)
 	add_other(json_object_get(s, "otherProxy"), out);
 	add_families(json_object_get(s, "families"), out);
 	add_list(json_object_get(s, "sources"), "sources", add_source, out);
+	add_snapshot(json_object_get(s, "snapshot"), out);
 	add_list(json_object_get(s, "listeners"), "listening", add_listener, out);
 	add_health_ports(json_object_get(s, "healthPorts"), out);
 	add_list(json_object_get(s, "refused"), "refused", add_refused, out);

@@ -64,6 +64,13 @@ struct kp_config_health {
 	char **allowed_sources;		/* who is answered; empty: everyone */
 };
 
+/* proxylet.snapshot: what is kept for a boot without an API server. */
+struct kp_config_snapshot {
+	char *path;		/* folder; "" for none */
+	int64_t period_ms, wait_ms, max_age_ms;
+	bool healthy;		/* what health ports say of such a node */
+};
+
 /*
  * KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1) after defaulting: all of it.
  * Strings and lists are owned; never NULL ("" and empty when unset). Lists end with NULL.
@@ -74,6 +81,7 @@ struct kp_config_health {
  *	  apiServers: [https://192.0.2.1:6443]		# instead of the kubeconfig's, the first that answers
  *	  nodeTimeout: 5m				# how long the own Node is waited for at the start; 0s: for ever
  *	  handover: auto				# never: a second agent is refused
+ *	  snapshot: {path: /var/lib/proxylet}		# for a boot without an API server; "" for none
  *	  fallback: nftables				# for modes that do not exist here; "" for none
  *	  agent: {checks: [{type: cpuPercentMax, value: 90}]}
  *	  health: {ineligibleTaints: [a/b], startup: strict, relayTarget: 127.0.0.1:10256, ...}
@@ -117,6 +125,7 @@ struct kp_config {
 	struct kp_config_health health;
 	bool owner_persist;			/* proxylet.nftables.ownerPersist */
 	enum kp_handover handover;		/* proxylet.handover */
+	struct kp_config_snapshot snapshot;
 	char **checks;				/* proxylet.agent.checks: each as JSON, see checks.h */
 	char **ineligible_taints;		/* proxylet.health.ineligibleTaints: keys */
 	bool startup_compat;			/* proxylet.health.startup */

@@ -71,6 +71,7 @@ static const char *const termination_names[] = { [false] = "fast", [true] = "dra
 static const char *const proxy_names[] = {
 	[KP_PROXY_OPTIONAL] = "optional", [KP_PROXY_REQUIRE] = "require", [KP_PROXY_FORBID] = "forbid", [KP_PROXY_OFF] = "off", NULL,
 };
+static const char *const snapshot_health_names[] = { [false] = "unhealthy", [true] = "healthy", NULL };
 static const char *const format_names[] = { [false] = "text", [true] = "json", NULL };
 
 static void check_cidrs(const struct kp_field *f, const void *member, struct kp_config_report *rep)
@@ -129,6 +130,15 @@ static void check_checks(const struct kp_field *f, const void *member, struct kp
 		if (kp_check_parse(list[i], &c, &err) < 0)
 			kp_report_error(rep, KP_INVALID, path, "", "%s", err.msg);
 	}
+}
+
+/* The working folder is nobody's choice. */
+static void check_folder(const struct kp_field *f, const void *member, struct kp_config_report *rep)
+{
+	const char *path = *(const char *const *)member;
+
+	if (*path && *path != '/')
+		kp_report_error(rep, KP_INVALID, f->path, path, "must be an absolute path, or empty for none");
 }
 
 /* proxylet.conf.5 has a paragraph for each of them. mode comes first, because it decides what else is checked. */
@@ -232,6 +242,11 @@ const struct kp_field kp_fields[] = {
 	{ "proxylet.nftables.ownerPersist", BOOL(owner_persist), .def = "false", .identity = true, NFTABLES_MODE },
 	{ "proxylet.seccomp", NAME(enum kp_seccomp, seccomp, seccomp_names), .def = "enforce", .refusal = KP_UNSUPPORTED },
 	{ "proxylet.sharedHealthzBindAddress", ENDPOINT(shared_healthz_bind_address, 10356), .def = "0.0.0.0:10356" },
+	{ "proxylet.snapshot.health", EITHER(snapshot.healthy, snapshot_health_names), .def = "unhealthy", .refusal = KP_UNSUPPORTED },
+	{ "proxylet.snapshot.maxAge", DURATION(snapshot.max_age_ms), .def = "24h", FROM(1) },
+	{ "proxylet.snapshot.path", STRING(snapshot.path), .def = "/var/lib/proxylet", .checked = ALWAYS, .check = check_folder },
+	{ "proxylet.snapshot.period", DURATION(snapshot.period_ms), .def = "1m", FROM(1) },
+	{ "proxylet.snapshot.wait", DURATION(snapshot.wait_ms), .def = "10s", FROM(0) },
 	{ "proxylet.takeover", NAME(enum kp_takeover_mode, takeover, takeover_names), .def = "auto", .zero_is_unset = true,
 	  .refusal = KP_UNSUPPORTED, .identity = true },
 	{ "proxylet.terminationMode", EITHER(terminate_drain, termination_names), .def = "fast", .refusal = KP_UNSUPPORTED },
@@ -248,7 +263,7 @@ const struct kp_field kp_fields[] = {
 const char *const kp_sections[] = {
 	"clientConnection", "conntrack", "detectLocal", "iptables", "ipvs", "logging", "logging.options",
 	"logging.options.json", "logging.options.text", "nftables", "proxylet", "proxylet.agent", "proxylet.health",
-	"proxylet.health.proxyProtocol", "proxylet.nftables", "winkernel", NULL,
+	"proxylet.health.proxyProtocol", "proxylet.nftables", "proxylet.snapshot", "winkernel", NULL,
 };
 
 const struct kp_field *kp_field_by_path(const char *path)

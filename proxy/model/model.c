@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/buf.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
@@ -310,6 +311,17 @@ size_t kp_model_slices(const struct kp_model *m, const char *key, const struct k
 	return g ? g->n_slices : 0;
 }
 
+const struct kp_slice *kp_model_slice(const struct kp_model *m, const char *key)
+{
+	return kp_map_gets(m->slices, key);
+}
+
+void kp_model_keys(const struct kp_model *m, struct kp_buf *ret)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(m->groups, &it);)
+		kp_buf_add(ret, it.key, it.len + 1);
+}
+
 /* The Node */
 
 static bool same_zone(const char *a, const char *b)
@@ -385,6 +397,17 @@ bool kp_model_del_service_cidr(struct kp_model *m, const char *name)
 		return false;
 	m->node_dirty = true;
 	return true;
+}
+
+const struct kp_service_cidr *kp_model_service_cidr(const struct kp_model *m, const char *name)
+{
+	return kp_map_gets(m->cidrs, name);
+}
+
+void kp_model_each_service_cidr(const struct kp_model *m, void (*fn)(void *arg, const struct kp_service_cidr *c), void *arg)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(m->cidrs, &it);)
+		fn(arg, it.value);
 }
 
 static int cmp_cidr(const void *a, const void *b)

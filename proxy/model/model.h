@@ -14,6 +14,7 @@
  * marks as dirty the Services whose rules may differ. A key is "namespace/name".
  * Nothing here costs work proportional to the number of Services.
  */
+struct kp_buf;
 struct kp_model;
 
 /* node_name: this node's, copied; decides which endpoints are local and which Node object counts. */
@@ -37,12 +38,21 @@ bool kp_model_del_service_cidr(struct kp_model *m, const char *name);
 
 /* Borrowed; NULL: not there. */
 const struct kp_service *kp_model_service(const struct kp_model *m, const char *key);
+const struct kp_slice *kp_model_slice(const struct kp_model *m, const char *key);
+const struct kp_service_cidr *kp_model_service_cidr(const struct kp_model *m, const char *name);
 const struct kp_node *kp_model_node(const struct kp_model *m);
 const char *kp_model_node_name(const struct kp_model *m);
 size_t kp_model_n_services(const struct kp_model *m);
 
 /* The slices of a Service, in order of their names. Returns the count; the array belongs to the model. */
 size_t kp_model_slices(const struct kp_model *m, const char *key, const struct kp_slice *const **ret);
+
+/*
+ * For whoever wants everything, in no order, but not all at once: the keys under which there
+ * are Services or slices now, one after the other, each with its NUL. And all ServiceCIDRs.
+ */
+void kp_model_keys(const struct kp_model *m, struct kp_buf *ret);
+void kp_model_each_service_cidr(const struct kp_model *m, void (*fn)(void *arg, const struct kp_service_cidr *c), void *arg);
 
 /* CIDRs of all ServiceCIDR objects for the family, sorted, without duplicates. Caller frees the array. */
 size_t kp_model_service_cidrs(const struct kp_model *m, enum kp_family family, struct kp_cidr **ret);

@@ -104,6 +104,8 @@ class Agent:
 
     def __init__(self, lab, ns, paths, before=(), **config):
         self.lab, self.ns = lab, ns
+        # The machine's own snapshot is none of a test's business.
+        config["proxylet"] = dict({"snapshot": {"path": ""}}, **config.get("proxylet", {}))
         self.config = os.path.join(lab.folder, "config-%d.yaml" % next(SERIAL))
         with open(self.config, "w") as f:
             json.dump(dict({

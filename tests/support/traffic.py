@@ -16,14 +16,14 @@ def family_of(address):
 
 
 class TcpServer:
-    """Every address of a namespace, one port: greets with 'ME PEER\\n', then echoes."""
+    """Every address of a namespace unless told, one port: greets with 'ME PEER\\n', then echoes."""
 
-    def __init__(self, ns, port=8080):
+    def __init__(self, ns, port=8080, address="::"):
         with ns:
             self.listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
             self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind(("::", port))
+            self.listener.bind((address, port))
             self.listener.listen(1024)
         self.selector = selectors.DefaultSelector()
         self.wake, self.woken = socket.socketpair()

@@ -170,6 +170,13 @@ static const struct {
 	  "3 error proxylet.drainSeconds: must be within the range [0, 600] (got '601')\n" },
 	{ "the end", HEAD "proxylet: {terminationMode: slow}\n",
 	  "3 error proxylet.terminationMode: supported values: \"fast\", \"drain\" (got 'slow')\n" },
+	{ "snapshot", HEAD "proxylet:\n  snapshot: {path: state, period: 0s, maxAge: 0s, wait: -1s, health: maybe}\n",
+	  "4 error proxylet.snapshot.health: supported values: \"unhealthy\", \"healthy\" (got 'maybe')\n"
+	  "4 error proxylet.snapshot.maxAge: must be greater than 0 (got '0s')\n"
+	  "4 error proxylet.snapshot.path: must be an absolute path, or empty for none (got 'state')\n"
+	  "4 error proxylet.snapshot.period: must be greater than 0 (got '0s')\n"
+	  "4 error proxylet.snapshot.wait: must be greater than or equal to 0 (got '-1s')\n" },
+	{ "no snapshot", HEAD "proxylet: {snapshot: {path: \"\"}}\n", "" },
 	{ "startup", HEAD "proxylet: {health: {startup: lax}}\n",
 	  "3 error proxylet.health.startup: supported values: \"strict\", \"compat\" (got 'lax')\n" },
 	{ "relay by name", HEAD "proxylet: {health: {relayTarget: \"localhost:10256\"}}\n",

@@ -76,6 +76,31 @@ static void start(uint32_t n)
 	result(1, 0, 0, NULL);
 }
 
+/* What may be out of date is in the kernel, and the port says 503 until what is certain is there as well. */
+START_TEST(held_until_what_is_certain_is_in_the_kernel)
+{
+	want(KEY, 2);
+	kp_health_submitted(h, 1, 1);
+	kp_health_hold(h, true);
+	result(1, 0, 0, NULL);
+	ck_assert(!ready(1));
+	ck_assert_int_eq(claims(), 2);
+	want(KEY, 1);
+	kp_health_submitted(h, 2, 2);
+	kp_health_hold(h, false);
+	ck_assert(!ready(2));
+	result(2, 0, 1, NULL);
+	ck_assert(!ready(2));
+	result(2, 1, 0, NULL);
+	ck_assert(ready(2));
+	kp_health_hold(h, true);	/* nothing was different */
+	ck_assert(!ready(2));
+	kp_health_hold(h, false);
+	kp_health_hold(h, false);
+	ck_assert(ready(2));
+}
+END_TEST
+
 START_TEST(nothing_before_the_first_commit)
 {
 	ck_assert(!ready(1));
@@ -274,6 +299,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, held_until_what_is_certain_is_in_the_kernel);
 	tcase_add_test(tc, nothing_before_the_first_commit);
 	tcase_add_test(tc, loss_at_once_gain_after_the_commit);
 	tcase_add_test(tc, gain_over_a_loss_in_flight);

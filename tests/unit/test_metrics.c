@@ -30,6 +30,7 @@ static void tear_down(void)
 static const char *sample(const char *name)
 {
 	static const struct kp_metrics_now now = { .pending_ns = { 0, 3 * S / 2 }, .n_services = 7,
+		.snapshot = { .in_use = true, .age_ns = 5 * S / 2, .n_failed = 9 },
 						   .health = { 1, 2, 3, 4 }, .process = { .resident_bytes = 4096 } };
 	static char value[64];
 	struct kp_buf page = { 0 };
@@ -77,6 +78,9 @@ START_TEST(test_looked_up)
 	EXPECT("proxylet_pending_age_seconds{ip_family=\"IPv4\"}", "0");
 	EXPECT("proxylet_pending_age_seconds{ip_family=\"IPv6\"}", "1.5");
 	EXPECT("proxylet_services", "7");
+	EXPECT("proxylet_snapshot_in_use", "1");
+	EXPECT("proxylet_snapshot_age_seconds", "2.5");
+	EXPECT("proxylet_snapshot_write_failures_total", "9");
 	EXPECT("process_resident_memory_bytes", "4096");
 	EXPECT("proxylet_build_info{version=\"" KP_VERSION "\"}", "1");
 }

@@ -140,6 +140,28 @@ static const struct {
 	{ true, true, true, false,	"the node is not eligible" },
 };
 
+START_TEST(test_snapshot)
+{
+	struct kp_commits commits = one_commit();
+	struct kp_status s = good(&commits);
+	KP_AUTO(kp_freep) char *text = text_of(&s);
+
+	ck_assert_ptr_null(strstr(text, "snapshot"));
+	s.snapshot = (struct kp_snapshot_status){ .folder = "/lib" };
+	expect_line(&s, "\nsnapshot      none in /lib\n");
+	s.snapshot.problem = "no place";
+	s.snapshot.wall_ns = WALL;
+	expect_line(&s, "\nsnapshot      written 2026-03-01T10:00:05Z in /lib; no place\n");
+	s.snapshot.in_use = true;
+	s.snapshot.age_ns = 5 * S / 2;
+	expect_line(&s, "\nsnapshot      in use: of 2026-03-01T10:00:05Z, 2.5 s old\n");
+	expect_line(&s, "ready, with the Services of the snapshot\n");
+	s.ready = s.started = s.synced = false;
+	expect_line(&s, "not ready: the Services are those of the snapshot until an API server answers\n");
+	kp_commits_release(&commits);
+}
+END_TEST
+
 START_TEST(test_verdict)
 {
 	struct kp_commits commits = { 0 };
@@ -229,6 +251,7 @@ int main(void)
 	tcase_add_test(t, test_text);
 	tcase_add_test(t, test_problems);
 	tcase_add_test(t, test_drift);
+	tcase_add_test(t, test_snapshot);
 	tcase_add_loop_test(t, test_verdict, 0, KP_N(verdicts));
 	tcase_add_test(t, test_odd_input);
 	tcase_add_test(t, test_configz);

@@ -17,6 +17,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "proxylet.config" -}}
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-{{- $ours := dict "clientConnection" (dict "kubeconfig" "/var/lib/proxylet/kubeconfig.conf") }}
+{{- $ours := dict "clientConnection" (dict "kubeconfig" "/etc/proxylet/kubeconfig.conf") }}
 {{ mustMergeOverwrite (deepCopy .Values.config) $ours | toYaml }}
 {{- end }}

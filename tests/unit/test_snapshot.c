@@ -1,0 +1,140 @@
+#include <check.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proxy/base/err.h"
+#include "proxy/base/mem.h"
+#include "proxy/config/config.h"
+#include "proxy/model/model.h"
+#include "proxy/snapshot.h"
+#include "proxy/source/snapfile.h"
+
+/* Whose rules are in the kernel at the start; test_snapshot.py has what is done with the objects. */
+static char folder[] = "/tmp/pxl-snapshot-XXXXXX";
+static struct event_base *base;
+static struct kp_config *cfg;
+static struct kp_model *m;
+static struct kp_sink source;
+
+static void on_call(void *arg)
+{
+	(void)arg;
+}
+
+static bool is_live(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+static void setup(void)
+{
+	struct kp_config_report rep = { 0 };
+
+	strcpy(folder, "/tmp/pxl-snapshot-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	base = event_base_new();
+	cfg = kp_config_new();
+	m = kp_model_new("node-1");
+	ck_assert(kp_config_set(cfg, "proxylet.snapshot.path", folder, &rep));
+}
+
+static void teardown(void)
+{
+	char path[128];
+
+	kp_model_free(m);
+	kp_config_free(cfg);
+	event_base_free(base);
+	snprintf(path, sizeof(path), "%s/snapshot", folder);
+	(void)unlink(path);
+	(void)rmdir(folder);
+}
+
+static void put_file(const char *node, uint64_t boot)
+{
+	struct kp_err err = { 0 };
+	struct kp_buf b = { 0 };
+
+	kp_snapfile_open(&b, node, boot);
+	kp_snapfile_close(&b, 1);
+	ck_assert_msg(kp_snapfile_write(folder, &b, &err) == 0, "%s", err.msg);
+	kp_buf_release(&b);
+}
+
+static struct kp_snapshot *begin(bool may_use)
+{
+	struct kp_snapshot_view view = {
+		.base = base, .cfg = cfg, .model = m, .may_use = may_use, .is_live = is_live,
+		.sink = { .synced = on_call, .flush = on_call },
+	};
+
+	return kp_snapshot_new(&view, &source);
+}
+
+static bool is_unhealthy(bool may_use)
+{
+	struct kp_snapshot *s = begin(may_use);
+	bool yes = kp_snapshot_is_unhealthy(s);
+
+	kp_snapshot_free(s);
+	return yes;
+}
+
+/* An agent that ended had its rules from a file, or from a source that told it more: then the file is of this boot. */
+START_TEST(rules_of_the_snapshot)
+{
+	struct kp_snapshot *s;
+
+	ck_assert(!is_unhealthy(false));	/* no file */
+	put_file("node-1", kp_snapfile_boot());
+	ck_assert(!is_unhealthy(false));
+	put_file("node-1", kp_snapfile_boot() + 1);
+	ck_assert(is_unhealthy(false));
+	ck_assert(!is_unhealthy(true));		/* and no rules */
+	s = begin(false);
+	ck_assert(!kp_snapshot_in_use(s));
+	source.synced(source.arg);
+	ck_assert(!kp_snapshot_is_unhealthy(s));
+	kp_snapshot_free(s);
+	ck_assert(!is_unhealthy(false));	/* it wrote its own */
+	put_file("node-2", kp_snapfile_boot() + 1);
+	ck_assert(!is_unhealthy(false));
+	put_file("node-1", 0);
+	ck_assert(!is_unhealthy(false));
+	cfg->snapshot.healthy = true;
+	put_file("node-1", kp_snapfile_boot() + 1);
+	ck_assert(!is_unhealthy(false));
+}
+END_TEST
+
+START_TEST(there_is_none)
+{
+	struct kp_snapshot_status st;
+
+	kp_snapshot_touch(NULL);
+	kp_snapshot_status(NULL, &st);
+	ck_assert(!st.folder && !kp_snapshot_in_use(NULL) && !kp_snapshot_is_unhealthy(NULL));
+	ck_assert_ptr_null(kp_snapshot_free(NULL));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("snapshot");
+	TCase *tc = tcase_create("snapshot");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, rules_of_the_snapshot);
+	tcase_add_test(tc, there_is_none);
+	suite_add_tcase(s, tc);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
