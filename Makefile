@@ -71,6 +71,8 @@ LIB_SRC  := $(filter-out proxy/main.c,$(shell find proxy healthz nft -name '*.c'
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/test_*.c)))
 NET      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/net/test_*.c)))
+# The two that wait most, for servers that are slow on purpose, come first: the others run beside them.
+NET_SLOW := tests/net/test_api.py tests/net/test_api_tls.py
 NET_PY   := $(sort $(wildcard tests/net/test_*.py))
 FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_$(or $(TARGET),*).c)))
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
@@ -154,8 +156,8 @@ check-unit: $(UNIT)
 	$(Q)$(TALLY) --part unit --jobs 2 $(UNIT)
 
 check-net: $(NET) all
-	$(Q)$(TALLY) --part net --as "$(SUDO)" $(NET) \
-		$(foreach t,$(NET_PY) tests/golden/golden.py,"$(t) --agent=$(BUILD)/proxylet")
+	$(Q)$(TALLY) --part net --jobs 2 --as "$(SUDO)" $(foreach t,$(NET_SLOW),"$(t) --agent=$(BUILD)/proxylet") $(NET) \
+		$(foreach t,$(filter-out $(NET_SLOW),$(NET_PY)) tests/golden/golden.py,"$(t) --agent=$(BUILD)/proxylet")
 
 # Foreign changes, a stuck and a failing kernel, kill -9: one table. FAULTS=long takes minutes.
 check-faults: $(BUILD)/proxylet-faults
@@ -173,7 +175,7 @@ SAMPLE   := random-
 SANITIZED_NET := tests/net/test_churn.py tests/net/test_files.py tests/net/test_health.py tests/net/test_restart.py
 check-asan:
 	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
-	$(Q)$(TALLY) --part asan --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
+	$(Q)$(TALLY) --part asan --jobs 2 --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
 		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(ASAN)/proxylet") \
 		"tests/faults/faults.py --agent=$(ASAN)/proxylet-faults second fight elements" \
 		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
@@ -184,7 +186,7 @@ TSAN       := $(BUILD)/tsan
 TSAN_UNDER := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 check-tsan:
 	$(Q)$(MAKE) BUILD=$(TSAN) SANITIZE=thread CFLAGS="-O1 -g" all
-	$(Q)$(TALLY) --part tsan --as "$(SUDO)" --under "$(TSAN_UNDER)" \
+	$(Q)$(TALLY) --part tsan --jobs 2 --as "$(SUDO)" --under "$(TSAN_UNDER)" \
 		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(TSAN)/proxylet")
 
 # A leak in a test's child is its exit status, so that libcheck names the test. The two that read
@@ -201,12 +203,14 @@ FUZZ_RUNS    ?= -1
 FUZZ_SECONDS ?= 60
 RUN_FUZZ     := tests/fuzz/run.py $(FUZZERS:$(BUILD)/%=$(FUZZ)/%) --work $(FUZZ)
 FUZZ_FLAGS   := BUILD=$(FUZZ) CC=clang SANITIZE=fuzzer-no-link,address,undefined CFLAGS="-O1 -g"
+build-fuzz:
+	$(Q)$(MAKE) $(FUZZ_FLAGS) all fuzzers
+
 fuzz: deps-fuzz
-	$(Q)$(MAKE) $(FUZZ_FLAGS) fuzzers
+	$(Q)$(MAKE) build-fuzz
 	$(Q)$(PY) $(RUN_FUZZ) --runs $(FUZZ_RUNS) --seconds $(FUZZ_SECONDS)
 
-check-fuzz:
-	$(Q)$(MAKE) $(FUZZ_FLAGS) fuzzers
+check-fuzz: build-fuzz
 	$(Q)$(TALLY) --part fuzz "$(RUN_FUZZ) --runs 5000 --seconds 1"
 
 lint: deps-lint
@@ -252,7 +256,7 @@ help:
 	@echo "install clean"
 
 .PHONY: all tests deps deps-build deps-demo deps-check deps-fuzz deps-lint demo check check-unit check-net check-cases \
-	check-faults check-deploy check-asan check-tsan check-valgrind check-fuzz fuzz fuzzers lint bench golden-accept install \
+	check-faults check-deploy check-asan check-tsan check-valgrind check-fuzz fuzz fuzzers build-fuzz lint bench golden-accept install \
 	clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
