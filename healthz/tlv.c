@@ -58,7 +58,7 @@ static void read_aws(const uint8_t *v, size_t len, struct hz_pp_link *ret)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
 
-	if (len < 1 || v[0] != SUBTYPE_LINK || len - 1 >= sizeof(ret->id))
+	if (len < 2 || v[0] != SUBTYPE_LINK || len - 1 >= sizeof(ret->id))	/* an empty id says nothing */
 		return;
 	for (size_t i = 1; i < len; i++)
 		if (!v[i] || !strchr(allowed, v[i]))
