@@ -79,6 +79,7 @@ CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
 tests: $(UNIT) $(NET) $(BUILD)/caserun $(BUILD)/proxylet-faults all
+BENCH_TOOLS := $(addprefix $(BUILD)/tests/bench/,replay record.so flow ctfill)
 
 $(BUILD)/proxylet: $(BUILD)/proxy/main.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
@@ -114,6 +115,16 @@ $(BUILD)/caserun: $(CASE_OBJ) $(BUILD)/libproxylet.a
 $(BUILD)/proxylet-faults: $(BUILD)/proxy/main.o $(BUILD)/tests/faults/seam.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(KP_LDFLAGS) $(LDFLAGS) -Wl,--wrap=sendmsg -o $@ $^ $(KP_LIBS)
+
+$(BENCH_TOOLS): | $(BUILD)/.found
+$(BUILD)/tests/bench/record.so: tests/bench/record.c
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(KP_CFLAGS) -MF $@.d $(CPPFLAGS) $(CFLAGS) -fPIC -shared -o $@ $< -ldl
+$(BUILD)/tests/bench/%: tests/bench/%.c
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(KP_CFLAGS) -MF $@.d $(CPPFLAGS) $(CFLAGS) -o $@ $< $(KP_LDFLAGS) $(shell $(PKG_CONFIG) --libs libmnl)
 
 # --- packages ---------------------------------------------------------------
 
@@ -217,8 +228,18 @@ lint: deps-lint
 	$(Q)$(MAKE) all
 	$(Q)sh tests/lint/lint.sh $(BUILD)/libproxylet.a
 
-bench: all
-	$(Q)$(SUDO) $(PY) tests/bench/bench.py --agent $(BUILD)/proxylet $(BENCH)
+# Figures beside opponents of the same run; results below $(BUILD)/bench. BENCH: more flags of bench.py.
+BENCH_RUN = $(Q)$(SUDO) $(PY) tests/bench/bench.py --agent $(BUILD)/proxylet $(if $(KUBE_PROXY),--kube-proxy $(KUBE_PROXY)) $(BENCH)
+bench: all $(BENCH_TOOLS)
+	$(BENCH_RUN)
+bench-quick: all $(BENCH_TOOLS)
+	$(BENCH_RUN) --quick
+bench-compare:
+	$(Q)$(PY) tests/bench/bench.py --compare $(or $(OLD),$(error OLD=old.json)) $(or $(NEW),$(BUILD)/bench/bench.json)
+
+MINUTES ?= 10
+soak: all
+	$(Q)$(SUDO) $(PY) tests/bench/soak.py --agent $(BUILD)/proxylet --minutes $(MINUTES) $(SOAK)
 
 # Write today's plans and rules as the expected ones; read the difference before you commit it.
 golden-accept: all $(BUILD)/tests/unit/test_plan_golden
@@ -251,14 +272,16 @@ help:
 	@echo "check-fuzz     the stored inputs of the fuzzers, and a few more"
 	@echo "fuzz           the fuzzers, for FUZZ_SECONDS or FUZZ_RUNS each; TARGET=NAME for one"
 	@echo "lint           include rule, banned calls, sizes, names defined twice, cppcheck, clang-tidy, scripts, man page"
-	@echo "bench          cold start and latency, against nft -f in the same run"
+	@echo "bench          figures beside nft, iptables and kube-proxy's rules; KUBE_PROXY=path: beside the real one"
+	@echo "bench-quick    the same in a minute; bench-compare OLD=old.json flags what became worse"
+	@echo "soak           MINUTES=n of churn, API restarts and drift; nothing may be lost or grow"
 	@echo "golden-accept  accept the plans and rules of today as the expected ones"
 	@echo "install clean"
 
 .PHONY: all tests deps deps-build deps-demo deps-check deps-fuzz deps-lint demo check check-unit check-net check-cases \
-	check-faults check-deploy check-asan check-tsan check-valgrind check-fuzz fuzz fuzzers build-fuzz lint bench golden-accept install \
-	clean help
+	check-faults check-deploy check-asan check-tsan check-valgrind check-fuzz fuzz fuzzers build-fuzz lint bench bench-quick bench-compare \
+	soak golden-accept install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(LIB_OBJ:.o=.d) $(BUILD)/proxy/main.d $(BUILD)/tests/faults/seam.d $(UNIT:=.d) $(NET:=.d) $(FUZZERS:=.d) \
-	$(CASE_OBJ:.o=.d)
+	$(CASE_OBJ:.o=.d) $(addsuffix .d,$(BENCH_TOOLS))

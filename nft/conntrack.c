@@ -7,6 +7,9 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,11 +28,28 @@
 #define RETRY_MIN_NS	1000000000u
 #define RETRY_MAX_NS	30000000000u
 #define IDLE_SHARE	4		/* rest this many times as long as a run took */
+#define POLL_MS		20		/* how often a run in the background is looked after */
 
 /* CTA_FILTER_ORIG_FLAGS: no header has names for these. Since Linux 5.8; older ones ignore the attribute. */
 enum { MATCH_IP_DST = 1 << 1, MATCH_PROTO_NUM = 1 << 3, MATCH_PROTO_DST_PORT = 1 << 5 };
 
+/*
+ * A run in the background. While there is one, the rest of struct dp_ct is its thread's;
+ * starting and joining it hand that over, so there is no lock.
+ */
+struct background {
+	bool wanted, running;
+	atomic_bool done;
+	pthread_t thread;
+	struct dp_ct_set *later;	/* what was put meanwhile */
+	uint64_t now_ns;
+	struct dp_ct_stats stats[KP_N_FAMILIES];
+	struct kp_err err;
+	int code;
+};
+
 struct dp_ct {
+	struct background bg;
 	struct dp_ct_set *set;
 	struct mnl_socket *dump, *del;	/* both or none; closed after a failure, as answers may be under way */
 	bool no_filter;			/* this kernel refused to preselect */
@@ -57,6 +77,7 @@ struct dp_ct *dp_ct_new(void)
 	struct dp_ct *ct = kp_calloc(1, sizeof(*ct));
 
 	ct->set = dp_ct_set_new();
+	ct->bg.later = dp_ct_set_new();
 	return ct;
 }
 
@@ -82,15 +103,18 @@ struct dp_ct *dp_ct_free(struct dp_ct *ct)
 {
 	if (!ct)
 		return NULL;
+	if (ct->bg.running)
+		pthread_join(ct->bg.thread, NULL);
 	release_io(ct);
 	dp_ct_set_free(ct->set);
+	dp_ct_set_free(ct->bg.later);
 	free(ct);
 	return NULL;
 }
 
 struct dp_ct_set *dp_ct_set(struct dp_ct *ct)
 {
-	return ct->set;
+	return ct->bg.running ? ct->bg.later : ct->set;
 }
 
 static int open_socket(struct mnl_socket **ret)
@@ -395,13 +419,25 @@ static int clean_family(struct dp_ct *ct, enum kp_family family, uint64_t now_ns
 	return r;
 }
 
-int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err)
+/* Milliseconds until the set has something due. */
+static int due_in_ms(const struct dp_ct *ct, uint64_t now_ns)
+{
+	uint64_t due = dp_ct_set_due_ns(ct->set);
+
+	if (due == UINT64_MAX)
+		return -1;
+	if (due < ct->not_before_ns)
+		due = ct->not_before_ns;
+	return due <= now_ns ? 0 : (int)((due - now_ns + 999999) / 1000000);
+}
+
+static int run_here(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err)
 {
 	uint64_t start = kp_now_ns();
 	int r = 0;
 
 	memset(ret, 0, KP_N_FAMILIES * sizeof(*ret));
-	for (int f = 0; f < KP_N_FAMILIES && dp_ct_pending_ms(ct, now_ns) == 0; f++) {
+	for (int f = 0; f < KP_N_FAMILIES && due_in_ms(ct, now_ns) == 0; f++) {
 		int one = clean_family(ct, f, now_ns, &ret[f], r ? NULL : err);
 
 		r = r ? r : one;
@@ -420,13 +456,62 @@ int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAM
 	return 0;
 }
 
+static void *run_there(void *arg)
+{
+	struct dp_ct *ct = arg;
+
+	ct->bg.code = run_here(ct, ct->bg.now_ns, ct->bg.stats, &ct->bg.err);
+	atomic_store(&ct->bg.done, true);
+	return NULL;
+}
+
+/* False: no thread is to be had. Signals are the main thread's. */
+static bool start_run(struct dp_ct *ct, uint64_t now_ns)
+{
+	sigset_t all, old;
+
+	ct->bg.now_ns = now_ns;
+	ct->bg.err = (struct kp_err){ 0 };
+	atomic_store(&ct->bg.done, false);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ct->bg.running = pthread_create(&ct->bg.thread, NULL, run_there, ct) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ct->bg.running)
+		pthread_setname_np(ct->bg.thread, "conntrack");
+	return ct->bg.running;
+}
+
+/* What became of the run; what was put meanwhile is known to the next one. */
+static int end_run(struct dp_ct *ct, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err)
+{
+	pthread_join(ct->bg.thread, NULL);
+	ct->bg.running = false;
+	dp_ct_set_move(ct->set, ct->bg.later);
+	memcpy(ret, ct->bg.stats, sizeof(ct->bg.stats));
+	if (err)
+		*err = ct->bg.err;
+	return ct->bg.code;
+}
+
+int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err)
+{
+	memset(ret, 0, KP_N_FAMILIES * sizeof(*ret));
+	if (ct->bg.running)
+		return atomic_load(&ct->bg.done) ? end_run(ct, ret, err) : 0;
+	if (ct->bg.wanted && due_in_ms(ct, now_ns) == 0 && start_run(ct, now_ns))
+		return 0;
+	return run_here(ct, now_ns, ret, err);
+}
+
 int dp_ct_pending_ms(const struct dp_ct *ct, uint64_t now_ns)
 {
-	uint64_t due = dp_ct_set_due_ns(ct->set);
+	if (ct->bg.running)
+		return atomic_load(&ct->bg.done) ? 0 : POLL_MS;
+	return due_in_ms(ct, now_ns);
+}
 
-	if (due == UINT64_MAX)
-		return -1;
-	if (due < ct->not_before_ns)
-		due = ct->not_before_ns;
-	return due <= now_ns ? 0 : (int)((due - now_ns + 999999) / 1000000);
+void dp_ct_background(struct dp_ct *ct)
+{
+	ct->bg.wanted = true;
 }

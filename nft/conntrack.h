@@ -22,8 +22,8 @@ struct kp_err;
  * A run that fails is due again with growing delays; nothing is forgotten. A run
  * costs a walk over the table inside the kernel (some 50 ms for 200,000 entries),
  * so runs never take more than a fifth of the time; what becomes due meanwhile is
- * done together. One thread; the sockets belong to the network namespace in which
- * the first run happens.
+ * done together. The sockets belong to the network namespace in which the first run
+ * happens. One thread calls; dp_ct_background() makes the walk itself another one's.
  */
 struct dp_ct;
 
@@ -31,7 +31,15 @@ struct dp_ct *dp_ct_new(void);
 struct dp_ct *dp_ct_free(struct dp_ct *ct);
 KP_DEFINE_AUTO(struct dp_ct *, dp_ct_free)
 
-struct dp_ct_set *dp_ct_set(struct dp_ct *ct);	/* borrowed: what to look at */
+struct dp_ct_set *dp_ct_set(struct dp_ct *ct);	/* borrowed until the next dp_ct_run(): what to look at */
+
+/*
+ * From now on dp_ct_run() only starts a run and, called again when dp_ct_pending_ms() says
+ * so, tells what became of it: a walk over a million entries is one system call of half a
+ * second, and commits shall not wait for it. What is put meanwhile is the next run's, so an
+ * entry that became right during a walk can still be deleted; its next packet makes it again.
+ */
+void dp_ct_background(struct dp_ct *ct);
 
 /* Milliseconds until dp_ct_run() has something to do; -1: nothing. */
 int dp_ct_pending_ms(const struct dp_ct *ct, uint64_t now_ns);

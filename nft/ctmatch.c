@@ -203,6 +203,20 @@ static bool may_be_node(const struct dp_ct_set *s, const struct kp_addr *a)
 	return ips && bsearch(a, ips, s->node[a->family].n, sizeof(*ips), cmp_addr);
 }
 
+void dp_ct_set_move(struct dp_ct_set *into, struct dp_ct_set *from)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (from->node[f].given) {
+			free(into->node[f].ips);
+			into->node[f] = from->node[f];
+			memset(&from->node[f], 0, sizeof(from->node[f]));
+		}
+	for (struct kp_map_it it = { 0 }; kp_map_next(from->items, &it);) {
+		dp_ct_set_put(into, &((const struct item *)it.value)->fe);
+		kp_map_del_at(from->items, &it);
+	}
+}
+
 bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e)
 {
 	const struct dp_ct_frontend *fe;

@@ -59,6 +59,9 @@ void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const
  */
 void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct kp_addr *ips, size_t n);
 
+/* Everything that from holds replaces what into knew of it, and is due at once; from is empty afterwards. */
+void dp_ct_set_move(struct dp_ct_set *into, struct dp_ct_set *from);
+
 /* Shall this entry be deleted? Looks at everything in the set, due or not. */
 bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e);
 

@@ -102,6 +102,7 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 
 	n->want.plans = kp_map_new(plan_free);
 	n->ct = dp_ct_new();
+	dp_ct_background(n->ct);
 	n->said = kp_said_new();
 	n->period_ms = opt->period_ms ? opt->period_ms : 30000;
 	if (r == 0 && n->tools.through_nft)

@@ -78,6 +78,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 
 	n->want.plans = kp_map_new(plan_free);
 	n->ct = dp_ct_new();
+	dp_ct_background(n->ct);
 	n->said = kp_said_new();
 	n->sweep = dp_sweep_new();
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)

@@ -63,7 +63,7 @@ void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *r
 	if (dp_ct_run(ct, kp_now_ns(), stats, &err) < 0)
 		kp_log(kp_said_lately(said, err.msg, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_WARN, "conntrack",
 		       "cannot remove stale UDP entries, will try again: %s", err.msg);
-	else
+	else if (stats[KP_IPV4].took_ns || stats[KP_IPV6].took_ns)	/* else it only began */
 		kp_said_forget(said);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		ret->conntrack[f] = (struct dp_conntrack_result){ stats[f].took_ns > 0, stats[f].deleted, stats[f].took_ns };

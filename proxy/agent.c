@@ -208,9 +208,9 @@ static void on_flush(void *arg)
 	publish(a);
 }
 
-static void note(struct agent *a, enum kp_kind kind, bool changed)
+static void note(struct agent *a, enum kp_kind kind, bool changed, uint64_t seen_ns)
 {
-	kp_monitor_event(a->monitor, kind, changed);
+	kp_monitor_event(a->monitor, kind, changed, seen_ns);
 	if (changed)
 		kp_snapshot_touch(a->snapshot);
 }
@@ -222,14 +222,14 @@ static void on_upsert(void *arg, struct kp_object *o)
 
 	if (kp_intake_upsert(&a->intake, o, &changed, &a->failure) < 0)
 		event_base_loopbreak(a->base);
-	note(a, o->kind, changed);
+	note(a, o->kind, changed, o->seen_ns);
 }
 
 static void on_remove(void *arg, enum kp_kind kind, const char *key)
 {
 	struct agent *a = arg;
 
-	note(a, kind, kp_intake_remove(&a->intake, kind, key));
+	note(a, kind, kp_intake_remove(&a->intake, kind, key), 0);
 }
 
 static void on_synced(void *arg)

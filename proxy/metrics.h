@@ -29,6 +29,8 @@ struct kp_metrics *kp_metrics_free(struct kp_metrics *m);
 /* An object came or went; changed: it makes a difference to the proxy. */
 void kp_metrics_service_event(struct kp_metrics *m, bool changed);
 void kp_metrics_slice_event(struct kp_metrics *m, bool changed);
+/* What brought a change was on the socket then; of one hand-over the first counts. */
+void kp_metrics_seen(struct kp_metrics *m, uint64_t wall_ns);
 
 /*
  * A Service's new plan, NULL: gone. triggers: when its endpoints changed out there

@@ -13,6 +13,7 @@ enum kp_event { KP_EVENT_SERVICE, KP_EVENT_SLICE, KP_N_EVENTS };
 /* A hand-over that is not in the kernel of every family yet. */
 struct kp_flight {
 	uint64_t generation;
+	uint64_t seen_ns;	/* of its first event; 0: none came over a socket */
 	uint64_t *triggers[KP_N_FAMILIES];
 	size_t n_triggers[KP_N_FAMILIES], cap_triggers[KP_N_FAMILIES];
 	size_t n_events[KP_N_EVENTS];
@@ -22,7 +23,7 @@ struct kp_flight {
 /* All numbers are double: that is what the format has, and one kind of cell makes one kind of row. */
 struct kp_metrics_family {
 	uint64_t acked;		/* generation */
-	struct kp_prom_histogram sync, full, partial, programming, conntrack;
+	struct kp_prom_histogram sync, full, partial, programming, conntrack, change;
 	double last_success, last_queued;	/* seconds since 1970; 0: never */
 	double sync_failures, cleanup_failures;
 	double conntrack_deleted;

@@ -77,6 +77,8 @@ static const struct row rows[] = {
 	{ { "process_virtual_memory_bytes", "Virtual memory size in bytes.", KP_PROM_GAUGE }, PLAIN, ONE(process.virtual_bytes) },
 
 	{ { "proxylet_build_info", "Always 1; the labels say which proxylet this is.", KP_PROM_GAUGE }, VERSION, 0 },
+	{ { "proxylet_change_duration_seconds", "From an event on the API server's socket to its acknowledgement by the kernel.",
+	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(change) },
 	{ { "proxylet_drift_repair_seconds", "From notice of a foreign change of our rules to its repair.", KP_PROM_HISTOGRAM },
 	  HISTOGRAM, EACH(repair) },
 	{ { "proxylet_drift_repairs_put_off_total", "Repairs that had to wait because the ones before were undone again and again.",

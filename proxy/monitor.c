@@ -370,8 +370,10 @@ size_t kp_monitor_n_left(const struct kp_monitor *m)
 
 /* --- what happens --- */
 
-void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed)
+void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed, uint64_t seen_ns)
 {
+	if (changed && seen_ns)
+		kp_metrics_seen(m->metrics, seen_ns);
 	if (kind == KP_KIND_SERVICE)
 		kp_metrics_service_event(m->metrics, changed);
 	else if (kind == KP_KIND_SLICE)
@@ -398,8 +400,6 @@ void kp_monitor_submitted(struct kp_monitor *m, uint64_t generation)
 
 void kp_monitor_result(struct kp_monitor *m, uint64_t generation, const struct dp_result *res)
 {
-	uint64_t wall_ns = kp_wall_ns();
-
-	kp_metrics_result(m->metrics, generation, res, wall_ns);
-	kp_commits_note(&m->commits, res, wall_ns);
+	kp_metrics_result(m->metrics, generation, res, res->done_ns);
+	kp_commits_note(&m->commits, res, res->done_ns);
 }

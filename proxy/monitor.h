@@ -67,7 +67,7 @@ void kp_monitor_close_idle(struct kp_monitor *m);
 size_t kp_monitor_n_left(const struct kp_monitor *m);
 
 /* What happens, in this order. */
-void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed);	/* an object came or went */
+void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed, uint64_t seen_ns);	/* an object came or went; seen_ns: kp_object */
 void kp_monitor_synced(struct kp_monitor *m);
 void kp_monitor_want(struct kp_monitor *m, const char *key, const struct kp_plan *plan);	/* right after pop_dirty */
 void kp_monitor_submitted(struct kp_monitor *m, uint64_t generation);

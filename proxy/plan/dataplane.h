@@ -84,6 +84,7 @@ struct dp_result {
 	struct dp_conntrack_result conntrack[KP_N_FAMILIES];	/* of changes that were committed earlier */
 	struct dp_refusal *refused;	/* all that are refused now, both families, by key */
 	size_t n_refused;
+	uint64_t done_ns;	/* wall clock; the runner's, not the backend's */
 };
 void dp_result_release(struct dp_result *r);
 bool dp_result_tells(const struct dp_result *r);	/* anything at all: something was tried, or drift is told */

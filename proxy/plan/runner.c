@@ -165,7 +165,8 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 {
 	pthread_mutex_lock(&r->lock);
 	kp_grow(&r->results, r->n_results, &r->cap_results);
-	r->results[r->n_results++] = (struct kp_runner_result){ generation, *res };
+	r->results[r->n_results] = (struct kp_runner_result){ generation, *res };
+	r->results[r->n_results++].result.done_ns = kp_wall_ns();
 	pthread_mutex_unlock(&r->lock);
 	signal_fd(r->done);
 }

@@ -22,6 +22,7 @@ struct kp_object {
 		struct kp_service_cidr *cidr;
 		void *value;			/* whichever it is */
 	};
+	uint64_t seen_ns;	/* wall clock: when what brought it was on the socket; 0: it came otherwise */
 	char note[256];		/* what was ignored and why, for the debug log; "" for nothing */
 };
 void kp_object_release(struct kp_object *o);

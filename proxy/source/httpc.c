@@ -89,6 +89,7 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 	int flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
 	int n_running;
 
+	h->woken_ns = kp_wall_ns();
 	if (what & EV_READ)
 		acknowledge(fd);
 	curl_multi_socket_action(h->multi, fd, flags, &n_running);
@@ -364,6 +365,11 @@ int kp_httpc_get(struct kp_httpc *h, const char *url, const char *accept, const 
 		 const struct kp_http_handler *handler, void *arg, struct kp_http_call **ret, struct kp_err *err)
 {
 	return kp_httpc_send(h, url, accept, NULL, who, handler, arg, ret, err);
+}
+
+uint64_t kp_httpc_woken_ns(const struct kp_httpc *h)
+{
+	return h->woken_ns;
 }
 
 uint64_t kp_httpc_heard_ms(const struct kp_httpc *h)

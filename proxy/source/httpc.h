@@ -79,6 +79,8 @@ struct kp_http_call *kp_httpc_cancel(struct kp_http_call *c);
 
 /* When a byte of an answer arrived last (CLOCK_MONOTONIC), and whether that was over HTTP/2. */
 uint64_t kp_httpc_heard_ms(const struct kp_httpc *h);
+/* Wall clock: when a socket last had something for us, before it was read. */
+uint64_t kp_httpc_woken_ns(const struct kp_httpc *h);
 bool kp_httpc_is_http2(const struct kp_httpc *h);
 /*
  * By the last answer: HTTP/2, and nothing between us and the server that says so (Via, or

@@ -21,6 +21,7 @@ struct kp_httpc {
 	void (*after)(void *arg);
 	void *arg;
 	uint64_t heard_ms;
+	uint64_t woken_ns;
 	bool is_http2, one_peer;
 	bool suspect;		/* a connection broke, and no answer came since */
 };

@@ -238,6 +238,7 @@ void kp_kube_upsert(struct kp_kube_source *s, struct kp_object *o)
 {
 	if (*o->note)
 		kp_debug("api", "%s %s: %s", kp_kind_name(o->kind), o->key, o->note);
+	o->seen_ns = kp_httpc_woken_ns(s->http);
 	s->sink.upsert(s->sink.arg, o);
 	s->dirty = true;
 }

@@ -1,144 +1,80 @@
 #!/usr/bin/env python3
-"""How fast: cold start from a file beside 'nft -f' of the same rules, and one change to the kernel's commit.
+"""How fast, beside the opponents in the same run: "make bench", "make bench-quick".
 
-    bench.py --agent build/proxylet [--services 10000] [--endpoints 10] [--runs 3] [--changes 300]
+    bench.py --agent build/proxylet [--quick] [--loads 1000x10,10000x10] [--only rows,datapath,conntrack]
+    bench.py --compare OLD.json NEW.json
 
-Everything in namespaces of its own. Machines are noisy: compare the columns of one run, not two runs.
+Everything in namespaces of its own, opponents taking turns. Machines are noisy: compare the columns of
+one run, not two runs. Method and results: tests/bench/README.md.
 """
 import argparse
-import json
 import os
-import random
-import statistics
-import subprocess
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "judge")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "judge")]
 
+import conntrack
+import datapath
 import lab as labs
-import load
-import objects as obj
-from harness import wait
+import report as reports
+import rows
+from loads import Load
 
-CIDR = "10.128.0.0/9"
-
-
-def service(i):
-    return dict(load.service(i), kind="Service", apiVersion="v1")
-
-
-def one(i, count, version=0, first=None):
-    """The objects of Service i, as kubectl prints them: without managedFields."""
-    items = [service(i), load.endpointslice(i, count, version or i, first)]
-    for item in items:
-        item["metadata"].pop("managedFields")
-    return items
+FULL = dict(loads="1000x10,10000x10,5000x50,50000x10", runs=3, rest=20.0, changes=300, additions=20, flood=10.0,
+            rivals_up_to=10000, rival_changes=10, iptables_up_to=1000, data_services=10000, data_seconds=1.0, data_rounds=3,
+            entries=1000000)
+QUICK = dict(loads="1000x10", runs=1, rest=2.0, changes=50, additions=5, flood=2.0,
+             rivals_up_to=1000, rival_changes=3, iptables_up_to=1000, data_services=300, data_seconds=0.3, data_rounds=1,
+             entries=100000)
 
 
-def spread(values, unit="s"):
-    values = sorted(values)
-    return "%8.3f %s  [%.3f..%.3f]" % (statistics.median(values), unit, values[0], values[-1])
+def arguments():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--agent")
+    ap.add_argument("--out", help="folder for the results; default: bench beside the agent")
+    ap.add_argument("--quick", action="store_true", help="small and short: that it works, not how fast it is")
+    ap.add_argument("--only", default="rows,datapath,conntrack", help="parts, of: rows datapath conntrack")
+    ap.add_argument("--kube-proxy", metavar="PATH", help="the real thing takes part")
+    ap.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), help="flag what became worse by more than 10 %%")
+    ap.add_argument("--gap", type=float, default=0.01, help="seconds between two changes")
+    for name, value in FULL.items():
+        ap.add_argument("--" + name.replace("_", "-"), type=type(value), help="default %s; quick: %s" % (value, QUICK[name]))
+    args = ap.parse_args()
+    for name, value in (QUICK if args.quick else FULL).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if not args.compare and not args.agent:
+        ap.error("--agent or --compare")
+    return args
 
 
-def memory_mb(pid):
-    with open("/proc/%d/status" % pid) as f:
-        fields = dict(line.split(":", 1) for line in f)
-    return int(fields["VmHWM"].split()[0]) / 1024
-
-
-def cold_start(lab, path):
-    """-> (seconds until /healthz says 200, peak RSS in MB)"""
-    ns = lab.bare_node()
-    began = time.monotonic()
-    agent = lab.run(ns, paths=path, clusterCIDR=CIDR).ready(120)
-    took = time.monotonic() - began
-    peak = memory_mb(agent.pid)
-    agent.stop()
-    ns.close()
-    return took, peak
-
-
-def nft_load(lab, path):
-    """-> (seconds, peak RSS in MB) of nft -f in an empty namespace"""
-    ns = lab.bare_node()
-    with ns:
-        began = time.monotonic()
-        p = subprocess.Popen(["nft", "-f", path])
-        _, status, usage = os.wait4(p.pid, 0)
-        took = time.monotonic() - began
-    ns.close()
-    if status:
-        sys.exit("nft -f failed")
-    return took, usage.ru_maxrss / 1024
-
-
-def bench_cold_start(lab, args):
-    items = [obj.node()]
-    for i in range(args.services):
-        items += one(i, args.endpoints)
-    path = lab.put("all.json", *items, folder=lab.folder)
-    began = time.monotonic()
-    render = lab.command("render", "-f", path, "--node", obj.NODE, "--cluster-cidr", CIDR)
-    rendered = time.monotonic() - began
-    text = os.path.join(lab.folder, "all.nft")
-    with open(text, "w") as f:
-        f.write(render.stdout.split("table ip6 ")[0])
-    print("one JSON file, %.1f MB; render %.2f s, %.1f MB of rules" % (os.path.getsize(path) / 1e6, rendered, len(render.stdout) / 1e6))
-    ours, theirs = [], []
-    for _ in range(args.runs):
-        ours.append(cold_start(lab, path))
-        theirs.append(nft_load(lab, text))
-    for name, runs in (("proxylet run, to 200 on /healthz", ours), ("nft -f of the same rules", theirs)):
-        print("  %-34s %s   peak RSS %.1f MB" % (name, spread([r[0] for r in runs]), max(r[1] for r in runs)))
-    print("  %-34s %8.1f x (median of %d)" % ("nft -f takes", statistics.median(t[0] / o[0] for t, o in zip(theirs, ours)), args.runs))
-
-
-def bench_changes(lab, args):
-    for i in range(args.services):
-        lab.put("s%05d.json" % i, *one(i, args.endpoints))
-    lab.put("node.json", obj.node())
-    ns = lab.bare_node()
-    began = time.monotonic()
-    agent = lab.run(ns, clusterCIDR=CIDR).ready(120)
-    print("a folder of %d files: cold start %.3f s, peak RSS %.1f MB" % (args.services + 1, time.monotonic() - began, memory_mb(agent.pid)))
-    with ns:
-        commits = load.Commits()
-    commits.listen()
-    rng, latency = random.Random(7), []
-    for k in range(args.changes):
-        i, seen = rng.randrange(args.services), len(commits.times)
-        name, items = "s%05d.json" % i, one(i, args.endpoints, 2000000 + k, "10.255.%d.%d" % (k >> 8, k & 255))
-        hidden = os.path.join(lab.objects, ".new")
-        with open(hidden, "w") as f:
-            json.dump({"apiVersion": "v1", "kind": "List", "items": items}, f)
-        sent = time.monotonic()
-        os.rename(hidden, os.path.join(lab.objects, name))
-        wait(lambda: len(commits.times) > seen, "the commit of change %d" % k, 10, every=0.0002)
-        latency.append(1000 * (commits.times[seen] - sent))
-        time.sleep(args.gap)
-    print("  one endpoint replaced, rename of the file to commit, %d times:" % args.changes)
-    print("  " + "  ".join("%s %.3f ms" % q for q in load.quantiles(latency).items()))
-    print("  RSS at the end %.1f MB peak" % memory_mb(agent.pid))
+def measure(lab, report, args):
+    parts = args.only.split(",")
+    if "rows" in parts:
+        for name in args.loads.split(","):
+            rows.all_rows(lab, report, Load(*map(int, name.split("x"))), args)
+    if "datapath" in parts:
+        datapath.all_rows(lab, report, args)
+    if "conntrack" in parts:
+        conntrack.all_rows(lab, report, args)
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--agent", required=True)
-    ap.add_argument("--services", type=int, default=10000)
-    ap.add_argument("--endpoints", type=int, default=10)
-    ap.add_argument("--runs", type=int, default=3)
-    ap.add_argument("--changes", type=int, default=300)
-    ap.add_argument("--gap", type=float, default=0.01, help="seconds between two changes")
-    args = ap.parse_args()
-    print("%d Services x %d endpoints, load average %.1f" % (args.services, args.endpoints, os.getloadavg()[0]))
-    lab = labs.Lab(os.path.abspath(args.agent))
+    args = arguments()
+    if args.compare:
+        sys.exit(1 if reports.compare(*args.compare) else 0)
+    agent = os.path.abspath(args.agent)
+    out = args.out or os.path.join(os.path.dirname(agent), "bench")
+    report, began = reports.Report(), time.monotonic()
+    lab = labs.Lab(agent)
     try:
-        bench_cold_start(lab, args)
-        bench_changes(lab, args)
+        measure(lab, report, args)
     finally:
         lab.close()
+        path = report.write(out)
+    print("\n%s\n%s; %s; %.0f s" % (report.table(), path, reports.draw(path), time.monotonic() - began))
 
 
 if __name__ == "__main__":

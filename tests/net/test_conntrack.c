@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "nft/conntrack.h"
@@ -373,6 +374,29 @@ static void point_vip_at(size_t fam, const char *pod)
 	sh(text);
 }
 
+/* The walk is another thread's: calls return at once, and what is put meanwhile is the next run's. */
+START_TEST(in_the_background)
+{
+	const struct timespec wait = { .tv_nsec = 1000000 };
+	struct dp_ct_stats st = { 0 };
+	uint64_t until = kp_now_ns() + 5000000000u, deleted = 0;
+
+	fill_table();
+	dp_ct_background(ct);
+	put("10.96.0.10", 0, 53, "10.1.0.1");
+	st = run(kp_now_ns());
+	ck_assert_uint_eq(st.examined, 0);
+	put("", KP_IPV4, 30053, "10.1.0.1");
+	put("fd00::10", 0, 53, "fd01::1");
+	while (deleted < 7 && kp_now_ns() < until) {
+		if (dp_ct_pending_ms(ct, kp_now_ns()) == 0)
+			deleted += run(kp_now_ns()).deleted;
+		nanosleep(&wait, NULL);
+	}
+	check_table(deleted);
+}
+END_TEST
+
 /* A client that keeps its socket moves on when its endpoint vanishes, and only then. */
 START_TEST(real_flow)
 {
@@ -422,6 +446,7 @@ int main(void)
 	tcase_add_test(tc, thousands);
 	tcase_add_test(tc, id_protects_a_new_flow);
 	tcase_add_test(tc, failure_is_retried);
+	tcase_add_test(tc, in_the_background);
 	tcase_add_loop_test(tc, real_flow, 0, KP_N(real));
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);

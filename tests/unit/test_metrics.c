@@ -149,6 +149,23 @@ START_TEST(test_cleanup_that_fails)
 }
 END_TEST
 
+/* The first event of a hand-over counts, once, and only where something was written. */
+START_TEST(test_change_duration)
+{
+	const struct dp_result v4 = { .family = { { .tried = true, .wrote = true }, { .tried = true } } };
+
+	kp_metrics_seen(m, START);
+	kp_metrics_seen(m, START + S);
+	kp_metrics_submitted(m, 1, START + S);
+	kp_metrics_submitted(m, 2, START + S);	/* from a timer: no event */
+	kp_metrics_result(m, 1, &v4, START + 3 * S / 2);
+	kp_metrics_result(m, 2, &v4, START + 4 * S);
+	EXPECT("proxylet_change_duration_seconds_sum{ip_family=\"IPv4\"}", "1.5");
+	EXPECT("proxylet_change_duration_seconds_count{ip_family=\"IPv4\"}", "1");
+	EXPECT("proxylet_change_duration_seconds_count{ip_family=\"IPv6\"}", "0");
+}
+END_TEST
+
 START_TEST(test_families_not_tried)
 {
 	const struct dp_result res = { .family = { { .tried = true } } };
@@ -333,6 +350,7 @@ int main(void)
 	tcase_add_test(t, test_commits);
 	tcase_add_test(t, test_conntrack);
 	tcase_add_test(t, test_cleanup_that_fails);
+	tcase_add_test(t, test_change_duration);
 	tcase_add_test(t, test_families_not_tried);
 	tcase_add_test(t, test_events);
 	tcase_add_test(t, test_latency);
