@@ -27,6 +27,7 @@
 #include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/thread.h"
 
 #define FAILURES 256	/* in the queue; each takes a page of the pipe while it is there */
 
@@ -231,7 +232,6 @@ static void *run(void *arg)
 {
 	struct hz_server *s = arg;
 
-	pthread_setname_np(pthread_self(), "health");
 	event_base_dispatch(s->base);
 	return NULL;
 }
@@ -418,15 +418,9 @@ static int bind_fixed(struct hz_server *s, const struct hz_options *opt, struct 
 
 static int start_thread(struct hz_server *s, struct kp_err *err)
 {
-	sigset_t all, before;
-	int r;
+	int r = kp_thread_start(&s->thread, "health", run, s);
 
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS);	/* a refused system call is the thread's own */
-	pthread_sigmask(SIG_SETMASK, &all, &before);	/* signals are the main thread's */
-	r = pthread_create(&s->thread, NULL, run, s);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return r ? kp_err_set(err, -r, "cannot start the health thread: %s", strerror(r)) : 0;
+	return r < 0 ? kp_err_set(err, r, "cannot start the health thread: %s", strerror(-r)) : 0;
 }
 
 int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct kp_err *err)

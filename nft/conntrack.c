@@ -8,7 +8,6 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/thread.h"
 
 #define BATCH_SIZE	(64 * 1024)	/* deletes collected for one send */
 #define DELETE_MAX	256		/* one of them: two headers, a tuple of at most 100 bytes, zone, id */
@@ -465,20 +465,13 @@ static void *run_there(void *arg)
 	return NULL;
 }
 
-/* False: no thread is to be had. Signals are the main thread's. */
+/* False: no thread is to be had. */
 static bool start_run(struct dp_ct *ct, uint64_t now_ns)
 {
-	sigset_t all, old;
-
 	ct->bg.now_ns = now_ns;
 	ct->bg.err = (struct kp_err){ 0 };
 	atomic_store(&ct->bg.done, false);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ct->bg.running = pthread_create(&ct->bg.thread, NULL, run_there, ct) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ct->bg.running)
-		pthread_setname_np(ct->bg.thread, "conntrack");
+	ct->bg.running = kp_thread_start(&ct->bg.thread, "conntrack", run_there, ct) == 0;
 	return ct->bg.running;
 }
 

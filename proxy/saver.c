@@ -4,7 +4,6 @@
 #include <event2/event.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/thread.h"
 #include "proxy/model/model.h"
 #include "proxy/source/pack.h"
 #include "proxy/source/snapfile.h"
@@ -61,7 +61,6 @@ static void *run(void *arg)
 	struct job *j = arg;
 	uint64_t one = 1;
 
-	pthread_setname_np(pthread_self(), "snapshot");
 	kp_snapfile_close(&j->body, j->wall_ns);	/* the checksum takes its time as well */
 	j->code = kp_snapfile_write(j->folder, &j->body, &j->err);
 	(void)!write(j->done, &one, sizeof(one));	/* an eventfd that nobody has written to takes it */
@@ -71,22 +70,16 @@ static void *run(void *arg)
 
 static int start_thread(struct job *j)
 {
-	pthread_attr_t attr;
-	sigset_t all, before;
 	pthread_t thread;
 	int r;
 
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	atomic_fetch_add(&j->refs, 1);
-	r = pthread_create(&thread, &attr, run, j);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	if (r)
+	r = kp_thread_start(&thread, "snapshot", run, j);
+	if (r == 0)
+		pthread_detach(thread);
+	else
 		job_unref(j);
-	return -r;
+	return r;
 }
 
 /* --- packing --- */

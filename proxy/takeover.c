@@ -22,6 +22,7 @@
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/thread.h"
 
 /* How often to look: while it is unknown whether it lives, and else. */
 #define UNSURE_MS	500
@@ -334,22 +335,6 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 	t->hooks.changed(t->hooks.arg);
 }
 
-/* Signals are the main thread's. */
-static int start_thread(struct kp_takeover *t)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS);	/* a refused system call is the thread's own */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&t->thread, NULL, watch, t);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc == 0)
-		pthread_setname_np(t->thread, "takeover");
-	return -rc;
-}
-
 static void release(struct kp_takeover *t)
 {
 	if (t->event)
@@ -383,7 +368,7 @@ int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp
 	if (r == 0) {
 		t->event = event_new(base, t->done, EV_READ | EV_PERSIST, on_report, t);
 		event_add(t->event, NULL);
-		r = start_thread(t);
+		r = kp_thread_start(&t->thread, "takeover", watch, t);
 	}
 	if (r < 0) {
 		release(t);

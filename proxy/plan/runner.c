@@ -15,6 +15,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/thread.h"
 
 /*
  * After a commit that changed verdicts the kernel walks the whole ruleset: 1 ms at 10,000
@@ -215,22 +216,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* Signals are the main thread's. */
-static int start_thread(struct kp_runner *r)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGSYS);	/* a refused system call is the thread's own */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&r->thread, NULL, run, r);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc == 0)
-		pthread_setname_np(r->thread, "dataplane");
-	return -rc;
-}
-
 static void release(struct kp_runner *r)
 {
 	for (size_t i = 0; i < r->n_results; i++)
@@ -255,7 +240,7 @@ static int open_backend(struct kp_runner *r, struct kp_err *err)
 	if (rc < 0)
 		return rc;
 	atomic_store(&r->stop, false);
-	rc = start_thread(r);
+	rc = kp_thread_start(&r->thread, "dataplane", run, r);
 	if (rc < 0) {
 		r->ops->close(kp_steal(&r->dp));
 		return kp_err_set(err, rc, "start the dataplane thread: %s", strerror(-rc));
