@@ -112,6 +112,12 @@ def kubeconfig_is_whole(run, text):
     no([p for doc in load(text) for p in manifests.kubeconfig(doc)])
 
 
+def values_are_good(run):
+    """The chart's default configuration, which its template completes with these."""
+    values, = load(read("helm/proxylet/values.yaml"))
+    config_is_good(run, json.dumps(dict(values["config"], apiVersion="kubeproxy.config.k8s.io/v1alpha1", kind="KubeProxyConfiguration")))
+
+
 def flags_are_known(run, args):
     output(run.agent, *args, "--help")
 
@@ -158,14 +164,27 @@ def only_the_image(run):
         raise Bad("says more or something else")
 
 
+def with_component(run, component, *resources):
+    """What kustomize makes of the folders with the component on top."""
+    folder = tempfile.mkdtemp(dir=run.tmp)
+    paths = [os.path.relpath(os.path.join(DEPLOY, "kubernetes", f), folder) for f in (*resources, "components/" + component)]
+    with open(os.path.join(folder, "kustomization.yaml"), "w") as f:
+        json.dump({"resources": paths[:-1], "components": paths[-1:]}, f)
+    return kustomized(folder)
+
+
 def one_by_one(run):
-    folder = os.path.join(run.tmp, "one-by-one")
-    os.mkdir(folder)
-    run.file("one-by-one/kustomization.yaml", "resources: [%s]\ncomponents: [%s]\n" % tuple(
-        os.path.relpath(os.path.join(DEPLOY, "kubernetes", f), folder) for f in ("base", "components/one-by-one")))
-    ds, = manifests.of_kind(kustomized(folder), "DaemonSet")
+    ds, = manifests.of_kind(with_component(run, "one-by-one", "base"), "DaemonSet")
     if ds["spec"]["updateStrategy"]["rollingUpdate"] != {"maxSurge": 0, "maxUnavailable": 1}:
         raise Bad("the component does not set it")
+
+
+def iptables_legacy(run):
+    objects = with_component(run, "iptables-legacy", "base", "cleanup", "cleanup-kube-proxy")
+    no(manifests.problems(objects))
+    for ds in manifests.of_kind(objects, "DaemonSet"):
+        if manifests.containers(ds)[0]["securityContext"]["capabilities"]["add"] != ["NET_ADMIN", "NET_RAW"]:
+            raise Bad("%s: no NET_RAW" % ds["metadata"]["name"])
 
 
 def chart(run, *values):
@@ -330,6 +349,7 @@ def image(run):
 def everything(run):
     for path in CONFIGS:
         run.case("configuration " + path, config_is_good, read(path))
+    run.case("configuration in helm/proxylet/values.yaml", values_are_good)
     for path in KUBECONFIGS:
         run.case("kubeconfig " + path, kubeconfig_is_whole, read(path))
     for folder in FOLDERS:
@@ -338,9 +358,10 @@ def everything(run):
         run.case("kustomize " + folder, kustomization_is_good, folder)
     run.case("kustomize kubernetes/replace-kube-proxy", only_the_image)
     run.case("kustomize kubernetes/components/one-by-one", one_by_one)
+    run.case("kustomize kubernetes/components/iptables-legacy", iptables_legacy)
     run.case("helm defaults", chart)
     run.case("helm with values", chart, 'extraArgs=["--v=4"]', 'podAnnotations={"a":"b"}', 'affinity={"nodeAffinity":{}}',
-             'config.clusterCIDR="10.0.0.0/8"', 'imagePullSecrets=[{"name":"x"}]', 'serviceAccount.name="other"')
+             'config.clusterCIDR="10.0.0.0/8"', "iptablesLegacy=true", 'imagePullSecrets=[{"name":"x"}]', 'serviceAccount.name="other"')
     run.case("helm without a server", chart_wants_a_server)
     run.case("versions", versions_agree)
     run.case("systemd unit", unit_is_good)
