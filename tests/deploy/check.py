@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What in deploy/ can be tried without a cluster.
+"""What in deploy/, and of the manual, can be tried without a cluster.
 
     check.py [--agent=build/proxylet]
 
 Manifests, chart and configurations are read as a cluster would and judged by what the agent needs; dashboard and
-alerts by the names that the agent has; scripts are linted, the kind script runs against stand-ins, the image is
-made and used. Prints "ok", "FAIL" and "SKIP" lines, and the count as the last one.
+alerts by the names that the agent has, and so is the manual; scripts are linted, the kind script runs against
+stand-ins, the image is made and used. Prints "ok", "FAIL" and "SKIP" lines, and the count as the last one.
 """
 import argparse
 import glob
@@ -18,6 +18,7 @@ import sys
 import tempfile
 
 import manifests
+import manual
 
 try:
     import yaml
@@ -277,6 +278,20 @@ def expressions_parse(run):
     output(tool("promtool"), "check", "rules", path)
 
 
+# --- the manual ---------------------------------------------------------------
+
+def manual_is_true(run):
+    with open(os.path.join(TOP, "proxy/proxylet.8")) as f:
+        text = f.read()
+    with open(run.agent, "rb") as f:
+        names = {n.decode() for n in re.findall(rb"\0(proxylet_[a-z0-9_]+)(?=\0)", f.read())}
+    usage = output(run.agent, "--help")
+    found = manual.commands(text, usage) + manual.metrics(text, names) + manual.once(text)
+    for command in ("status", "drain", "state", "probes", "render", "check-config", "cleanup"):
+        found += [command + ": " + p for p in manual.flags(text, output(run.agent, command, "--help"))]
+    no(found)
+
+
 # --- scripts ------------------------------------------------------------------
 
 def script_is_clean(run, path):
@@ -373,6 +388,7 @@ def everything(run):
     run.case("alerts promtool", alerts_hold)
     run.case("dashboard promtool", expressions_parse)
     run.case("monitoring/prometheus.yaml", lambda _: load(read("monitoring/prometheus.yaml")))
+    run.case("proxylet.8", manual_is_true)
     for path in sorted(glob.glob(DEPLOY + "/**/*.sh", recursive=True)):
         run.case("shellcheck " + os.path.relpath(path, DEPLOY), script_is_clean, path)
     run.case("kind without tools", kind_needs_its_tools)
