@@ -99,20 +99,27 @@ inside() {
 	fi
 }
 
-# As the DaemonSet's securityContext has it: uid 0 with CAP_NET_ADMIN, no new privileges, a read-only file system.
-# CAP_SYS_CHROOT is there because chroot itself is the last step.
+# confined_agent CAPABILITIES MODE VARIANT: as the DaemonSet's securityContext has it: uid 0 with CAP_NET_ADMIN, no new
+# privileges, a read-only file system; for iptables-legacy CAP_NET_RAW and a lock that can be written as well, as its
+# component has it. CAP_SYS_CHROOT is there because chroot itself is the last step.
 confined_agent() {
+	cat >"$root/mnt/config.conf" <<-END
+		{apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, mode: $2,
+		 proxylet: {iptablesVariant: $3}}
+	END
+	touch "$tmp/lock" "$root/run/xtables.lock"
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	unshare --net --mount --pid --fork --kill-child sh -ec '
 		ip link set lo up
 		mount --bind "$1" "$1"
 		mount -t proc proc "$1/proc"
 		mount -o remount,bind,ro "$1"
-		setpriv --no-new-privs --bounding-set=-all,+net_admin,+sys_chroot --inh-caps=-all \
-			chroot "$1" /usr/local/sbin/proxylet run --objects /mnt --hostname-override node-1 \
-			--proxy-mode "$3" &
+		[ "$4" != legacy ] || mount --bind "$5" "$1/run/xtables.lock"
+		setpriv --no-new-privs --bounding-set="-all,$3,+sys_chroot" --inh-caps=-all \
+			chroot "$1" /usr/local/sbin/proxylet run --config /mnt/config.conf --objects /mnt \
+			--hostname-override node-1 &
 		exec python3 -B -c "$2"
-	' sh "$root" "$healthy" "$1"
+	' sh "$root" "$healthy" "$1" "$3" "$tmp/lock"
 }
 
 healthy='
@@ -142,8 +149,14 @@ in_folders() {
 	try "render, alone in the image" '^table ip proxylet' inside /usr/local/sbin/proxylet render -f /mnt --node node-1
 	try "kube-proxy by name" 'proxylet run' inside /usr/local/bin/kube-proxy --help
 	if [ "$(id -u)" = 0 ]; then
-		try "the agent as the DaemonSet confines it" '^healthz 200' confined_agent nftables
-		try "the same in mode iptables" '^healthz 200' confined_agent iptables
+		try "the agent as the DaemonSet confines it" '^healthz 200' confined_agent +net_admin nftables auto
+		try "the same in mode iptables" '^healthz 200' confined_agent +net_admin iptables nft
+		if unshare --net chroot "$root" /usr/sbin/iptables-legacy-save -t nat >/dev/null 2>&1; then
+			try "through iptables-legacy, as its component has it" '^healthz 200' \
+				confined_agent +net_admin,+net_raw iptables legacy
+		else
+			echo "SKIP image: no legacy iptables in this kernel"
+		fi
 	else
 		echo "SKIP image: the confined agent needs root"
 	fi

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Fills ROOT, where "make install DESTDIR=ROOT" has been, with what the program needs to run alone:
-# the libraries it is linked with, iptables for the mode of that name, the dynamic loader, CA certificates, and the few files the C
-# library asks for. Run by the Dockerfile and by image-check.sh, so that both make the same image.
+# Fills ROOT, where "make install DESTDIR=ROOT" has been, with what the program needs to run alone: the libraries it
+# is linked with and their loader, both variants of iptables for the mode of that name and for what a kube-proxy left,
+# CA certificates, and the few files that the C library asks for. Run by the Dockerfile and by image-check.sh, so that
+# both make the same image.
 #
 #     image-root.sh ROOT
 set -eu

@@ -13,9 +13,9 @@ static const struct {
 	{ "drain",	  "let load balancers take the node out, and back in", kp_cmd_drain },
 	{ "state",	  "what the node says of itself: print it, or set it", kp_cmd_state },
 	{ "probes",	  "a running agent: who probes this node, how often, and what it is told", kp_cmd_probes },
-	{ "render",	  "the rules for given objects as nft text; no privileges, no cluster", kp_cmd_render },
+	{ "render",	  "the rules for given objects as text of nft or iptables; no privileges, no cluster", kp_cmd_render },
 	{ "check-config", "read a KubeProxyConfiguration and name every problem", kp_cmd_check_config },
-	{ "cleanup",	  "remove our rules without cutting connections", kp_cmd_cleanup },
+	{ "cleanup",	  "remove our rules, or a kube-proxy's, without cutting connections", kp_cmd_cleanup },
 	{ "version",	  "print the version", kp_cmd_version },
 };
 

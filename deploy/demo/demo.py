@@ -282,9 +282,31 @@ class Demo:
         self.changes("started again: /healthz 200", lambda: self.health(self.node1) == 200, began, START_LIMIT)
         self.spread("pod-1a to shop/frontend", self.pod1a, FRONTEND, 80, EVERY_POD, times=60)
 
+    def taken_away(self):
+        self.report.title("Another program deletes the rules of node-2: they come back by themselves")
+        began = time.monotonic()
+        self.node2.ns.run("nft", "delete", "table", "ip", "proxylet")
+        self.changes("node-2 itself to shop/frontend", lambda: http(self.node2.ns, FRONTEND, 80, timeout=0.02)[0] == 200, began)
+        said = self.until(lambda: "somebody else" in self.node2.log(), began)
+        line = [l for l in self.node2.log().splitlines() if "somebody else" in l][-1:]
+        self.report.check(said is not None, "its log says so", line[0].partition("drift: ")[2] if line else "nothing")
+
+    def handed_over(self):
+        self.report.title("An upgrade: a second agent on node-2 takes over from the first, sockets and all")
+        first, probes, end = self.node2.process, [], time.monotonic() + START_LIMIT
+        self.node2.run(self.agent, self.config, self.objects)
+        while first.poll() is None and time.monotonic() < end:
+            probes.append(self.health(self.node2))
+        self.report.check(first.poll() == 0, "the first one ends", "with status %s" % first.poll())
+        self.report.check(set(probes) == {200}, "/healthz, asked all the while", tally(map(str, probes)))
+        status = self.health(self.node2)
+        self.report.check(status == 200 and self.node2.process.poll() is None, "and from the second one", status)
+        if first.poll() is None:
+            first.kill()
+
     def show(self):
         for part in (self.start, self.cluster_ip, self.node_port, self.virtual_ip, self.no_endpoints, self.health_check_node_port,
-                     self.node_health, self.udp, self.killed):
+                     self.node_health, self.udp, self.killed, self.taken_away, self.handed_over):
             part()
 
 

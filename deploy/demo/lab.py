@@ -83,6 +83,10 @@ class Namespace:
         with self:
             return subprocess.Popen(argv, **more)
 
+    def run(self, *argv):
+        with self:
+            subprocess.run(argv, check=True)
+
     def close(self):
         subprocess.run(["ip", "netns", "del", self.name], stderr=subprocess.DEVNULL)
 
@@ -182,7 +186,7 @@ class Node:
 
     def run(self, agent, config, objects):
         """Start 'proxylet run' here."""
-        argv = [agent, "run", "--config", config, "--objects", objects, "--hostname-override", self.name]
+        argv = [agent, "run", "--config", config, "--objects", objects, "--hostname-override", self.name, "--socket", ""]
         with open(self.logname, "ab") as log:
             self.process = self.ns.spawn(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

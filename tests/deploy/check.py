@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What in deploy/ can be tried without a cluster.
+"""What in deploy/, and of the manual, can be tried without a cluster.
 
     check.py [--agent=build/proxylet]
 
 Manifests, chart and configurations are read as a cluster would and judged by what the agent needs; dashboard and
-alerts by the names that the agent has; scripts are linted, the kind script runs against stand-ins, the image is
-made and used. Prints "ok", "FAIL" and "SKIP" lines, and the count as the last one.
+alerts by the names that the agent has, and so is the manual; scripts are linted, the kind script runs against
+stand-ins, the image is made and used. Prints "ok", "FAIL" and "SKIP" lines, and the count as the last one.
 """
 import argparse
 import glob
@@ -18,6 +18,7 @@ import sys
 import tempfile
 
 import manifests
+import manual
 
 try:
     import yaml
@@ -112,6 +113,12 @@ def kubeconfig_is_whole(run, text):
     no([p for doc in load(text) for p in manifests.kubeconfig(doc)])
 
 
+def values_are_good(run):
+    """The chart's default configuration, which its template completes with these."""
+    values, = load(read("helm/proxylet/values.yaml"))
+    config_is_good(run, json.dumps(dict(values["config"], apiVersion="kubeproxy.config.k8s.io/v1alpha1", kind="KubeProxyConfiguration")))
+
+
 def flags_are_known(run, args):
     output(run.agent, *args, "--help")
 
@@ -158,14 +165,27 @@ def only_the_image(run):
         raise Bad("says more or something else")
 
 
+def with_component(run, component, *resources):
+    """What kustomize makes of the folders with the component on top."""
+    folder = tempfile.mkdtemp(dir=run.tmp)
+    paths = [os.path.relpath(os.path.join(DEPLOY, "kubernetes", f), folder) for f in (*resources, "components/" + component)]
+    with open(os.path.join(folder, "kustomization.yaml"), "w") as f:
+        json.dump({"resources": paths[:-1], "components": paths[-1:]}, f)
+    return kustomized(folder)
+
+
 def one_by_one(run):
-    folder = os.path.join(run.tmp, "one-by-one")
-    os.mkdir(folder)
-    run.file("one-by-one/kustomization.yaml", "resources: [%s]\ncomponents: [%s]\n" % tuple(
-        os.path.relpath(os.path.join(DEPLOY, "kubernetes", f), folder) for f in ("base", "components/one-by-one")))
-    ds, = manifests.of_kind(kustomized(folder), "DaemonSet")
+    ds, = manifests.of_kind(with_component(run, "one-by-one", "base"), "DaemonSet")
     if ds["spec"]["updateStrategy"]["rollingUpdate"] != {"maxSurge": 0, "maxUnavailable": 1}:
         raise Bad("the component does not set it")
+
+
+def iptables_legacy(run):
+    objects = with_component(run, "iptables-legacy", "base", "cleanup", "cleanup-kube-proxy")
+    no(manifests.problems(objects))
+    for ds in manifests.of_kind(objects, "DaemonSet"):
+        if manifests.containers(ds)[0]["securityContext"]["capabilities"]["add"] != ["NET_ADMIN", "NET_RAW"]:
+            raise Bad("%s: no NET_RAW" % ds["metadata"]["name"])
 
 
 def chart(run, *values):
@@ -258,6 +278,20 @@ def expressions_parse(run):
     output(tool("promtool"), "check", "rules", path)
 
 
+# --- the manual ---------------------------------------------------------------
+
+def manual_is_true(run):
+    with open(os.path.join(TOP, "proxy/proxylet.8")) as f:
+        text = f.read()
+    with open(run.agent, "rb") as f:
+        names = {n.decode() for n in re.findall(rb"\0(proxylet_[a-z0-9_]+)(?=\0)", f.read())}
+    usage = output(run.agent, "--help")
+    found = manual.commands(text, usage) + manual.metrics(text, names) + manual.once(text)
+    for command in ("status", "drain", "state", "probes", "render", "check-config", "cleanup"):
+        found += [command + ": " + p for p in manual.flags(text, output(run.agent, command, "--help"))]
+    no(found)
+
+
 # --- scripts ------------------------------------------------------------------
 
 def script_is_clean(run, path):
@@ -330,6 +364,7 @@ def image(run):
 def everything(run):
     for path in CONFIGS:
         run.case("configuration " + path, config_is_good, read(path))
+    run.case("configuration in helm/proxylet/values.yaml", values_are_good)
     for path in KUBECONFIGS:
         run.case("kubeconfig " + path, kubeconfig_is_whole, read(path))
     for folder in FOLDERS:
@@ -338,9 +373,10 @@ def everything(run):
         run.case("kustomize " + folder, kustomization_is_good, folder)
     run.case("kustomize kubernetes/replace-kube-proxy", only_the_image)
     run.case("kustomize kubernetes/components/one-by-one", one_by_one)
+    run.case("kustomize kubernetes/components/iptables-legacy", iptables_legacy)
     run.case("helm defaults", chart)
     run.case("helm with values", chart, 'extraArgs=["--v=4"]', 'podAnnotations={"a":"b"}', 'affinity={"nodeAffinity":{}}',
-             'config.clusterCIDR="10.0.0.0/8"', 'imagePullSecrets=[{"name":"x"}]', 'serviceAccount.name="other"')
+             'config.clusterCIDR="10.0.0.0/8"', "iptablesLegacy=true", 'imagePullSecrets=[{"name":"x"}]', 'serviceAccount.name="other"')
     run.case("helm without a server", chart_wants_a_server)
     run.case("versions", versions_agree)
     run.case("systemd unit", unit_is_good)
@@ -352,6 +388,7 @@ def everything(run):
     run.case("alerts promtool", alerts_hold)
     run.case("dashboard promtool", expressions_parse)
     run.case("monitoring/prometheus.yaml", lambda _: load(read("monitoring/prometheus.yaml")))
+    run.case("proxylet.8", manual_is_true)
     for path in sorted(glob.glob(DEPLOY + "/**/*.sh", recursive=True)):
         run.case("shellcheck " + os.path.relpath(path, DEPLOY), script_is_clean, path)
     run.case("kind without tools", kind_needs_its_tools)

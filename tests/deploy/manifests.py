@@ -29,12 +29,13 @@ def _need(pairs, where):
 
 
 def _confinement(c):
-    """A container of ours: one capability, nothing to write to, no way to more."""
+    """A container of ours: one capability, nothing to write to, no way to more. A second for iptables-legacy, with its lock."""
     s = c.get("securityContext", {})
     caps = s.get("capabilities", {})
+    locked = "/run/xtables.lock" in [m["mountPath"] for m in c.get("volumeMounts", [])]
     return [
         (caps.get("drop") == ["ALL"], "capabilities.drop is not [ALL]"),
-        (caps.get("add") == ["NET_ADMIN"], "capabilities.add is not [NET_ADMIN]"),
+        (caps.get("add") == ["NET_ADMIN"] + ["NET_RAW"] * locked, "capabilities.add is not [NET_ADMIN]"),
         (s.get("readOnlyRootFilesystem") is True, "readOnlyRootFilesystem is not true"),
         (s.get("allowPrivilegeEscalation") is False, "allowPrivilegeEscalation is not false"),
         (not s.get("privileged"), "privileged"),
@@ -88,6 +89,7 @@ def _update(ds):
         (spec.get("minReadySeconds", 0) >= 5, "minReadySeconds leaves no time to take over"),
         (pod(ds).get("terminationGracePeriodSeconds", 30) > 35, "a hand-over is cut short when the pod is told to end"),
         (folder.get("run") == "/run/proxylet", "the status socket is in a folder of the pod"),
+        (folder.get("state") == "/var/lib/proxylet", "the snapshot is in a folder of the pod"),
     ], ds["metadata"]["name"])
 
 

@@ -261,10 +261,14 @@ static char *read_manual(void)
 	return all.data;
 }
 
-/* Every field has a paragraph, with its default and, if it has no effect, the reason the log gives. */
+/*
+ * Every field has a paragraph, with its default and, if it has no effect, the reason the log gives; they are in
+ * the order of the fields, of which only the mode comes first for a reason of the code's.
+ */
 START_TEST(manual_has_every_field)
 {
 	KP_AUTO(kp_freep) char *manual = read_manual();
+	const char *before = manual;
 	struct kp_config_field f;
 
 	for (size_t i = 0; kp_config_field(i, &f); i++) {
@@ -274,6 +278,8 @@ START_TEST(manual_has_every_field)
 		const char *from = strstr(manual, head), *to;
 
 		ck_assert_msg(from != NULL, "%s is not in the manual", f.path);
+		ck_assert_msg(from > before, "%s is in another place of the manual", f.path);
+		before = i ? from : before;
 		from += strlen(head) - 1;
 		to = strstr(from, "\n.It ");
 		if (!to)
@@ -281,6 +287,25 @@ START_TEST(manual_has_every_field)
 		part = kp_strndup(from, (size_t)(to - from) + 1);
 		ck_assert_msg(!*f.def || strstr(part, def), "%s: the manual has another default than '%s'", f.path, f.def);
 		ck_assert_msg(!f.idle || strstr(part, idle), "%s: the manual does not say '%s'", f.path, f.idle);
+	}
+}
+END_TEST
+
+/* And no paragraph is about a field that is not there any more. */
+START_TEST(manual_has_no_other_field)
+{
+	KP_AUTO(kp_freep) char *manual = read_manual();
+	char *end = strstr(manual, "\n.Sh CHANGES"), *rest = NULL, *from = strstr(manual, "\n.Sh FIELDS");
+	struct kp_config_field f;
+
+	ck_assert(from != NULL && end != NULL);
+	*end = '\0';
+	for (char *line = strtok_r(from, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		bool found = strncmp(line, ".It Cm ", 7) != 0;
+
+		for (size_t i = 0; !found && kp_config_field(i, &f); i++)
+			found = strcmp(line + 7, f.path) == 0;
+		ck_assert_msg(found, "there is no field '%s'", line + 7);
 	}
 }
 END_TEST
@@ -385,6 +410,7 @@ int main(void)
 	tcase_add_test(tc, changes);
 	tcase_add_test(tc, active_section);
 	tcase_add_test(tc, manual_has_every_field);
+	tcase_add_test(tc, manual_has_no_other_field);
 	tcase_add_loop_test(tc, aks_case, 0, KP_N(aks));
 	tcase_add_test(tc, aks_files);
 	suite_add_tcase(s, tc);
