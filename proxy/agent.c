@@ -585,8 +585,10 @@ static void stop(struct agent *a)
 	a->notify = kp_notify_free(a->notify);
 	a->api = kp_kube_source_free(a->api);
 	a->snapshot = kp_snapshot_free(a->snapshot);
+	if (a->results)
+		event_free(kp_steal(&a->results));
 	a->takeover = kp_takeover_stop(a->takeover);
-	a->runner = kp_runner_stop(a->runner);
+	a->runner = a->again ? kp_runner_stop(a->runner) : kp_runner_end(a->runner);
 	kp_ifaddr_free(kp_steal(&a->ifaddr));
 	a->monitor = kp_monitor_free(a->monitor);
 	a->health = kp_health_free(a->health);
@@ -594,8 +596,6 @@ static void stop(struct agent *a)
 	a->model = kp_model_free(a->model);
 	a->node = kp_plan_node_unref(a->node);
 	kp_setup_plan_release(&a->setup);
-	if (a->results)
-		event_free(kp_steal(&a->results));
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		kp_said_free(kp_steal(&a->failures[f]));
 	free(kp_steal(&a->node_name));

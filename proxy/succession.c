@@ -49,14 +49,13 @@ static struct kp_inherit *give(void *arg, struct kp_handover_node *ret, struct k
 		return NULL;
 	}
 	all = kp_inherit_new();
-	if (kp_inherit_add_copy(all, KP_HANDOVER_INSTANCE, s->instance, err) < 0) {
+	if (kp_inherit_add_copy(all, KP_HANDOVER_INSTANCE, s->instance, err) < 0 || kp_runner_pause(*s->view.runner, err) < 0) {
 		kp_inherit_free(all);
 		return NULL;
 	}
 	hz_server_give(*s->view.server, all);
 	kp_monitor_give(*s->view.monitor, all);
 	kp_nodestate_told(s->view.state, &ret->node_state, &ret->drain);
-	kp_runner_pause(*s->view.runner);
 	s->giving = true;
 	return all;
 }

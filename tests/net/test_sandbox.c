@@ -12,6 +12,7 @@
 
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
+#include "proxy/base/thread.h"
 #include "proxy/sandbox.h"
 
 /* There is no way back from a sandbox, and libcheck needs more than it allows: each goes into a child. */
@@ -112,6 +113,29 @@ START_TEST(all_threads)
 }
 END_TEST
 
+static void *refused_here(void *arg)
+{
+	return change_uts() == ENOSYS ? arg : NULL;
+}
+
+static int refused_in_our_thread(void)
+{
+	void *ok = NULL;
+	pthread_t thread;
+
+	if (kp_thread_start(&thread, "test", refused_here, &thread) < 0)
+		return 1;
+	pthread_join(thread, &ok);
+	return ok ? 0 : 2;
+}
+
+/* The agent's threads have every other signal blocked; with this one blocked the kernel would end the process. */
+START_TEST(our_threads)
+{
+	ck_assert_int_eq(in_sandbox(KP_SECCOMP_ENFORCE, KP_MODE_UNSET, refused_in_our_thread), 0);
+}
+END_TEST
+
 static int refused_thrice(void)
 {
 	return swap_place() == ENOSYS && swap_place() == ENOSYS && swap_place() == ENOSYS ? 0 : 1;
@@ -168,6 +192,7 @@ int main(void)
 	tcase_add_loop_test(tc, listed_calls, 0, KP_N(calls));
 	tcase_add_loop_test(tc, only_logged, 0, KP_N(calls));
 	tcase_add_test(tc, all_threads);
+	tcase_add_test(tc, our_threads);
 	tcase_add_test(tc, named_in_the_log);
 	tcase_add_test(tc, programs_run);
 	suite_add_tcase(s, tc);
