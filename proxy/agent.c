@@ -54,6 +54,7 @@ struct agent {
 	struct hz_server *server;	/* answers also while everything below begins anew */
 	struct kp_config *previous;	/* what was in force before the one that made us begin anew */
 	bool again, over;		/* to begin anew; to end all the same */
+	bool holding;			/* a former life has programmed: another proxy that comes does not stop us any more */
 	bool warm;			/* our rules were there when the process started; only what no source has told yet */
 	struct kp_err failure;		/* to end with */
 
@@ -306,11 +307,20 @@ static void on_takeover(void *arg)
 	publish(a);
 }
 
+/* It came back, or went again. */
+static void on_other(void *arg, const struct kp_other_view *v)
+{
+	struct agent *a = arg;
+
+	if (a->notify)
+		kp_notify_other(a->notify, v);
+}
+
 static int start_takeover(struct agent *a, struct kp_err *err)
 {
-	const struct kp_takeover_hooks hooks = { .changed = on_takeover, .arg = a };
+	const struct kp_takeover_hooks hooks = { .changed = on_takeover, .other = on_other, .arg = a };
 
-	return kp_takeover_start(&a->takeover, a->base, a->cfg->takeover, &hooks, err);
+	return kp_takeover_start(&a->takeover, a->base, a->cfg->takeover, a->holding, &hooks, err);
 }
 
 static void listen_as_configured(struct agent *a)
@@ -587,6 +597,7 @@ static void stop(struct agent *a)
 	a->snapshot = kp_snapshot_free(a->snapshot);
 	if (a->results)
 		event_free(kp_steal(&a->results));
+	a->holding = a->again && a->takeover && kp_takeover_may_program(a->takeover);
 	a->takeover = kp_takeover_stop(a->takeover);
 	a->runner = a->again ? kp_runner_stop(a->runner) : kp_runner_end(a->runner);
 	kp_ifaddr_free(kp_steal(&a->ifaddr));
