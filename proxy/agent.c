@@ -49,6 +49,7 @@ struct agent {
 	struct kp_admin *admin;
 	struct kp_nodestate *state;
 	struct hz_state *last;		/* published */
+	struct hz_state *former;	/* the last word of a former life, until this one has a commit */
 	struct kp_succession *place;	/* held as long as we program this network namespace */
 	struct kp_systemd *systemd;	/* NULL: not run by it */
 	struct hz_server *server;	/* answers also while everything below begins anew */
@@ -84,19 +85,38 @@ struct agent {
 	uint64_t began_ns;
 };
 
-/*
- * After a beginning anew the last word of the former life holds until there is a commit; and
- * while a predecessor answers, its ports are not ours to open.
- */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a && (!b || a < b) ? a : b;
+}
+
+/* What a former life promised holds, and so does what was wrong then. */
+static void carry_over(const struct hz_state *former, struct hz_state *s)
+{
+	s->generation = former->generation;
+	s->services = former->services ? hz_services_ref(former->services) : NULL;
+	memcpy(s->any_address, former->any_address, sizeof(s->any_address));
+	free(s->addresses);
+	s->addresses = kp_memdup(former->addresses, former->n_addresses * sizeof(*former->addresses));
+	s->n_addresses = former->n_addresses;
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		s->family[f].updated_wall_ns = former->family[f].updated_wall_ns;
+		s->family[f].oldest_pending_ns = earlier(s->family[f].oldest_pending_ns, former->family[f].oldest_pending_ns);
+		s->family[f].drift_due_ns = earlier(s->family[f].drift_due_ns, former->family[f].drift_due_ns);
+	}
+}
+
+/* While a predecessor answers, its ports are not ours to open. */
 static void publish(struct agent *a)
 {
 	if (!a->health || !kp_succession_answers(a->place))
 		return;
-	if (!a->last || !a->previous || kp_health_committed(a->health)) {
-		hz_state_free(a->last);
-		a->last = kp_health_state(a->health);
-	}
-	a->last->node = *kp_nodestate_get(a->state);
+	hz_state_free(a->last);
+	a->last = kp_health_state(a->health);
+	if (kp_health_committed(a->health))
+		hz_state_free(kp_steal(&a->former));
+	else if (a->former && a->last->started)
+		carry_over(a->former, a->last);
 	kp_nodestate_started(a->state, a->last->started);
 	hz_server_publish(a->server, hz_state_copy(a->last));
 	if (a->last->started)
@@ -144,11 +164,19 @@ static void wait_for_node(struct agent *a, const char *lacks)
 	if (a->waits_for && strcmp(a->waits_for, lacks) == 0)
 		return;
 	kp_warn("agent", "Node \"%s\" %s: waiting for that, nothing is programmed before", a->node_name, lacks);
+	kp_health_block(a->health, "node", lacks);
 	a->waits_for = lacks;
 	if (a->intake.needs_node && ms && !a->patience) {
 		a->patience = evtimer_new(a->base, on_patience_end, a);
 		event_add(a->patience, &patience);
 	}
+}
+
+static void go_on_with_node(struct agent *a)
+{
+	kp_health_block(a->health, "node", NULL);
+	if (a->patience)
+		event_free(kp_steal(&a->patience));
 }
 
 /* Nothing is programmed or removed before everything is known (SY-3, IN-31). */
@@ -159,21 +187,19 @@ static bool may_program(struct agent *a)
 
 	if (lacks)
 		wait_for_node(a, lacks);
-	else if (a->patience)
-		event_free(kp_steal(&a->patience));
+	else
+		go_on_with_node(a);
 	return known && !lacks && kp_takeover_may_program(a->takeover) && kp_succession_may_write(a->place);
 }
 
 /* Plans for everything that changed, as one batch to the dataplane. */
-static void hand_over(struct agent *a)
+static void submit(struct agent *a)
 {
 	struct dp_batch b = { .node = NULL };
 	uint64_t generation;
 	size_t cap = 0;
 	char *key;
 
-	if (!may_program(a))
-		return;
 	b.node = changed_node(a);
 	while ((key = kp_model_pop_dirty(a->model))) {
 		KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = kp_planner_build(a->planner, key);
@@ -190,11 +216,26 @@ static void hand_over(struct agent *a)
 	kp_monitor_submitted(a->monitor, generation);
 }
 
+/* What is out of date is told at once; that it is not any more, when what is new has been handed over. */
+static void hand_over(struct agent *a)
+{
+	bool unhealthy = kp_snapshot_is_unhealthy(a->snapshot);
+
+	if (may_program(a)) {
+		submit(a);
+		kp_health_hold(a->health, unhealthy);
+	} else if (unhealthy) {
+		kp_health_hold(a->health, true);
+	}
+}
+
 /* Our rules were made for a Node: until the source has said that there is none, it is there (B.3). */
 static bool is_eligible(const struct agent *a)
 {
+	bool was = a->former ? a->former->node_eligible : a->warm;
+
 	return kp_intake_eligible(&a->intake) ||
-	       (a->warm && !a->synced && !a->intake.node_gone && !kp_model_node(a->model));
+	       (was && !a->synced && !a->intake.node_gone && !kp_model_node(a->model));
 }
 
 /* Sources call this after each burst; a loss shows in the health answers at once (O1). */
@@ -205,7 +246,6 @@ static void on_flush(void *arg)
 	kp_model_pop_node_dirty(a->model);
 	kp_health_node(a->health, is_eligible(a));
 	hand_over(a);
-	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 	publish(a);
 }
 
@@ -343,11 +383,18 @@ static struct kp_health *new_health(const struct agent *a)
 	kp_setup_families(families);
 	h = kp_health_new(families, kp_setup_stale_ns(a->cfg));
 	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
-	if (a->warm) {
+	if (a->former ? a->former->started : a->warm)
 		kp_health_warm(h, kp_wall_ns());
-		kp_health_node(h, true);
-	}
 	return h;
+}
+
+/* Before there is a snapshot to ask. */
+static bool distrusts_rules(const struct agent *a)
+{
+	KP_AUTO(kp_freep) char *name = NULL;
+
+	return !a->job->n_objects && kp_setup_node_name(a->cfg->hostname_override, &name, NULL) == 0 &&
+	       kp_snapshot_distrusts(a->cfg, name);
 }
 
 /* What can be said before anything is read: the rules of an earlier process are in the kernel, or nothing. */
@@ -362,6 +409,8 @@ static struct hz_state *first_state(struct agent *a)
 	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)
 		kp_warn("agent", "no socket of the earlier agent was kept: until now probes of this node were refused");
 	h = new_health(a);
+	kp_health_node(h, true);
+	kp_health_hold(h, distrusts_rules(a));
 	s = kp_health_state(h);
 	kp_health_free(h);
 	return s;
@@ -441,7 +490,7 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 static void start_snapshot(struct agent *a, struct kp_sink *sink)
 {
 	const struct kp_snapshot_view view = {
-		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->setup.opt.families),
+		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->backend.mode, a->setup.opt.families),
 		.is_live = is_live, .sink = *sink,
 	};
 
@@ -475,7 +524,6 @@ static void configure_health(struct agent *a)
 	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
 	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	kp_health_node(a->health, is_eligible(a));
-	kp_health_hold(a->health, kp_snapshot_is_unhealthy(a->snapshot));
 }
 
 /* The objects are the same, but what they mean may be another thing. */
@@ -633,6 +681,10 @@ static int live(struct agent *a, struct kp_err *err)
 		a->again = true;
 	}
 	stop(a);
+	if (a->last) {
+		hz_state_free(a->former);
+		a->former = kp_steal(&a->last);
+	}
 	return r;
 }
 
@@ -682,18 +734,26 @@ static int start_loop(struct agent *a, struct kp_err *err)
 	return 0;
 }
 
+/* Of those before we stood by, or at the end. */
+static void forget_lives(struct agent *a)
+{
+	hz_state_free(kp_steal(&a->last));
+	hz_state_free(kp_steal(&a->former));
+	a->previous = kp_config_free(a->previous);
+	a->holding = false;
+}
+
 static void end(struct agent *a)
 {
 	kp_nodestate_free(a->state);
 	kp_admin_free(a->admin);
-	hz_state_free(a->last);
+	forget_lives(a);
 	kp_filewatch_free(a->watch);
 	for (size_t i = 0; i < KP_N(a->signals); i++)
 		if (a->signals[i])
 			event_free(a->signals[i]);
 	if (a->base)
 		event_base_free(a->base);
-	kp_config_free(a->previous);
 }
 
 /* While there is one thread, and after what needs more than is kept. */
@@ -758,7 +818,21 @@ static int serve(struct agent *a, struct kp_err *err)
 		} while (a->again && !a->over);
 	a->server = hz_server_stop(a->server);
 	a->systemd = kp_systemd_free(a->systemd);
+	forget_lives(a);
 	return r;
+}
+
+/* While we stood by nobody did. False: it says that there is to be no agent. */
+static bool read_config_again(struct agent *a)
+{
+	struct kp_config *c = NULL;
+
+	if (a->job->reload && a->job->reload(a->job->arg, a->cfg, &c) == 0 && c) {
+		kp_sandbox_compare(a->cfg, c);
+		kp_config_swap(a->cfg, c);
+		kp_config_free(c);
+	}
+	return !a->cfg->disabled;
 }
 
 int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct kp_err *err)
@@ -773,6 +847,7 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 		r = serve(&a, err);
 		again = r == 0 && kp_succession_stand_by(a.place);
 		a.place = kp_succession_free(a.place);
+		again = again && read_config_again(&a);
 	}
 	end(&a);
 	return r;

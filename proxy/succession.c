@@ -175,6 +175,15 @@ static void alone(void *arg, struct kp_inherit *taken)
 	s->view.write(s->view.arg);
 }
 
+/* Probes are not left without an answer until there is a commit: something may keep us from it for long. */
+static void left_alone(void *arg)
+{
+	struct kp_succession *s = arg;
+
+	open_ports(s);
+	wait_for_successor(s);
+}
+
 static void refused(void *arg, const char *why)
 {
 	struct kp_succession *s = arg;
@@ -186,7 +195,7 @@ static void refused(void *arg, const char *why)
 
 static int ask_holder(struct kp_succession *s, const char *node_name, struct kp_err *err)
 {
-	const struct kp_successor_view view = { given, alone, refused, s };
+	const struct kp_successor_view view = { given, alone, left_alone, refused, s };
 	struct kp_err why = { 0 };
 
 	if (kp_successor_new(&s->from, node_name, &why) < 0) {

@@ -253,6 +253,11 @@ class Reader(threading.Thread):
         self.join()
 
 
+def stamp(lab):
+    st = os.stat(file_of(lab))
+    return st.st_ino, st.st_mtime_ns
+
+
 def test_kill_while_it_is_written(lab):
     """Whatever the moment, the file is whole: the old one or the new one."""
     many = [obj.node()]
@@ -268,8 +273,9 @@ def test_kill_while_it_is_written(lab):
             server.put(obj.slice_of("s%03d" % i, ["10.244.2.%d" % (2 + turn)]))
         time.sleep(rng.uniform(0.0, 0.05))
         agent.stop(signal.SIGKILL)
+        before = stamp(lab)
         agent.start()
-        wait(lambda: agent.get()[0] == 200, "ready", 10)
+        wait(lambda: stamp(lab) != before, "the file of the next one", 10)
     equal(reader.broken[:3], [], "files that were not whole")
     check(len(reader.files) >= 8, "only %d files were written", len(reader.files))
     reboot(lab, agent, signal.SIGKILL)
