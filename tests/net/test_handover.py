@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import harness
 import nft
 import objects as obj
+import otherproxy as other
 import traffic
 from harness import check, equal, wait
 from lab import NODE_IP, Agent
@@ -419,6 +420,28 @@ def test_predecessor_fails(lab):
     check("because" in agent.log(), "the log does not say why")
     agent = play_predecessor(lab, lambda p: (p.say(**hello), p.say(say="no", why="changed my mind"), p.hear(), p.hear()))
     equal(agent.end(), 3, "exit status of one that is refused later")
+
+
+def test_predecessor_ends_while_something_blocks(lab):
+    """It gave its place, and ended before the successor could write: probes get an answer, and it is 503."""
+    cluster(lab, 4)
+    lab.run().ready().stop(signal.SIGKILL)
+    process = other.Process(lab, lab.node)
+
+    def give(peer):
+        with lab.node:
+            place = socket.socket(socket.AF_UNIX)
+        place.bind("\0as-good-as-any")
+        place.listen()
+        peer.say(say="hello", protocol=1, version="0.0")
+        peer.say([place.fileno()], say="socket", name="instance", address="", port=0)
+        peer.say(say="given", nodeState=0, drain=0)
+        place.close()
+    agent = play_predecessor(lab, give)
+    wait(lambda: agent.get()[0] == 503, "an answer")
+    wait(lambda: "kube-proxy is running here" in agent.status().stdout, "status")
+    process.close()
+    agent.ready()
 
 
 def test_predecessor_is_told_to_end(lab):

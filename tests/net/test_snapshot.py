@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A node that boots while no API server answers has the Services it had last, says so, and follows the server when it comes."""
+import collections
 import json
 import os
 import random
@@ -48,10 +49,11 @@ def folder(lab):
     return path
 
 
-def run(lab, server, hostnameOverride=obj.NODE, **settings):
+def run(lab, server, hostnameOverride=obj.NODE, mode="nftables", **settings):
     settings = dict({"path": folder(lab), "period": "100ms", "wait": "300ms"}, **settings)
     agent = labs.Agent(lab, lab.node, [], clientConnection={"kubeconfig": kubeconfig(lab.folder, server.url)},
-                       logging={"verbosity": 4}, hostnameOverride=hostnameOverride, proxylet={"snapshot": settings})
+                       logging={"verbosity": 4}, hostnameOverride=hostnameOverride, mode=mode,
+                       proxylet={"snapshot": settings})
     lab.agents.append(agent)
     return agent
 
@@ -176,6 +178,30 @@ def test_not_while_there_are_rules(lab):
     time.sleep(0.6)
     check(not in_use(agent), "in use over the rules that are there")
     equal(nft.generation(lab.node), before, "generation of the rules")
+
+
+def test_no_moment_of_health_over_its_rules(lab):
+    """A warm start over rules of the snapshot: 503 from the first answer on."""
+    _, agent = booted_without_server(lab)
+    for _ in range(3):
+        agent.stop(signal.SIGKILL)
+        agent.start()
+        answers, until = collections.Counter(), time.monotonic() + 0.5
+        while time.monotonic() < until:
+            answers[agent.get()[0]] += 1
+        check(answers[503] and set(answers) <= {0, 503}, "answers: %s", answers)
+
+
+def test_chains_are_rules_too(lab):
+    server = server_of(lab)
+    agent = run(lab, server, mode="iptables").ready()
+    kept(lab)
+    agent.stop()
+    server.stop()
+    agent.start()
+    wait(lambda: "reading from" in agent.log(), "it runs", 10)
+    time.sleep(0.6)
+    check(not in_use(agent), "in use over the chains that are there")
 
 
 def flip(data):
