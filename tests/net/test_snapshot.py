@@ -183,6 +183,11 @@ def test_not_while_there_are_rules(lab):
 def test_no_moment_of_health_over_its_rules(lab):
     """A warm start over rules of the snapshot: 503 from the first answer on."""
     _, agent = booted_without_server(lab)
+    boot = os.path.join(lab.folder, "boot_id")
+    with open(boot, "w") as f:
+        f.write("11111111-2222-4333-8444-555555555555\n")
+    over = 'mount --bind %s /proc/sys/kernel/random/boot_id && exec "$@"' % boot
+    agent.argv = ["unshare", "--mount", "sh", "-c", over, "sh"] + agent.argv
     for _ in range(3):
         agent.stop(signal.SIGKILL)
         agent.start()
