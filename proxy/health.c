@@ -360,11 +360,12 @@ static void fill_addresses(const struct kp_plan_node *n, struct hz_state *s)
 struct hz_state *kp_health_state(struct kp_health *h)
 {
 	struct hz_state *s = kp_calloc(1, sizeof(*s));
+	bool held = acked_by_all(h) < h->good_from;
 
-	s->started = kp_health_started(h) && !kp_health_blocked(h) && acked_by_all(h) >= h->good_from;
+	s->started = kp_health_started(h) && !kp_health_blocked(h) && !held;
 	s->generation = s->started ? acked_by_all(h) : 0;
 	s->node_eligible = h->eligible;
-	s->lenient = h->lenient && !kp_health_blocked(h);
+	s->lenient = h->lenient && !kp_health_blocked(h) && !held;
 	if (h->node_state)
 		s->node = *h->node_state;
 	s->stale_ns = h->stale_ns;

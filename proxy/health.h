@@ -47,8 +47,8 @@ void kp_health_block(struct kp_health *h, const char *name, const char *why);
 const char *kp_health_blocked(const struct kp_health *h);
 
 /*
- * on: what is handed over, now and later, may be out of date, and nobody shall count on it: not
- * started, until it is off again and everything handed over by then is in the kernel.
+ * on: what is handed over, now and later, may be out of date, and nobody shall count on it: neither
+ * started nor lenient, until it is off again and everything handed over by then is in the kernel.
  */
 void kp_health_hold(struct kp_health *h, bool on);
 

@@ -8,6 +8,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/source/kubeapi.h"
 #include "proxy/source/notice.h"
+#include "proxy/takeover.h"
 
 struct kp_notify {
 	struct kp_kube_source *api;
@@ -32,6 +33,19 @@ static void tell_failure(const struct kp_notify *n, const struct hz_failure *f)
 	const struct kp_notice notice = {
 		.warning = true, .kind = "Service", .ns = f->ns, .name = f->name,
 		.reason = "FailedToStartServiceHealthcheck", .action = "Listen", .text = text,
+	};
+
+	kp_kube_source_tell(n->api, &notice);
+}
+
+void kp_notify_other(struct kp_notify *n, const struct kp_other_view *v)
+{
+	bool back = v->action == KP_OTHER_ALARM;
+	KP_AUTO(kp_freep) char *text = kp_asprintf("%s (found: %s)", back ? "kube-proxy is back: two proxies program this node" :
+						   "kube-proxy does not run here any more", v->found);
+	const struct kp_notice notice = {
+		.warning = back, .kind = "Node", .ns = "", .name = n->node_name,
+		.reason = back ? "OtherProxyRuns" : "OtherProxyGone", .action = "WatchOtherProxy", .text = text,
 	};
 
 	kp_kube_source_tell(n->api, &notice);

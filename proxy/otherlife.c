@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "proxy/base/cleanup.h"
+#include "proxy/base/clock.h"
 
 #define NAME		"kube-proxy"
 #define ANSWER_MS	300
@@ -208,24 +210,36 @@ static bool is_ours(unsigned long inode)
 	return found;
 }
 
+/* All of it in the time that is left: one that sends a byte now and then must not hold us. */
+static size_t read_answer(int fd, char *answer, size_t max)
+{
+	uint64_t until = kp_now_ms() + ANSWER_MS, now;
+	size_t len = 0;
+
+	while (len < max && (now = kp_now_ms()) < until) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		ssize_t got = poll(&p, 1, (int)(until - now)) > 0 ? recv(fd, answer + len, max - len, MSG_DONTWAIT) : 0;
+
+		if (got <= 0)
+			break;
+		len += (size_t)got;
+	}
+	return len;
+}
+
 static bool answers(const struct listening *l, const char *path)
 {
 	KP_AUTO(kp_closep) int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	const struct timeval limit = { .tv_usec = ANSWER_MS * 1000 };
 	char request[128], answer[4096];
-	size_t len = 0;
-	ssize_t got;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
 	    connect(fd, (const struct sockaddr *)&l->addr, l->len) < 0)
 		return false;
 	snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
 	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
 		return false;
-	while (len < sizeof(answer) - 1 && (got = recv(fd, answer + len, sizeof(answer) - 1 - len, 0)) > 0)
-		len += (size_t)got;
-	answer[len] = '\0';
+	answer[read_answer(fd, answer, sizeof(answer) - 1)] = '\0';
 	return kp_is_kube_proxy(l->port, answer);
 }
 

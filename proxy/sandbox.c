@@ -52,12 +52,12 @@ static bool needs_raw(const struct kp_config *c, enum kp_mode mode)
 	       dp_legacy_in_use(KP_IPV4) || dp_legacy_in_use(KP_IPV6);
 }
 
-/* iptables' tools, and the checks of the node. */
+/* iptables' tools, and the checks of the node; a relay has neither. */
 static bool runs_programs(const struct kp_config *c, enum kp_mode mode)
 {
-	bool any = mode == KP_MODE_IPTABLES || has_iptables();
+	bool any = mode == KP_MODE_IPTABLES || (mode != KP_MODE_UNSET && has_iptables());
 
-	for (char *const *text = c->checks; *text; text++) {
+	for (char *const *text = c->checks; mode != KP_MODE_UNSET && *text; text++) {
 		KP_AUTO(kp_check_freep) struct kp_check *check = NULL;
 
 		any |= kp_check_parse(*text, &check, NULL) == 0 && check->type == KP_CHECK_EXEC;
@@ -254,11 +254,16 @@ int kp_sandbox_enter(const struct kp_config *c, enum kp_mode mode, struct kp_err
 	return r;
 }
 
+static enum kp_mode default_mode(const struct kp_config *c)
+{
+	return c->mode == KP_MODE_UNSET ? KP_MODE_NFTABLES : c->mode;
+}
+
 void kp_sandbox_compare(const struct kp_config *was, const struct kp_config *is)
 {
 	if (was->seccomp != is->seccomp)
 		kp_warn("sandbox", "proxylet.seccomp counts from the next start on");
-	if (!runs_programs(was, was->mode) && runs_programs(is, is->mode))
+	if (!runs_programs(was, default_mode(was)) && runs_programs(is, default_mode(is)))
 		kp_warn("sandbox", "the right to run programs was given up: they need a new start");
 	if (was->mode != is->mode && is->mode == KP_MODE_IPTABLES && !needs_raw(was, was->mode))
 		kp_warn("sandbox", "CAP_NET_RAW was given up: iptables-legacy needs a new start");

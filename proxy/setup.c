@@ -10,6 +10,7 @@
 
 #include "healthz/server.h"
 #include "nft/held.h"
+#include "nft/ipt_cleanup.h"
 #include "nft/nftables.h"
 #include "nft/table.h"
 #include "proxy/base/err.h"
@@ -218,7 +219,18 @@ bool kp_setup_is_warm(const struct dp_ops *ops)
 	return r == 0;
 }
 
-bool kp_setup_finds_rules(const bool families[KP_N_FAMILIES])
+static bool finds_chains(void)
+{
+	struct dp_ipt_cleanup c;
+	bool found = false;
+
+	dp_ipt_cleanup_look(&c);
+	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
+		found |= c.variants[v].chains[KP_IPV4] || c.variants[v].chains[KP_IPV6];
+	return found;
+}
+
+bool kp_setup_finds_rules(enum kp_mode mode, const bool families[KP_N_FAMILIES])
 {
 	struct mnl_socket *nl = NULL;
 	bool found = false;
@@ -230,7 +242,7 @@ bool kp_setup_finds_rules(const bool families[KP_N_FAMILIES])
 		if (families[f])
 			r = dp_table_exists(nl, f, DP_TABLE, &found);
 	mnl_socket_close(nl);
-	return r < 0 || found;
+	return r < 0 || found || (mode == KP_MODE_IPTABLES && finds_chains());
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

@@ -50,8 +50,11 @@ bool kp_setup_json_only(const struct kp_config *c);
 struct hz_policy *kp_setup_health_policy(const struct kp_config *c);
 /* The mode of the shared one, also where it is the only one: in a relay. */
 enum hz_proxy_mode kp_setup_shared_proxy(const struct kp_config *c);
-/* Does the kernel hold rules of an earlier process, whatever they are worth? Also true if it does not tell. */
-bool kp_setup_finds_rules(const bool families[KP_N_FAMILIES]);
+/*
+ * Does the kernel hold rules of an earlier process, whatever they are worth? Also true if it does
+ * not tell. Chains of mode iptables are looked for in that mode alone: it takes programs.
+ */
+bool kp_setup_finds_rules(enum kp_mode mode, const bool families[KP_N_FAMILIES]);
 
 /* T_stale of health-and-probes B.3. */
 uint64_t kp_setup_stale_ns(const struct kp_config *c);

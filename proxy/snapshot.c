@@ -222,18 +222,23 @@ static void try_to_use(struct kp_snapshot *s)
 	kp_buf_release(&b);
 }
 
-static bool is_of_earlier_boot(const struct kp_snapshot *s)
+static bool is_of_earlier_boot(const char *folder, const char *node_name)
 {
 	uint64_t now = kp_snapfile_boot();
 	struct kp_snapfile_head head;
 	struct kp_buf b = { 0 };
 	bool earlier;
 
-	earlier = *config(s)->path && kp_snapfile_read(config(s)->path, &b, NULL) == 0 &&
-		  kp_snapfile_check(b.data, b.len, kp_model_node_name(s->view.model), &head, NULL) == 0 &&
+	earlier = *folder && kp_snapfile_read(folder, &b, NULL) == 0 &&
+		  kp_snapfile_check(b.data, b.len, node_name, &head, NULL) == 0 &&
 		  now && head.boot && head.boot != now;
 	kp_buf_release(&b);
 	return earlier;
+}
+
+bool kp_snapshot_distrusts(const struct kp_config *c, const char *node_name)
+{
+	return !c->snapshot.healthy && is_of_earlier_boot(c->snapshot.path, node_name);
 }
 
 /* A list that takes its time is on its way: only silence counts. */
@@ -333,7 +338,7 @@ struct kp_snapshot *kp_snapshot_new(const struct kp_snapshot_view *view, struct 
 	if (view->may_use)
 		set_timer(s->wait, (uint64_t)config(s)->wait_ms);
 	else
-		s->inherited = is_of_earlier_boot(s);
+		s->inherited = is_of_earlier_boot(config(s)->path, kp_model_node_name(view->model));
 	*ret_sink = (struct kp_sink){ on_upsert, on_remove, on_synced, on_flush, s };
 	return s;
 }

@@ -35,6 +35,12 @@ struct kp_snapshot_view {
 	struct kp_sink sink;		/* arg is also that of is_live */
 };
 
+/*
+ * Are rules that are in the kernel before there is a kp_snapshot those of the snapshot, and does the
+ * configuration say that nobody shall count on such a node? See kp_snapshot_is_unhealthy.
+ */
+bool kp_snapshot_distrusts(const struct kp_config *c, const char *node_name);
+
 /* *ret_sink is for the source. */
 struct kp_snapshot *kp_snapshot_new(const struct kp_snapshot_view *view, struct kp_sink *ret_sink);
 /* Writes what is not written yet; without calling anybody. */

@@ -49,14 +49,13 @@ static struct kp_inherit *give(void *arg, struct kp_handover_node *ret, struct k
 		return NULL;
 	}
 	all = kp_inherit_new();
-	if (kp_inherit_add_copy(all, KP_HANDOVER_INSTANCE, s->instance, err) < 0) {
+	if (kp_inherit_add_copy(all, KP_HANDOVER_INSTANCE, s->instance, err) < 0 || kp_runner_pause(*s->view.runner, err) < 0) {
 		kp_inherit_free(all);
 		return NULL;
 	}
 	hz_server_give(*s->view.server, all);
 	kp_monitor_give(*s->view.monitor, all);
 	kp_nodestate_told(s->view.state, &ret->node_state, &ret->drain);
-	kp_runner_pause(*s->view.runner);
 	s->giving = true;
 	return all;
 }
@@ -176,6 +175,15 @@ static void alone(void *arg, struct kp_inherit *taken)
 	s->view.write(s->view.arg);
 }
 
+/* Probes are not left without an answer until there is a commit: something may keep us from it for long. */
+static void left_alone(void *arg)
+{
+	struct kp_succession *s = arg;
+
+	open_ports(s);
+	wait_for_successor(s);
+}
+
 static void refused(void *arg, const char *why)
 {
 	struct kp_succession *s = arg;
@@ -187,7 +195,7 @@ static void refused(void *arg, const char *why)
 
 static int ask_holder(struct kp_succession *s, const char *node_name, struct kp_err *err)
 {
-	const struct kp_successor_view view = { given, alone, refused, s };
+	const struct kp_successor_view view = { given, alone, left_alone, refused, s };
 	struct kp_err why = { 0 };
 
 	if (kp_successor_new(&s->from, node_name, &why) < 0) {

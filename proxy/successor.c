@@ -117,6 +117,8 @@ static void on_gone(struct kp_successor *s, const char *how)
 	kp_warn("handover", "the predecessor %s before the hand-over was complete; going on alone", how);
 	if (was < STEP_GIVEN)
 		s->view.alone(s->view.arg, kp_steal(&s->got));
+	else if (was == STEP_GIVEN)
+		s->view.left_alone(s->view.arg);
 }
 
 static void hear_socket(struct kp_successor *s, const json_t *o)

@@ -15,6 +15,8 @@ struct kp_successor_view {
 	void (*given)(void *arg, struct kp_inherit *taken, const struct kp_handover_node *node);
 	/* It ended before everything was given: take the place as if there had been none, and what came so far. */
 	void (*alone)(void *arg, struct kp_inherit *taken);
+	/* It ended after that: what it gave is ours, and nobody else answers any more. */
+	void (*left_alone)(void *arg);
 	/* It carries on: end. */
 	void (*refused)(void *arg, const char *why);
 	void *arg;

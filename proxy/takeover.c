@@ -5,7 +5,6 @@
 #include <libmnl/libmnl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +29,8 @@
 /* While we program, of these looks only some are thorough; between them a commit by anybody is what makes us look. */
 #define FULL_EVERY	5
 #define LEGACY_EVERY	30
+
+#define END_MS 300	/* it looks at the descriptor of its end between two steps */
 
 #define CLEAN_AGAIN_NS	300000000000ull
 #define REMIND_MS	60000
@@ -348,13 +349,14 @@ static void release(struct kp_takeover *t)
 	free(t);
 }
 
-int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp_takeover_mode mode,
+int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp_takeover_mode mode, bool holding,
 		      const struct kp_takeover_hooks *hooks, struct kp_err *err)
 {
 	struct kp_takeover *t = kp_calloc(1, sizeof(*t));
 	int r;
 
 	t->mode = mode;
+	t->may_program = holding;
 	t->hooks = *hooks;
 	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	t->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -383,14 +385,18 @@ struct kp_takeover *kp_takeover_stop(struct kp_takeover *t)
 	if (!t)
 		return NULL;
 	signal_fd(t->quit);
-	pthread_join(t->thread, NULL);
-	release(t);
+	if (kp_thread_join(t->thread, END_MS)) {
+		release(t);
+		return NULL;
+	}
+	kp_debug("takeover", "still looking: left alone");
+	event_free(t->event);
 	return NULL;
 }
 
 bool kp_takeover_may_program(const struct kp_takeover *t)
 {
-	return t->may_program;
+	return t->known && t->may_program;
 }
 
 const char *kp_takeover_blocked(const struct kp_takeover *t)

@@ -32,9 +32,11 @@ struct kp_takeover_hooks {
 	void *arg;
 };
 
-int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp_takeover_mode mode,
+/* holding: we have programmed already, before we began anew. */
+int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp_takeover_mode mode, bool holding,
 		      const struct kp_takeover_hooks *hooks, struct kp_err *err);
-struct kp_takeover *kp_takeover_stop(struct kp_takeover *t);	/* NULL is fine; returns NULL. A program under way is killed. */
+/* NULL is fine; returns NULL. A program under way is killed, and a kernel that does not answer is left to the thread. */
+struct kp_takeover *kp_takeover_stop(struct kp_takeover *t);
 
 /* False until the first look, and while another proxy runs that we give way to. Once true, for good. */
 bool kp_takeover_may_program(const struct kp_takeover *t);

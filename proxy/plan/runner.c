@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,10 @@
 #define HEAVY_PAUSE	10
 #define HEAVY_PAUSE_MAX	500000000ull
 
+/* How long a commit under way is waited for. */
+#define PAUSE_MS	1000
+#define END_MS		500
+
 struct pending {
 	struct kp_plan *plan;	/* NULL: gone */
 	bool heavy;		/* more than endpoints changed */
@@ -36,15 +39,16 @@ struct kp_runner {
 	void *dp;			/* NULL: paused */
 	struct dp_options opt;
 	pthread_t thread;
-	atomic_bool stop;
 	atomic_bool idle;	/* the thread has not run since it was asked to */
 	int wake, done;		/* eventfds: work for the thread, results for the caller */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
+	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 	struct kp_plan_node *last_node;	/* caller only */
 
 	pthread_mutex_t lock;	/* guards what follows */
+	bool stop, ended;	/* the thread is told to end; has seen it */
 	struct kp_map *pending;	/* key -> struct pending */
 	struct kp_plan_node *node;
 	size_t n_heavy;		/* of them */
@@ -172,9 +176,18 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 	signal_fd(r->done);
 }
 
-/* Their rules served until now, so that nothing was ever without; ours are complete. */
+static void note_ours(struct kp_runner *r, const struct dp_result *res)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		r->ours[f] |= res->family[f].tried && res->family[f].code == 0;
+}
+
+/* Their rules serve until ours are complete, so that nothing is ever without. */
 static void remove_former(struct kp_runner *r)
 {
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (r->opt.families[f] && !r->ours[f])
+			return;
 	for (; r->former && *r->former; r->former++) {
 		struct kp_err err = { 0 };
 
@@ -184,12 +197,22 @@ static void remove_former(struct kp_runner *r)
 	r->former = NULL;
 }
 
+static bool has_to_end(struct kp_runner *r)
+{
+	bool end;
+
+	pthread_mutex_lock(&r->lock);
+	end = r->ended = r->stop;
+	pthread_mutex_unlock(&r->lock);
+	return end;
+}
+
 static void *run(void *arg)
 {
 	struct kp_runner *r = arg;
 	uint64_t generation = 0;
 
-	while (!atomic_load(&r->stop)) {
+	while (!has_to_end(r)) {
 		struct pollfd p = { .fd = r->wake, .events = POLLIN };
 		struct dp_result res = { 0 };
 		struct dp_batch b;
@@ -203,15 +226,12 @@ static void *run(void *arg)
 			r->ops->retry(r->dp, &res);
 		note_heavy(r, &res);
 		dp_batch_release(&b);
-		if (dp_result_tells(&res)) {
-			bool complete = res.family[KP_IPV4].code == 0 && res.family[KP_IPV6].code == 0;
-
+		note_ours(r, &res);
+		if (dp_result_tells(&res))
 			post(r, &res, generation);
-			if (complete)
-				remove_former(r);
-		} else {
+		else
 			dp_result_release(&res);
-		}
+		remove_former(r);
 	}
 	return NULL;
 }
@@ -239,7 +259,7 @@ static int open_backend(struct kp_runner *r, struct kp_err *err)
 
 	if (rc < 0)
 		return rc;
-	atomic_store(&r->stop, false);
+	r->stop = r->ended = false;
 	rc = kp_thread_start(&r->thread, "dataplane", run, r);
 	if (rc < 0) {
 		r->ops->close(kp_steal(&r->dp));
@@ -337,14 +357,38 @@ bool kp_runner_take(struct kp_runner *r, struct kp_runner_result *ret)
 	return any;
 }
 
-void kp_runner_pause(struct kp_runner *r)
+static void tell_to_stop(struct kp_runner *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->stop = true;
+	pthread_mutex_unlock(&r->lock);
+	signal_fd(r->wake);
+}
+
+/* False: it has seen it already. */
+static bool tell_to_go_on(struct kp_runner *r)
+{
+	bool ended;
+
+	pthread_mutex_lock(&r->lock);
+	ended = r->ended;
+	r->stop = ended;
+	pthread_mutex_unlock(&r->lock);
+	return !ended;
+}
+
+int kp_runner_pause(struct kp_runner *r, struct kp_err *err)
 {
 	if (!r->dp)
-		return;
-	atomic_store(&r->stop, true);
-	signal_fd(r->wake);
-	pthread_join(r->thread, NULL);
+		return 0;
+	tell_to_stop(r);
+	if (!kp_thread_join(r->thread, PAUSE_MS)) {
+		if (tell_to_go_on(r))
+			return kp_err_set(err, -EBUSY, "waits for the kernel: a commit is under way");
+		pthread_join(r->thread, NULL);
+	}
 	r->ops->close(kp_steal(&r->dp));
+	return 0;
 }
 
 /* There is no thread: the lock is nobody else's. */
@@ -383,7 +427,25 @@ struct kp_runner *kp_runner_stop(struct kp_runner *r)
 {
 	if (!r)
 		return NULL;
-	kp_runner_pause(r);
+	if (r->dp) {
+		tell_to_stop(r);
+		pthread_join(r->thread, NULL);
+	}
+	release(r);
+	return NULL;
+}
+
+struct kp_runner *kp_runner_end(struct kp_runner *r)
+{
+	if (!r)
+		return NULL;
+	if (r->dp) {
+		tell_to_stop(r);
+		if (!kp_thread_join(r->thread, END_MS)) {
+			kp_warn("dataplane", "the kernel does not answer: ending while a commit is under way");
+			return NULL;
+		}
+	}
 	release(r);
 	return NULL;
 }

@@ -30,10 +30,11 @@ bool kp_runner_take(struct kp_runner *r, struct kp_runner_result *ret);
 
 /*
  * For a while somebody else writes. pause: finishes the commit under way, closes the backend; what is
- * submitted waits. resume: opens it anew and begins as at the start of a process, with the
+ * submitted waits. -EBUSY with err: that commit takes longer than a second, and nothing has
+ * changed. resume: opens it anew and begins as at the start of a process, with the
  * newest plan of every Service. It fails as start() does, and is still paused then.
  */
-void kp_runner_pause(struct kp_runner *r);
+int kp_runner_pause(struct kp_runner *r, struct kp_err *err);
 int kp_runner_resume(struct kp_runner *r, struct kp_err *err);
 
 /* Has the thread run since the last call? Wakes it for the next one. Paused it has no need to. */
@@ -41,6 +42,11 @@ bool kp_runner_has_run(struct kp_runner *r);
 
 /* Finishes the commit under way, not what is still waiting. Joins; returns NULL. The rules stay. */
 struct kp_runner *kp_runner_stop(struct kp_runner *r);
+/*
+ * The same at the end of the process, which does not wait longer than half a second for a kernel that
+ * does not answer: what that commit needs is then left to it.
+ */
+struct kp_runner *kp_runner_end(struct kp_runner *r);
 
 /* Building a batch. plan: a reference is taken. */
 void dp_batch_add(struct dp_batch *b, const char *key, struct kp_plan *plan, size_t *cap);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,7 +136,8 @@ int kp_snapfile_write(const char *folder, const struct kp_buf *b, struct kp_err 
 
 	if (b->len > KP_SNAPFILE_MAX)
 		return kp_err_set(err, -EFBIG, "%zu bytes are over the limit of %zu", b->len, KP_SNAPFILE_MAX);
-	if (dir < 0)
+	/* One at a time: during a hand-over there are two agents, which would rename each other's half. */
+	if (dir < 0 || flock(dir, LOCK_EX) < 0)
 		return kp_err_set(err, -errno, "%s: %s", folder, strerror(errno));
 	r = write_new(dir, b);
 	if (r == 0 && renameat(dir, NEW_NAME, dir, KP_SNAPFILE_NAME) < 0)

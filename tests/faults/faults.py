@@ -348,6 +348,44 @@ def test_stuck_kernel(lab):
         "503 from 2 s on / 200 after it", 2 <= stale <= 3 and 3.9 <= stale + recovered <= 9 and probes.slowest < 0.5)
 
 
+def test_end_in_a_stuck_kernel(lab):
+    cluster(lab, 3)
+    agent, faults = start(lab)
+    faults.set(txn_delay=6)
+    lab.put("one.json", obj.service("one", "10.96.0.77"), obj.slice_of("one", ["10.244.2.9"]))
+    time.sleep(0.3)
+    began = time.monotonic()
+    equal(agent.stop(), 0, "exit status")
+    took = time.monotonic() - began
+    check("ending while a commit is under way" in agent.log(), "log: %s", agent.log())
+    faults.set()
+    agent.start()
+    agent.ready()
+    row("SIGTERM, commit takes 6 s", "", ms(took), "", "ends in 1 s", took < 1)
+
+
+def test_new_life_in_a_failing_kernel(lab):
+    """A configuration that makes the agent begin anew: what was promised before does not hold for good."""
+    cluster(lab, 3)
+    lab.put("node-2.json", obj.node(name="node-2"))
+    agent, faults = start(lab, sync=1)
+    probes = Probes(agent)
+    faults.set(txn_fail="EBUSY")
+    with open(agent.config) as f:
+        new = dict(json.load(f), hostnameOverride="node-2")
+    with open(agent.config + ".new", "w") as f:
+        json.dump(new, f)
+    began = time.monotonic()
+    os.rename(agent.config + ".new", agent.config)
+    stale = probes.until(503, began)
+    faults.set()
+    ended = time.monotonic()
+    recovered = probes.until(200, ended)
+    probes.end()
+    row("begins anew, kernel refuses everything", ms(stale), ms(recovered), "", "503 from 2 s on / 200 in 5.5 s",
+        2 <= stale <= 4 and recovered <= 5.5)
+
+
 def test_drift_in_a_failing_kernel(lab):
     """B-10: a table that cannot be put right is told at once, and to every Service."""
     cluster(lab, 3)

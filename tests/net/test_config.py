@@ -276,7 +276,7 @@ def with_pod_cidrs(*cidrs, ip="192.0.2.1"):
 def test_waiting_for_pod_cidrs(lab):
     cluster(lab)
     agent = lab.run(detectLocalMode="NodeCIDR")
-    wait(lambda: "waiting for podCIDRs" in agent.log(), "the message")
+    wait(lambda: "has no podCIDRs" in agent.log(), "the message")
     equal(agent.get()[0], 503, "health without podCIDRs")
     equal(nft.raw(lab.node), [], "tables")
     lab.put("node.json", with_pod_cidrs("10.244.1.0/24"))

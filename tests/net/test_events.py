@@ -12,6 +12,7 @@ import harness
 import lab as labs
 import nft
 import objects as obj
+import otherproxy as other
 from apiserver import ApiServer, Refusal, kubeconfig, status_body
 from harness import check, equal, wait
 
@@ -113,6 +114,20 @@ def test_server_that_is_busy(lab):
     one(server, "Starting", 15)
     times = [r[3] for r in server.asked("events")]
     check(times[1] - times[0] >= 0.9, "asked again after %g s", times[1] - times[0])
+
+
+def test_other_proxy(lab):
+    """A kube-proxy that comes back beside us, and goes again, is told about the Node."""
+    server = serve(lab)
+    agent = run(lab, server).ready()
+    process = other.Process(lab, lab.node)
+    other.load(lab.node, "nftables")
+    e = one(server, "OtherProxyRuns", 8)
+    equal((e["type"], e["regarding"]["kind"], e["regarding"]["name"]), ("Warning", "Node", obj.NODE), "OtherProxyRuns")
+    check("two proxies program this node" in e["note"], "note %s", e["note"])
+    equal(agent.get()[0], 200, "health: our rules are in place")
+    process.close()
+    equal(one(server, "OtherProxyGone", 8)["type"], "Normal", "OtherProxyGone")
 
 
 if __name__ == "__main__":

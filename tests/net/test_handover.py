@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import harness
 import nft
 import objects as obj
+import otherproxy as other
 import traffic
 from harness import check, equal, wait
 from lab import NODE_IP, Agent
@@ -198,6 +199,18 @@ def probe_once(lab, port):
         return probe(port)()
 
 
+def whole_answer(sock):
+    """Head and body may come in parts."""
+    data = b""
+    while True:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if end and len(body) >= int(re.search(rb"(?i)content-length: *(\d+)", head).group(1)):
+            return data
+        part = sock.recv(65536)
+        check(part, "ended in the middle of an answer: %r", data)
+        data += part
+
+
 def test_kept_connections_that_are_idle(lab):
     """They get five seconds for another request, and end without RST."""
     cluster(lab, 4)
@@ -207,12 +220,12 @@ def test_kept_connections_that_are_idle(lab):
     ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     for s in kept:
         s.sendall(ask)
-        check(b"200 OK" in s.recv(65536), "first answer")
+        check(b"200 OK" in whole_answer(s), "first answer")
     new = lab.run().ready()
     wait(lambda: "taken over" in new.log(), "the new one takes over")
     began = time.monotonic()
     kept[0].sendall(ask)
-    check(b"Connection: close" in kept[0].recv(65536), "the last answer does not say so")
+    check(b"Connection: close" in whole_answer(kept[0]), "the last answer does not say so")
     equal([s.recv(4096) for s in kept], [b""] * 3, "the end")
     check(time.monotonic() - began > 3, "idle connections ended after %.1f s", time.monotonic() - began)
     equal(old.end(), 0, "exit status")
@@ -407,6 +420,28 @@ def test_predecessor_fails(lab):
     check("because" in agent.log(), "the log does not say why")
     agent = play_predecessor(lab, lambda p: (p.say(**hello), p.say(say="no", why="changed my mind"), p.hear(), p.hear()))
     equal(agent.end(), 3, "exit status of one that is refused later")
+
+
+def test_predecessor_ends_while_something_blocks(lab):
+    """It gave its place, and ended before the successor could write: probes get an answer, and it is 503."""
+    cluster(lab, 4)
+    lab.run().ready().stop(signal.SIGKILL)
+    process = other.Process(lab, lab.node)
+
+    def give(peer):
+        with lab.node:
+            place = socket.socket(socket.AF_UNIX)
+        place.bind("\0as-good-as-any")
+        place.listen()
+        peer.say(say="hello", protocol=1, version="0.0")
+        peer.say([place.fileno()], say="socket", name="instance", address="", port=0)
+        peer.say(say="given", nodeState=0, drain=0)
+        place.close()
+    agent = play_predecessor(lab, give)
+    wait(lambda: agent.get()[0] == 503, "an answer")
+    wait(lambda: "kube-proxy is running here" in agent.status().stdout, "status")
+    process.close()
+    agent.ready()
 
 
 def test_predecessor_is_told_to_end(lab):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A node that boots while no API server answers has the Services it had last, says so, and follows the server when it comes."""
+import collections
 import json
 import os
 import random
@@ -48,10 +49,11 @@ def folder(lab):
     return path
 
 
-def run(lab, server, hostnameOverride=obj.NODE, **settings):
+def run(lab, server, hostnameOverride=obj.NODE, mode="nftables", **settings):
     settings = dict({"path": folder(lab), "period": "100ms", "wait": "300ms"}, **settings)
     agent = labs.Agent(lab, lab.node, [], clientConnection={"kubeconfig": kubeconfig(lab.folder, server.url)},
-                       logging={"verbosity": 4}, hostnameOverride=hostnameOverride, proxylet={"snapshot": settings})
+                       logging={"verbosity": 4}, hostnameOverride=hostnameOverride, mode=mode,
+                       proxylet={"snapshot": settings})
     lab.agents.append(agent)
     return agent
 
@@ -178,6 +180,35 @@ def test_not_while_there_are_rules(lab):
     equal(nft.generation(lab.node), before, "generation of the rules")
 
 
+def test_no_moment_of_health_over_its_rules(lab):
+    """A warm start over rules of the snapshot: 503 from the first answer on."""
+    _, agent = booted_without_server(lab)
+    boot = os.path.join(lab.folder, "boot_id")
+    with open(boot, "w") as f:
+        f.write("11111111-2222-4333-8444-555555555555\n")
+    over = 'mount --bind %s /proc/sys/kernel/random/boot_id && exec "$@"' % boot
+    agent.argv = ["unshare", "--mount", "sh", "-c", over, "sh"] + agent.argv
+    for _ in range(3):
+        agent.stop(signal.SIGKILL)
+        agent.start()
+        answers, until = collections.Counter(), time.monotonic() + 0.5
+        while time.monotonic() < until:
+            answers[agent.get()[0]] += 1
+        check(answers[503] and set(answers) <= {0, 503}, "answers: %s", answers)
+
+
+def test_chains_are_rules_too(lab):
+    server = server_of(lab)
+    agent = run(lab, server, mode="iptables").ready()
+    kept(lab)
+    agent.stop()
+    server.stop()
+    agent.start()
+    wait(lambda: "reading from" in agent.log(), "it runs", 10)
+    time.sleep(0.6)
+    check(not in_use(agent), "in use over the chains that are there")
+
+
 def flip(data):
     data[len(data) // 2] ^= 4
     return data
@@ -253,6 +284,11 @@ class Reader(threading.Thread):
         self.join()
 
 
+def stamp(lab):
+    st = os.stat(file_of(lab))
+    return st.st_ino, st.st_mtime_ns
+
+
 def test_kill_while_it_is_written(lab):
     """Whatever the moment, the file is whole: the old one or the new one."""
     many = [obj.node()]
@@ -268,8 +304,9 @@ def test_kill_while_it_is_written(lab):
             server.put(obj.slice_of("s%03d" % i, ["10.244.2.%d" % (2 + turn)]))
         time.sleep(rng.uniform(0.0, 0.05))
         agent.stop(signal.SIGKILL)
+        before = stamp(lab)
         agent.start()
-        wait(lambda: agent.get()[0] == 200, "ready", 10)
+        wait(lambda: stamp(lab) != before, "the file of the next one", 10)
     equal(reader.broken[:3], [], "files that were not whole")
     check(len(reader.files) >= 8, "only %d files were written", len(reader.files))
     reboot(lab, agent, signal.SIGKILL)

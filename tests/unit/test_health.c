@@ -84,6 +84,9 @@ START_TEST(held_until_what_is_certain_is_in_the_kernel)
 	kp_health_hold(h, true);
 	result(1, 0, 0, NULL);
 	ck_assert(!ready(1));
+	kp_health_node_state(h, NULL, true);
+	ck_assert_msg(!ready(1), "lenient");
+	kp_health_node_state(h, NULL, false);
 	ck_assert_int_eq(claims(), 2);
 	want(KEY, 1);
 	kp_health_submitted(h, 2, 2);

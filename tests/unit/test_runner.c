@@ -19,6 +19,8 @@ static struct fake {
 	char log[4096];			/* "a b | c-gone | " */
 	int fail;			/* that many applies fail */
 	uint64_t heavy_ns;		/* what a heavy commit pretends to have taken */
+	int fail6;			/* that many applies fail for IPv6; < 0: it is not tried */
+	int n_removed;			/* as another backend */
 } fake;
 
 static int fake_open(void **ret, const struct dp_options *opt, struct kp_err *err)
@@ -46,6 +48,8 @@ static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	strcat(fake.log, "| ");
 	ret->family[KP_IPV4] = (struct dp_family_result){ .tried = true, .code = fake.fail-- > 0 ? -EIO : 0,
 		.heavy = fake.heavy_ns > 0, .took_ns = fake.heavy_ns };
+	if (fake.fail6 >= 0)
+		ret->family[KP_IPV6] = (struct dp_family_result){ .tried = true, .code = fake.fail6-- > 0 ? -EIO : 0 };
 	pthread_mutex_unlock(&fake.gate);
 	return ret->family[KP_IPV4].code;
 }
@@ -68,16 +72,24 @@ static void fake_close(void *dp)
 	(void)dp;
 }
 
+static int fake_remove(struct kp_err *err)
+{
+	(void)err;
+	fake.n_removed++;
+	return 0;
+}
+
 static const struct dp_ops fake_ops = {
 	.name = "fake", .open = fake_open, .apply = fake_apply, .retry = fake_retry,
-	.pending_ms = fake_pending, .close = fake_close,
+	.pending_ms = fake_pending, .close = fake_close, .remove = fake_remove,
 };
+static const struct dp_ops *const former[] = { &fake_ops, NULL };
 
 static struct kp_runner *runner;
 
 static void setup(void)
 {
-	struct dp_options opt = { .families = { true, false } };
+	struct dp_options opt = { .families = { true, true }, .former = former };
 	struct kp_err err = { 0 };
 
 	fake = (struct fake){ .gate = PTHREAD_MUTEX_INITIALIZER };
@@ -86,7 +98,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	kp_runner_stop(runner);
+	runner = kp_runner_stop(runner);
 }
 
 /* endpoints 0: without any, which is another treatment. */
@@ -175,6 +187,55 @@ START_TEST(heavy_changes_are_collected)
 }
 END_TEST
 
+/* The successor is told to come again; the runner goes on as if nothing had been. */
+START_TEST(pause_in_a_commit_that_lasts)
+{
+	struct kp_err err = { 0 };
+	uint64_t last;
+
+	pthread_mutex_lock(&fake.gate);
+	last = submit("a", 1, false);
+	usleep(50000);
+	ck_assert_int_eq(kp_runner_pause(runner, &err), -EBUSY);
+	pthread_mutex_unlock(&fake.gate);
+	ck_assert_int_eq(wait_for(last), 0);
+	ck_assert_int_eq(wait_for(submit("b", 1, false)), 0);
+	ck_assert_int_eq(kp_runner_pause(runner, &err), 0);
+	ck_assert_int_eq(kp_runner_resume(runner, &err), 0);
+}
+END_TEST
+
+START_TEST(end_in_a_commit_that_lasts)
+{
+	uint64_t began;
+
+	pthread_mutex_lock(&fake.gate);
+	submit("a", 1, false);
+	usleep(50000);
+	began = kp_now_ms();
+	runner = kp_runner_end(runner);
+	ck_assert_uint_lt(kp_now_ms() - began, 900);
+}
+END_TEST
+
+/* What another backend left serves until both families are in; that there is nothing to say of one is no success. */
+START_TEST(former_rules_go_last)
+{
+	fake.fail6 = 2;
+	wait_for(submit("a", 1, false));
+	ck_assert_int_eq(fake.n_removed, 0);
+	wait_for(submit("a", 2, false));
+	ck_assert_int_eq(fake.n_removed, 0);
+	fake.fail6 = -1;
+	wait_for(submit("a", 3, false));
+	ck_assert_int_eq(fake.n_removed, 0);
+	fake.fail6 = 0;
+	wait_for(submit("a", 4, false));
+	wait_for(submit("a", 5, false));
+	ck_assert_int_eq(fake.n_removed, 1);
+}
+END_TEST
+
 START_TEST(stop_while_working)
 {
 	for (unsigned i = 0; i < 200; i++)
@@ -194,6 +255,9 @@ int main(void)
 	tcase_add_test(tc, latest_plan_wins);
 	tcase_add_test(tc, failure_is_reported);
 	tcase_add_test(tc, heavy_changes_are_collected);
+	tcase_add_test(tc, pause_in_a_commit_that_lasts);
+	tcase_add_test(tc, end_in_a_commit_that_lasts);
+	tcase_add_test(tc, former_rules_go_last);
 	tcase_add_test(tc, stop_while_working);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
