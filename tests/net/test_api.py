@@ -263,6 +263,21 @@ def test_410_as_status(lab):
     too_old(lab, "status")
 
 
+def test_410_soon_after_a_list(lab):
+    """A server that began anew has no history. That is no fault of its lists: what was waited for before does not count."""
+    server = one_service(lab)
+    run(lab, server).ready()
+    server.stop()
+    server.forget()
+    time.sleep(1.7)  # the next failure would wait for 3 s at least
+    server.start()
+    wait(lambda: len(server.watches) == 4, "four watches", 10)
+    time.sleep(1.1)  # watches that end sooner are a failure
+    server.forget()
+    server.cut()
+    wait(lambda: len(server.watches) == 4, "four watches at once", 2)
+
+
 def test_history_lost(lab):
     """Restored from a backup: versions go back, and watches from the old ones would be silent for ever."""
     server = one_service(lab)
