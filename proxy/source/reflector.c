@@ -140,10 +140,12 @@ static void broken_off(struct kp_reflector *r, int code, const char *why)
 		return;
 	}
 	kp_debug("api", "%s: watch broken off: %s", r->what->name, why);
-	if (lasted(r))
+	if (lasted(r)) {
 		again(r);
-	else
+	} else {
+		r->is_cut_off = true;
 		back_off(r, 0, why);
+	}
 }
 
 /* --- the end of a request --- */
@@ -269,7 +271,7 @@ static void refused(struct kp_reflector *r)
 		again(r);
 	} else if (status == 410 && r->phase == KP_PAGES && r->next) {
 		page_expired(r);
-	} else if (r->what->optional && (status == 403 || status == 404)) {
+	} else if (r->what->optional && (status == 404 || (status == 403 && !r->synced))) {
 		r->use_older = false;
 		relist(r);
 		not_to_be_had(r, text);
