@@ -130,6 +130,7 @@ static void broken_off(struct kp_reflector *r, int code, const char *why)
 {
 	bool watched = r->phase == KP_WATCH && r->has_head && r->head.status == 200;
 
+	r->was_broken_off = true;
 	if (r->phase == KP_STREAM && r->has_head && ++r->n_broken >= 2) {
 		leave_stream(r, why);
 		return;
@@ -139,19 +140,24 @@ static void broken_off(struct kp_reflector *r, int code, const char *why)
 		return;
 	}
 	kp_debug("api", "%s: watch broken off: %s", r->what->name, why);
-	if (lasted(r))
+	if (lasted(r)) {
 		again(r);
-	else
+	} else {
+		r->is_cut_off = true;
 		back_off(r, 0, why);
+	}
 }
 
 /* --- the end of a request --- */
 
-/* A watch that was away for long has to expect that; unless it comes right after the list. */
+/*
+ * A watch that was away for long has to expect that, and so has one whose server began anew: its
+ * cache has no history. Right after a list, with nothing between, it is a failure.
+ */
 static void expired(struct kp_reflector *r)
 {
 	relist(r);
-	if (kp_now_ms() - r->listed_ms >= FRESH_MS)
+	if (r->was_broken_off || kp_now_ms() - r->listed_ms >= FRESH_MS)
 		again(r);
 	else
 		back_off(r, r->head.retry_after_ms, r->trouble);
@@ -265,7 +271,7 @@ static void refused(struct kp_reflector *r)
 		again(r);
 	} else if (status == 410 && r->phase == KP_PAGES && r->next) {
 		page_expired(r);
-	} else if (r->what->optional && (status == 403 || status == 404)) {
+	} else if (r->what->optional && (status == 404 || (status == 403 && !r->synced))) {
 		r->use_older = false;
 		relist(r);
 		not_to_be_had(r, text);

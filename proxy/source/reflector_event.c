@@ -47,7 +47,7 @@ static void complete(struct kp_reflector *r, const char *version)
 	kp_reflector_set(&r->version, *version ? version : "0");	/* any */
 	r->phase = KP_WATCH;
 	r->synced = true;
-	r->unavailable = false;
+	r->unavailable = r->was_broken_off = false;
 	r->listed_ms = kp_now_ms();
 	r->n_expired = r->n_broken = r->n_brief = 0;
 	kp_reflector_settle(r, r->what->is_own_node ? kp_version_number(version) : 0);

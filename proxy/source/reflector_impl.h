@@ -35,6 +35,7 @@ struct kp_reflector {
 	unsigned n_failed;		/* attempts in a row */
 	bool synced, unavailable, restart;
 	bool is_cut_off;		/* waits, because no server answered */
+	bool was_broken_off;		/* a request since the last list, and not by the server's word */
 	uint64_t event_ms, listed_ms;
 	char error[512];
 

@@ -263,6 +263,37 @@ def test_410_as_status(lab):
     too_old(lab, "status")
 
 
+def patient(lab):
+    """An agent whose next failure makes it wait for 3 s at least; its watches have just begun."""
+    server = one_service(lab)
+    agent = run(lab, server).ready()
+    server.stop()
+    server.forget()
+    time.sleep(1.7)
+    server.start()
+    wait(lambda: len(server.watches) == 4, "four watches", 10, 0.02)
+    return server, agent
+
+
+def test_410_soon_after_a_list(lab):
+    """A server that began anew has no history. That is no fault of its lists: what was waited for before does not count."""
+    server, _ = patient(lab)
+    time.sleep(1.1)  # watches that end sooner are a failure
+    server.forget()
+    server.cut()
+    wait(lambda: len(server.watches) == 4, "four watches at once", 2)
+
+
+def test_all_watches_come_back_together(lab):
+    """Also those that had only just begun when the server went away."""
+    server, agent = patient(lab)
+    server.stop()
+    wait(lambda: len(said(agent, "Connection refused")) == 2, "the second outage to be seen", 10, 0.02)
+    server.start()
+    wait(lambda: server.watches, "the first watch", 15, 0.02)
+    wait(lambda: len(server.watches) == 4, "the others with it", 1, 0.02)
+
+
 def test_history_lost(lab):
     """Restored from a backup: versions go back, and watches from the old ones would be silent for ever."""
     server = one_service(lab)
@@ -386,19 +417,20 @@ def test_forbidden(lab):
 
 def test_begins_without_its_roles(lab):
     """A server that was restarted and does not know what we may: all is refused for a while, and then as before."""
+    names = ("services", "endpointslices", "nodes", "servicecidrs")
     server = one_service(lab)
     agent = run(lab, server).ready()
     before = nft.generation(lab.node)
     server.stop()
     server.forget()
-    server.quirks.refuse = [Refusal(403, name=n, times=1, body=status_body(403, "%s is forbidden" % n)) for n in ("services", "endpointslices", "nodes")]
+    server.quirks.refuse = [Refusal(403, name=n, times=1, body=status_body(403, "%s is forbidden" % n)) for n in names]
     server.start()
-    wait(lambda: all(server.watching(n) for n in ("services", "endpointslices", "nodes")), "the watches", 20)
+    wait(lambda: all(server.watching(n) for n in names), "the watches", 20)
     equal(nft.generation(lab.node), before, "generation id")
     equal(agent.get()[0], 200, "health")
     change(lab, server, "10.244.2.3")
     equal(len(server.asked("services", limit="500")), 0, "lists in pages")
-    for name in ("services", "endpointslices", "nodes"):
+    for name in names:
         check(len(said(agent, "error api: %s: 403: %s is forbidden" % (name, name))) <= 1, "more than one line about %s", name)
 
 
