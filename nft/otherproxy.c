@@ -9,15 +9,13 @@
 #include <string.h>
 
 #include "nft/ask.h"
-#include "nft/iptrun.h"
+#include "nft/ipt_tools.h"
 #include "nft/kubechains.h"
 #include "nft/table.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/hash.h"
-
-#define SAVE_MS 20000	/* 100,000 legacy rules take about a second */
 
 const char *const dp_xt_names[DP_N_XT] = { [DP_XT_NFT] = "iptables-nft", [DP_XT_LEGACY] = "iptables-legacy" };
 
@@ -125,13 +123,18 @@ static void look_legacy(int f, struct dp_other *o, int cancel_fd)
 {
 	struct kp_buf save = { 0 };
 	struct dp_kube_rules rules = { 0 };
+	struct dp_ipt_tools tools;
 	struct kp_err why;
+	int r;
 
-	if (!dp_legacy_in_use((enum kp_family)f))
+	if (!dp_ipt_legacy_in_use((enum kp_family)f))
 		return;
-	if (dp_legacy_save((enum kp_family)f, SAVE_MS, cancel_fd, &save, &why) < 0)
-		o->unseen = true;
-	else
+	r = dp_ipt_tools_legacy(&tools, &why);
+	tools.cancel_fd = cancel_fd;
+	if (r == 0)
+		r = dp_ipt_tools_save(&tools, (enum kp_family)f, &save, &why);
+	o->unseen |= r < 0;
+	if (r == 0)
 		rules = dp_kube_rules(save.data);
 	o->chains[DP_XT_LEGACY][f] = rules.n_chains;
 	o->legacy_print[f] = rules.print;
