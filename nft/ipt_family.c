@@ -73,9 +73,12 @@ bool dp_ipt_family_is_known(const struct dp_ipt_family *fam)
 	return fam->known;
 }
 
-uint32_t dp_ipt_family_commits(const struct dp_ipt_family *fam)
+uint32_t dp_ipt_family_take_commits(struct dp_ipt_family *fam)
 {
-	return fam->commits;
+	uint32_t n = fam->commits;
+
+	fam->commits = 0;
+	return n;
 }
 
 const struct kp_map *dp_ipt_family_refused(const struct dp_ipt_family *fam)
@@ -200,7 +203,7 @@ static int write_once(struct dp_ipt_family *fam, const struct dp_wanted *want, b
 		*ret_again = learn_from(fam, want, text.data, line, &err);
 	} else if (text.len) {
 		dp_ipt_state_written(fam->state);
-		fam->commits = count_commits(&text);
+		fam->commits += count_commits(&text);
 		ret->wrote = ret->heavy = true;
 		ret->elements_added += rules;
 		ret->elements_deleted += removed;
@@ -213,7 +216,6 @@ static void write_rounds(struct dp_ipt_family *fam, const struct dp_wanted *want
 {
 	bool again = true;
 
-	fam->commits = 0;
 	for (int round = 0; round < REFUSAL_ROUNDS && again; round++)
 		fam->known = write_once(fam, want, &again, ret) == 0;
 }
@@ -236,7 +238,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 	struct kp_err err = { 0 };
 	uint64_t began = kp_now_ns();
 
-	ret->tried = true;
+	ret->tried = ret->full = true;
 	ret->code = dp_ipt_tools_held(fam->tools, fam->f, &held, &err);
 	if (ret->code < 0) {
 		snprintf(ret->message, sizeof(ret->message), "%.250s", err.msg);
@@ -306,22 +308,21 @@ int dp_ipt_family_retry(struct dp_ipt_family *fam, const struct dp_wanted *want,
 	return r;
 }
 
-const char *dp_ipt_family_damage(struct dp_ipt_family *fam)
+int dp_ipt_family_look(struct dp_ipt_family *fam, char **ret_what)
 {
 	struct dp_ipt_held *held = NULL;
 	struct kp_err err = { 0 };
-	const char *what = NULL;
+	int r;
 
 	if (!fam->known)
-		return NULL;	/* it is being put right anyway */
-	if (dp_ipt_tools_held(fam->tools, fam->f, &held, &err) < 0) {
+		return 0;	/* it is being put right anyway */
+	r = dp_ipt_tools_held(fam->tools, fam->f, &held, &err);
+	if (r < 0)
 		kp_log(fam->blind ? KP_LOG_DEBUG : KP_LOG_WARN, "iptables", "%s: cannot see whether the rules are there: %s",
 		       kp_family_names[fam->f], err.msg);
-		fam->blind = true;
-		return NULL;
-	}
-	fam->blind = false;
-	dp_ipt_state_matches(fam->state, held, &what);
+	fam->blind = r < 0;
+	if (r == 0)
+		dp_ipt_state_matches(fam->state, held, ret_what);
 	dp_ipt_held_free(held);
-	return what;
+	return r;
 }

@@ -9,6 +9,8 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
+#define NAMES_MAX 3	/* in one line of the log */
+
 /* One line of a shared chain; its key in the map is rank and text. */
 struct line {
 	uint32_t refs;
@@ -211,20 +213,28 @@ static bool differs(struct chain *c, const struct dp_ipt_held_chain *h)
 	return false;
 }
 
-bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, const char **ret_what)
+bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, char **ret_what)
 {
-	for (int t = 0; t < DP_IPT_N_TABLES; t++)
-		for (struct kp_map_it it = { 0 }; kp_map_next(s->chains[t], &it);)
-			if (differs(it.value, kp_map_get(held->chains[t], it.key, it.len))) {
-				*ret_what = "chains";
-				return false;
-			}
-	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		if (!held->jumps[i]) {
-			*ret_what = "jumps to chains";
-			return false;
+	struct kp_buf what = { 0 };
+	unsigned n = 0;
+
+	for (int t = 0; t < DP_IPT_N_TABLES; t++)	/* all of them: some are seen for the first time */
+		for (struct kp_map_it it = { 0 }; kp_map_next(s->chains[t], &it);) {
+			const struct dp_ipt_held_chain *h = kp_map_get(held->chains[t], it.key, it.len);
+
+			if (differs(it.value, h) && n++ < NAMES_MAX)
+				kp_buf_printf(&what, "%schain %s of %s %s", what.len ? ", " : "", ((struct chain *)it.value)->name,
+					      dp_ipt_tables[t], h ? "changed" : "deleted");
 		}
-	return true;
+	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
+		if (!held->jumps[i] && n++ < NAMES_MAX)
+			kp_buf_printf(&what, "%sjump from %s to %s of %s deleted", what.len ? ", " : "", dp_ipt_jumps[i].from,
+				      dp_ipt_jumps[i].to, dp_ipt_tables[dp_ipt_jumps[i].table]);
+	if (n > NAMES_MAX)
+		kp_buf_printf(&what, " and %u more", n - NAMES_MAX);
+	if (n)
+		*ret_what = what.data;
+	return n == 0;
 }
 
 /* --- input for iptables-restore --- */

@@ -46,9 +46,9 @@ const char *dp_ipt_state_blame(struct dp_ipt_state *s, const char *text, unsigne
 /*
  * Does the kernel hold what was written? Chains, the number of their rules and the ways
  * to them, and, once seen, the text of the rules as iptables-save prints it (which is
- * why it cannot be compared with what was written). *ret_what: for the log,
- * static; untouched if it does.
+ * why it cannot be compared with what was written). *ret_what: the difference, for the log,
+ * the caller's; untouched if there is none.
  */
-bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, const char **ret_what);
+bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, char **ret_what);
 
 #endif

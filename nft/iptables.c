@@ -1,6 +1,5 @@
 #include "nft/iptables.h"
 
-#include <libmnl/libmnl.h>
 #include <stdlib.h>
 
 #include "nft/conntrack.h"
@@ -8,7 +7,7 @@
 #include "nft/ipt_family.h"
 #include "nft/ipt_rules.h"
 #include "nft/ipt_state.h"
-#include "nft/netlink.h"
+#include "nft/ipt_watch.h"
 #include "nft/stale.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
@@ -23,15 +22,6 @@
 #define REFUSED_MIN_MS		30000	/* iptables-legacy searches for them with many writes */
 #define REFUSED_MAX_MS		1800000
 
-/*
- * Foreign changes: with iptables-nft they raise nf_tables' generation id, which costs
- * microseconds to ask for; the old way has nothing like it, so there we look every period.
- * A closer look is an iptables-save. It takes at most a tenth of the time.
- */
-#define LOOK_MS		40
-#define LOOK_SHARE	10
-#define LEARN_MS	200	/* after a write: how it is printed, for comparison later */
-
 /* More than this takes iptables so long that another mode is the better advice. */
 #define MANY_RULES	50000
 
@@ -41,15 +31,10 @@ struct ipt {
 	struct dp_wanted want;
 	struct dp_ct *ct;
 	struct kp_said *said;	/* about ct */
-	struct dp_drift *open[KP_N_FAMILIES];	/* noticed, not repaired; NULL: none */
-	struct mnl_socket *nl;	/* for the generation id; NULL: legacy */
-	unsigned period_ms;
+	struct dp_ipt_watch *watch;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	unsigned backoff_ms, refused_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
-	uint32_t generation;	/* of the ruleset, as far as it is our doing */
-	uint64_t ask_ns, look_ns;	/* when to ask for it next; when a closer look is allowed again */
-	uint64_t learn_ns;	/* when to look after we wrote, 0: no need */
 	bool told_size;
 	bool alone;		/* the other variant holds nothing of ours any more */
 };
@@ -63,16 +48,13 @@ static void ipt_close(void *dp)
 {
 	struct ipt *n = dp;
 
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
+	dp_ipt_watch_free(n->watch);
+	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_ipt_family_free(n->fams[f]);
-		dp_drift_free(n->open[f]);
-	}
 	kp_said_free(n->said);
 	kp_map_free(n->want.plans);
 	kp_plan_node_unref(n->want.node);
 	dp_ct_free(n->ct);
-	if (n->nl)
-		mnl_socket_close(n->nl);
 	free(n);
 }
 
@@ -103,9 +85,8 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	n->want.plans = kp_map_new(plan_free);
 	n->ct = dp_ct_new();
 	n->said = kp_said_new();
-	n->period_ms = opt->period_ms ? opt->period_ms : 30000;
-	if (r == 0 && n->tools.through_nft)
-		r = dp_socket_open(&n->nl, err);
+	if (r == 0)
+		r = dp_ipt_watch_new(&n->watch, n->fams, &n->want, n->tools.through_nft, opt->period_ms ? opt->period_ms : 30000, err);
 	if (r < 0) {
 		ipt_close(n);
 		return r;
@@ -200,83 +181,6 @@ static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan
 	warn_of_size(n, res);
 }
 
-/* --- what others do to our rules --- */
-
-/* What we committed ourselves raises the generation, too; if it rose by more, somebody was between. */
-static void note_own_commits(struct ipt *n, uint32_t before, const struct dp_result *res)
-{
-	uint32_t now, ours = 0;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (n->fams[f] && res->family[f].wrote)
-			ours += dp_ipt_family_commits(n->fams[f]);
-	if (ours)
-		n->learn_ns = kp_now_ns() + LEARN_MS * 1000000ull;
-	if (!n->nl || dp_genid(n->nl, &now, NULL) < 0)
-		return;
-	n->generation = now - before <= ours ? now : n->generation;
-}
-
-/* Told with the result of each write, until one puts it right. */
-static void tell_drift(struct ipt *n, struct dp_result *ret)
-{
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		struct dp_family_result *r = &ret->family[f];
-
-		if (!n->open[f] || !r->tried)
-			continue;
-		if (r->code == 0)
-			n->open[f]->repaired_ns = kp_now_ns();
-		r->drift = dp_drift_copy(n->open[f]);
-		if (r->code == 0)
-			n->open[f] = dp_drift_free(n->open[f]);
-	}
-}
-
-static void repair(struct ipt *n, int f, const char *what, struct dp_result *ret)
-{
-	if (!n->open[f])
-		n->open[f] = kp_calloc(1, sizeof(*n->open[f]));
-	free(n->open[f]->what);
-	*n->open[f] = (struct dp_drift){
-		.kind = DP_DRIFT_RULES, .what = kp_asprintf("%s changed", what), .noticed_ns = kp_now_ns(), .in_a_row = 1,
-	};
-	dp_ipt_family_full(n->fams[f], &n->want, &ret->family[f]);
-}
-
-static void look_closer(struct ipt *n, struct dp_result *ret)
-{
-	uint64_t began = kp_now_ns(), took;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		const char *what = n->fams[f] ? dp_ipt_family_damage(n->fams[f]) : NULL;
-
-		if (what)
-			repair(n, f, what, ret);
-	}
-	took = kp_now_ns() - began;
-	n->look_ns = kp_now_ns() + LOOK_SHARE * took;
-}
-
-/* Before anything of ours goes out, and every 40 ms, or every period. */
-static void watch(struct ipt *n, struct dp_result *ret)
-{
-	uint32_t generation = n->generation;
-	uint64_t now = kp_now_ns();
-
-	if (!n->settled || now < n->ask_ns)
-		return;
-	n->ask_ns = now + (n->nl ? LOOK_MS : n->period_ms) * 1000000ull;
-	if (n->nl && dp_genid(n->nl, &generation, NULL) < 0)
-		return;
-	if (now < n->look_ns || (n->nl && generation == n->generation && !(n->learn_ns && now >= n->learn_ns)))
-		return;
-	n->learn_ns = 0;
-	n->generation = generation;	/* first: what comes while we look is seen next time */
-	look_closer(n, ret);
-	note_own_commits(n, generation, ret);
-}
-
 /* --- the calls of the runner --- */
 
 static struct kp_plan **plans_before(const struct ipt *n, const struct dp_batch *b)
@@ -295,20 +199,15 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct ipt *n = dp;
 	struct kp_plan **old = plans_before(n, b);
-	uint32_t before;
 	int code;
 
 	*ret = (struct dp_result){ 0 };
-	watch(n, ret);
+	dp_ipt_watch_before_write(n->watch, n->settled, ret);
 	take_wanted(n, b);
-	if (!n->settled && n->nl)	/* what was before our first write does not matter */
-		(void)dp_genid(n->nl, &n->generation, NULL);
-	before = n->generation;
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->fams[f])
 			dp_ipt_family_apply(n->fams[f], &n->want, b, &ret->family[f]);
-	note_own_commits(n, before, ret);
-	tell_drift(n, ret);
+	dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
 	code = schedule(n, ret);
 	after_commit(n, b, old, ret, code);
@@ -321,8 +220,7 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 /* What failed, or was refused. */
 static void write_failed(struct ipt *n, struct dp_result *ret)
 {
-	uint32_t before = n->generation;
-
+	dp_ipt_watch_before_write(n->watch, n->settled, ret);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		struct dp_ipt_family *fam = n->fams[f];
 
@@ -331,7 +229,6 @@ static void write_failed(struct ipt *n, struct dp_result *ret)
 		else if (fam && kp_map_len(dp_ipt_family_refused(fam)))
 			dp_ipt_family_retry(fam, &n->want, &ret->family[f]);
 	}
-	note_own_commits(n, before, ret);
 }
 
 /* A predecessor may have written through the other variant; its rules served until ours were complete. */
@@ -348,14 +245,18 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 {
 	struct ipt *n = dp;
 	int code = 0;
+	bool tried;
 
 	*ret = (struct dp_result){ 0 };
-	watch(n, ret);
+	if (n->settled && dp_ipt_watch_pending_ms(n->watch, kp_now_ns()) == 0)
+		dp_ipt_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
 		write_failed(n, ret);
-	tell_drift(n, ret);
+	tried = ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried;
+	if (tried)
+		dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
-	if (ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried) {
+	if (tried) {
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, ret, code);
 	}
@@ -376,7 +277,7 @@ static int ipt_pending_ms(void *dp)
 	uint64_t now = kp_now_ns();
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), n->retry_ns ? until_ms(n->retry_ns, now) : -1,
-		n->settled ? until_ms(n->ask_ns, now) : -1, n->settled && !n->alone ? 0 : -1,
+		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1, n->settled && !n->alone ? 0 : -1,
 	};
 	int best = -1;
 

@@ -226,8 +226,16 @@ fi
 """
 
 
-def refusing(lab, variant, word, line):
-    """How to start an agent that finds a picky iptables-restore. -> argv in front"""
+# Likewise; nothing is restored while a file is there.
+SLOW = """#!/bin/sh
+name=${0##*/}
+while case $name in *-restore) [ -e %(hold)s ];; *) false;; esac; do sleep 0.05; done
+exec %(real)s/$name "$@"
+"""
+
+
+def instead(lab, variant, script, **args):
+    """How to start an agent that finds this in the place of iptables' programs. -> argv in front"""
     multi = os.path.realpath("/usr/sbin/iptables-%s-restore" % variant)
     real, fake = (os.path.join(lab.folder, n) for n in ("real", "fake"))
     os.mkdir(real)
@@ -236,7 +244,7 @@ def refusing(lab, variant, word, line):
         for what in ("save", "restore"):
             os.symlink("multi", os.path.join(real, "%s-%s-%s" % (program, variant, what)))
     with open(fake, "w") as f:
-        f.write(FAKE % {"word": word, "line": line, "real": real})
+        f.write(script % dict(args, real=real))
     os.chmod(fake, stat.S_IRWXU)
     return ["unshare", "-m", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh", fake, multi]
 
@@ -245,7 +253,7 @@ def refused(lab, variant, line):
     cluster(lab)
     lab.serve(traffic.TcpServer(lab.rem))
     lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.99"]))
-    agent = lab.run(before=refusing(lab, variant, "10.244.2.99", line), **options(variant))
+    agent = lab.run(before=instead(lab, variant, FAKE, word="10.244.2.99", line=line), **options(variant))
     wait(lambda: '"default/bad" is refused' in agent.log(), "the refusal", 15)
     wait(lambda: ipt.endpoints(lab.node, variant, WEB, 80) == {"10.244.2.2", "10.244.2.3"}, "the others")
     equal(ipt.endpoints(lab.node, variant, "10.96.9.10", 80), set(), "endpoints of the refused one")
@@ -255,6 +263,26 @@ def refused(lab, variant, line):
     lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.98"]))
     wait(lambda: ipt.endpoints(lab.node, variant, "10.96.9.10", 80) == {"10.244.2.98"}, "mended")
     agent.ready()
+
+
+def test_health_while_a_repair_takes_long(lab):
+    """Rules that are not there are told while iptables-restore is busy, and who did it as far as it can be known."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), **options("nft")).ready()
+    flush = ["iptables-nft", "-w", "-t", "nat", "-F", "PXL-SERVICES"]
+    ipt.run(lab.node, *flush)
+    wait(lambda: agent.log().count("put right") == 1, "the first repair")
+    with open(hold, "w"):
+        pass
+    ipt.run(lab.node, *flush)
+    wait(lambda: agent.get()[0] == 503, "/healthz while the rules are not there", 5)
+    check('proxylet_drift_unrepaired{ip_family="IPv4"} 1' in agent.get("/metrics", 10249)[2], "metrics")
+    os.unlink(hold)
+    wait(lambda: agent.get()[0] == 200, "/healthz afterwards", 5)
+    lines = [line for line in agent.log().splitlines() if "put right" in line]
+    check(len(lines) == 2 and all("chain PXL-SERVICES of nat changed" in line for line in lines), "what: %s", lines)
+    check("changed by iptables" in lines[1] and "(pid " in lines[1], "who: %s", lines)
 
 
 def test_refused_with_a_line(lab):
