@@ -40,6 +40,7 @@ struct kp_runner {
 	int wake, done;		/* eventfds: work for the thread, results for the caller */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
+	bool written[KP_N_FAMILIES];	/* dataplane thread only: the last try succeeded */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 	struct kp_plan_node *last_node;	/* caller only */
 
@@ -170,6 +171,19 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 	signal_fd(r->done);
 }
 
+/* A result may be about one family, or about none. */
+static bool all_is_written(struct kp_runner *r, const struct dp_result *res)
+{
+	bool all = true;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		if (res->family[f].tried)
+			r->written[f] = res->family[f].code == 0;
+		all &= r->written[f] || !r->opt.families[f];
+	}
+	return all;
+}
+
 /* Their rules served until now, so that nothing was ever without; ours are complete. */
 static void remove_former(struct kp_runner *r)
 {
@@ -202,10 +216,10 @@ static void *run(void *arg)
 		note_heavy(r, &res);
 		dp_batch_release(&b);
 		if (dp_result_tells(&res)) {
-			bool complete = res.family[KP_IPV4].code == 0 && res.family[KP_IPV6].code == 0;
+			bool all = all_is_written(r, &res);
 
 			post(r, &res, generation);
-			if (complete)
+			if (all)
 				remove_former(r);
 		} else {
 			dp_result_release(&res);

@@ -18,6 +18,8 @@ static struct fake {
 	pthread_mutex_t gate;		/* held by the test: apply() waits */
 	char log[4096];			/* "a b | c-gone | " */
 	int fail;			/* that many applies fail */
+	int drifts;			/* that many retries tell of a drift, and no more */
+	int removed;			/* how often the former's rules were */
 	uint64_t heavy_ns;		/* what a heavy commit pretends to have taken */
 } fake;
 
@@ -54,13 +56,24 @@ static int fake_retry(void *dp, struct dp_result *ret)
 {
 	(void)dp;
 	*ret = (struct dp_result){ 0 };
+	pthread_mutex_lock(&fake.gate);
+	if (fake.drifts-- > 0)
+		ret->family[KP_IPV4].drift = kp_calloc(1, sizeof(struct dp_drift));
+	pthread_mutex_unlock(&fake.gate);
 	return 0;
 }
 
 static int fake_pending(void *dp)
 {
 	(void)dp;
-	return -1;
+	return fake.drifts > 0 ? 0 : -1;
+}
+
+static int former_remove(struct kp_err *err)
+{
+	(void)err;
+	fake.removed++;
+	return 0;
 }
 
 static void fake_close(void *dp)
@@ -73,11 +86,14 @@ static const struct dp_ops fake_ops = {
 	.pending_ms = fake_pending, .close = fake_close,
 };
 
+static const struct dp_ops former_ops = { .name = "former", .remove = former_remove };
+static const struct dp_ops *const former[] = { &former_ops, NULL };
+
 static struct kp_runner *runner;
 
 static void setup(void)
 {
-	struct dp_options opt = { .families = { true, false } };
+	struct dp_options opt = { .families = { true, false }, .former = former };
 	struct kp_err err = { 0 };
 
 	fake = (struct fake){ .gate = PTHREAD_MUTEX_INITIALIZER };
@@ -156,6 +172,30 @@ START_TEST(failure_is_reported)
 END_TEST
 
 /* A heavy commit of 20 ms: the next one comes 200 ms later, endpoints pass by at once. */
+/* Not what somebody tells, but what is written ends the time of another backend's rules. */
+START_TEST(former_rules_go_when_ours_are_there)
+{
+	struct kp_err err = { 0 };
+
+	fake.fail = 1;
+	fake.drifts = 1;
+	ck_assert_int_eq(wait_for(submit("a/a", 1, false)), -EIO);
+	pthread_mutex_lock(&fake.gate);
+	while (fake.drifts > 0) {
+		pthread_mutex_unlock(&fake.gate);
+		usleep(1000);
+		pthread_mutex_lock(&fake.gate);
+	}
+	pthread_mutex_unlock(&fake.gate);
+	kp_runner_pause(runner);
+	ck_assert_int_eq(fake.removed, 0);
+	ck_assert_int_eq(kp_runner_resume(runner, &err), 0);
+	ck_assert_int_eq(wait_for(submit("a/a", 2, false)), 0);
+	kp_runner_pause(runner);
+	ck_assert_int_eq(fake.removed, 1);
+}
+END_TEST
+
 START_TEST(heavy_changes_are_collected)
 {
 	uint64_t began, last;
@@ -193,6 +233,7 @@ int main(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, latest_plan_wins);
 	tcase_add_test(tc, failure_is_reported);
+	tcase_add_test(tc, former_rules_go_when_ours_are_there);
 	tcase_add_test(tc, heavy_changes_are_collected);
 	tcase_add_test(tc, stop_while_working);
 	suite_add_tcase(s, tc);
