@@ -208,6 +208,7 @@ static int write_once(struct dp_ipt_family *fam, const struct dp_wanted *want, b
 		ret->elements_added += rules;
 		ret->elements_deleted += removed;
 	}
+	dp_ipt_state_count(fam->state, &ret->rules);
 	kp_buf_release(&text);
 	return ret->code;
 }
@@ -263,6 +264,7 @@ static int write_changes(struct dp_ipt_family *fam, const struct dp_wanted *want
 	write_rounds(fam, want, ret);
 	if (fam->known)
 		return 0;
+	ret->partial_failed = true;
 	kp_debug("iptables", "%s: %s; writing everything", kp_family_names[fam->f], ret->message);
 	return dp_ipt_family_full(fam, want, ret);
 }

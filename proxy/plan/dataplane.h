@@ -59,15 +59,23 @@ struct dp_drift {
 struct dp_drift *dp_drift_free(struct dp_drift *d);	/* NULL is fine; returns NULL */
 struct dp_drift *dp_drift_copy(const struct dp_drift *d);
 
+/* Rules that iptables has of us: all, and those that the last write wrote. */
+enum dp_rule_table { DP_RULES_FILTER, DP_RULES_NAT, DP_N_RULE_TABLES };
+struct dp_rule_counts {
+	uint32_t total[DP_N_RULE_TABLES], last[DP_N_RULE_TABLES];
+};
+
 struct dp_family_result {
 	bool tried;
 	int code;		/* 0: everything but the refused is in the kernel */
 	char message[256];	/* what failed, for code != 0 */
 	bool wrote;		/* false: the kernel already held it all, no write transaction */
 	bool full;		/* everything was compared with the kernel, not only what changed */
+	bool partial_failed;	/* mode iptables: what changed could not be written alone, so everything was */
 	bool heavy;		/* a small change after which the kernel had to look at the whole ruleset again */
 	bool cleanup_failed;	/* something of an earlier run that is of no use any more could not be deleted */
 	uint32_t elements_added, elements_deleted;
+	struct dp_rule_counts rules;	/* mode iptables */
 	uint64_t took_ns;
 	struct dp_drift *drift;	/* NULL: nothing new to tell; also without tried */
 };

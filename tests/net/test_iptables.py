@@ -99,6 +99,11 @@ def drift(lab, variant):
     wait(is_again(lab, variant, before), "the replaced rule: repaired")
     answer = traffic.ask(lab.ext, WEB, 80)
     check(isinstance(answer, tuple), "the Service after all that: %s", answer)
+    page = agent.get("/metrics", 10249)[2]
+    for table in ("filter", "nat"):
+        n = sum(len(rules) for chain, rules in before["ip"].items() if chain.startswith(table + " PXL-"))
+        check('rules_iptables_total{table="%s",ip_family="IPv4"} %d\n' % (table, n) in page, "%d rules in %s: %s", n, table, page)
+    check("nftables" not in page, "metrics of another mode")
 
 
 def test_drift_nft(lab):
