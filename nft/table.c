@@ -300,6 +300,14 @@ static int delete_table(struct dp_table *t, const char *name, struct dp_txn_repo
 	return rep->code;
 }
 
+/* A crash, or a failure, while replacing leaves the second table. */
+static int delete_leftover(struct dp_table *t, const char *next, struct dp_txn_report *rep)
+{
+	bool there = false;
+
+	return dp_table_exists(t->nl, t->f, next, &there) == 0 && there ? delete_table(t, next, rep) : 0;
+}
+
 /*
  * Never delete and create in one transaction: a packet inside the old rules would find
  * empty maps and no table behind (6.2). There is a complete table at every moment:
@@ -314,7 +322,9 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 
 	snprintf(next, sizeof(next), "%s-next", t->name);
 	kp_info("nft", "%s: replacing table %s", kp_family_names[t->f], t->name);
-	r = load_fresh(t, next, want, keys, n, carry, ret, rep);
+	r = delete_leftover(t, next, rep);	/* else its rules and ours would be in it */
+	if (r == 0)
+		r = load_fresh(t, next, want, keys, n, carry, ret, rep);
 	if (r == 0)
 		r = delete_table(t, t->name, rep);
 	if (r == 0)
@@ -437,18 +447,16 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 	return r;
 }
 
-/* A crash while replacing leaves the second table; it goes once the first is complete. */
+/* What is left of a replacement goes once the first table is complete. */
 static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 {
 	struct dp_txn_report rep = { 0 };
 	char next[DP_KEY_MAX];
-	bool there = false;
 
 	if (t->looked_for_next)
 		return;
 	snprintf(next, sizeof(next), "%s-next", t->name);
-	if (dp_table_exists(t->nl, t->f, next, &there) == 0 && there)
-		ret->cleanup_failed = delete_table(t, next, &rep) < 0;
+	ret->cleanup_failed = delete_leftover(t, next, &rep) < 0;
 	dp_txn_report_release(&rep);
 	t->looked_for_next = !ret->cleanup_failed;
 }
