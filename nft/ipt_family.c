@@ -31,20 +31,6 @@ struct dp_ipt_family {
 	uint32_t commits;
 };
 
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
-
-static void refusal_free(void *p)
-{
-	struct dp_refusal *r = p;
-
-	free(r->key);
-	free(r->why);
-	free(r);
-}
-
 struct dp_ipt_family *dp_ipt_family_new(enum kp_family f, const struct dp_ipt_tools *tools)
 {
 	struct dp_ipt_family *fam = kp_calloc(1, sizeof(*fam));
@@ -52,8 +38,8 @@ struct dp_ipt_family *dp_ipt_family_new(enum kp_family f, const struct dp_ipt_to
 	fam->f = f;
 	fam->tools = tools;
 	fam->state = dp_ipt_state_new();
-	fam->good = kp_map_new(plan_free);
-	fam->refused = kp_map_new(refusal_free);
+	fam->good = dp_plans_new();
+	fam->refused = dp_refusals_new();
 	return fam;
 }
 
@@ -247,7 +233,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 		return ret->code;
 	}
 	kp_map_free(fam->refused);
-	fam->refused = kp_map_new(refusal_free);
+	fam->refused = dp_refusals_new();
 	dp_ipt_state_assume(fam->state, held);
 	dp_ipt_held_free(held);
 	put_all(fam, want);
@@ -300,7 +286,7 @@ int dp_ipt_family_retry(struct dp_ipt_family *fam, const struct dp_wanted *want,
 	int r;
 
 	ret->tried = true;
-	fam->refused = kp_map_new(refusal_free);
+	fam->refused = dp_refusals_new();
 	for (struct kp_map_it it = { 0 }; kp_map_next(before, &it);)
 		put_service(fam, it.key, kp_map_gets(want->plans, it.key));
 	r = write_changes(fam, want, ret);

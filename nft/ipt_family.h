@@ -2,7 +2,7 @@
 #define DP_IPT_FAMILY_H
 
 #include "nft/ipt_tools.h"
-#include "nft/table.h"
+#include "nft/wanted.h"
 
 /*
  * Keeps the chains of one family equal to what is wanted: the changed ones as changes

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "nft/held.h"
+#include "nft/socket.h"
 #include "nft/who.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
@@ -215,5 +216,5 @@ int dp_ipt_watch_pending_ms(const struct dp_ipt_watch *w, uint64_t now_ns)
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (is_due(w, f))
 			return 0;
-	return w->ask_ns <= now_ns ? 0 : (int)((w->ask_ns - now_ns) / MS + 1);
+	return kp_ms_until(w->ask_ns, now_ns);
 }

@@ -39,11 +39,6 @@ struct ipt {
 	bool alone;		/* the other variant holds nothing of ours any more */
 };
 
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
-
 static void ipt_close(void *dp)
 {
 	struct ipt *n = dp;
@@ -52,8 +47,7 @@ static void ipt_close(void *dp)
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_ipt_family_free(n->fams[f]);
 	kp_said_free(n->said);
-	kp_map_free(n->want.plans);
-	kp_plan_node_unref(n->want.node);
+	dp_wanted_release(&n->want);
 	dp_ct_free(n->ct);
 	free(n);
 }
@@ -82,7 +76,7 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	struct ipt *n = kp_calloc(1, sizeof(*n));
 	int r = dp_ipt_tools_choose(opt->variant ? opt->variant : "auto", &n->tools, err);
 
-	n->want.plans = kp_map_new(plan_free);
+	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	n->said = kp_said_new();
 	if (r == 0)
@@ -99,41 +93,16 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	return 0;
 }
 
-static void take_wanted(struct ipt *n, const struct dp_batch *b)
+static unsigned longer(unsigned ms, unsigned min, unsigned max)
 {
-	if (b->node) {
-		kp_plan_node_unref(n->want.node);
-		n->want.node = kp_plan_node_ref(b->node);
-	}
-	for (size_t i = 0; i < b->n_changes; i++) {
-		const struct dp_change *c = &b->changes[i];
-
-		if (c->plan)
-			kp_map_puts(n->want.plans, c->key, kp_plan_ref(c->plan));
-		else
-			kp_map_dels(n->want.plans, c->key);
-	}
+	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
 }
 
 static void copy_refused(const struct ipt *n, struct dp_result *ret)
 {
-	size_t cap = 0;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		if (!n->fams[f])
-			continue;
-		for (struct kp_map_it it = { 0 }; kp_map_next(dp_ipt_family_refused(n->fams[f]), &it);) {
-			const struct dp_refusal *r = it.value;
-
-			kp_grow(&ret->refused, ret->n_refused, &cap);
-			ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why), r->gone };
-		}
-	}
-}
-
-static unsigned longer(unsigned ms, unsigned min, unsigned max)
-{
-	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->fams[f])
+			dp_refusals_copy(dp_ipt_family_refused(n->fams[f]), ret);
 }
 
 /* When to try again: failures soon, refusals now and then, both with growing delays. */
@@ -183,27 +152,15 @@ static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan
 
 /* --- the calls of the runner --- */
 
-static struct kp_plan **plans_before(const struct ipt *n, const struct dp_batch *b)
-{
-	struct kp_plan **old = kp_calloc(b->n_changes, sizeof(struct kp_plan *));
-
-	for (size_t i = 0; i < b->n_changes; i++) {
-		struct kp_plan *p = kp_map_gets(n->want.plans, b->changes[i].key);
-
-		old[i] = p ? kp_plan_ref(p) : NULL;
-	}
-	return old;
-}
-
 static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct ipt *n = dp;
-	struct kp_plan **old = plans_before(n, b);
+	struct kp_plan **old = dp_wanted_before(&n->want, b);
 	int code;
 
 	*ret = (struct dp_result){ 0 };
 	dp_ipt_watch_before_write(n->watch, n->settled, ret);
-	take_wanted(n, b);
+	dp_wanted_take(&n->want, b);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->fams[f])
 			dp_ipt_family_apply(n->fams[f], &n->want, b, &ret->family[f]);
@@ -211,9 +168,7 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	copy_refused(n, ret);
 	code = schedule(n, ret);
 	after_commit(n, b, old, ret, code);
-	for (size_t i = 0; i < b->n_changes; i++)
-		kp_plan_unref(old[i]);
-	free(old);
+	dp_wanted_before_free(old, b);
 	return code;
 }
 
@@ -266,17 +221,12 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 	return code;
 }
 
-static int until_ms(uint64_t at_ns, uint64_t now_ns)
-{
-	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000 + 1);
-}
-
 static int ipt_pending_ms(void *dp)
 {
 	const struct ipt *n = dp;
 	uint64_t now = kp_now_ns();
 	const int all[] = {
-		dp_ct_pending_ms(n->ct, now), n->retry_ns ? until_ms(n->retry_ns, now) : -1,
+		dp_ct_pending_ms(n->ct, now), n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1,
 		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1, n->settled && !n->alone ? 0 : -1,
 	};
 	int best = -1;

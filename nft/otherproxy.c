@@ -28,13 +28,6 @@ static const struct { const char *table, *chain; } signs[] = {
 /* Tables of iptables-nft that kube-proxy writes to. */
 static const char *const xt_tables[] = { "nat", "filter", "mangle" };
 
-static int has_table(struct mnl_socket *nl, int f, const char *table, bool *ret)
-{
-	const struct dp_ask q = { .type = NFT_MSG_GETTABLE, .name_attr = NFTA_TABLE_NAME, .name = table };
-
-	return dp_ask_exists(nl, (enum kp_family)f, q, ret);
-}
-
 static int has_chain(struct mnl_socket *nl, int f, const char *table, const char *chain, bool *ret)
 {
 	const struct dp_ask q = { .type = NFT_MSG_GETCHAIN, .table_attr = NFTA_CHAIN_TABLE, .table = table,
@@ -93,7 +86,7 @@ static int count(struct mnl_socket *nl, int f, struct count *c)
 static int look_nft(struct mnl_socket *nl, int f, struct dp_other *o)
 {
 	struct count c = { .table = DP_OTHER_TABLE, .all = true, .print = o->print };
-	int r = has_table(nl, f, DP_OTHER_TABLE, &o->table[f]);
+	int r = dp_table_exists(nl, (enum kp_family)f, DP_OTHER_TABLE, &o->table[f]);
 
 	if (r == 0 && o->table[f])
 		r = count(nl, f, &c);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "nft/ask.h"
 #include "nft/carry.h"
 #include "nft/diff.h"
 #include "nft/family.h"
@@ -41,20 +42,6 @@ struct dp_table {
 	bool looked_for_next;	/* a crash while replacing leaves a second table */
 };
 
-static void refusal_free(void *p)
-{
-	struct dp_refusal *r = p;
-
-	free(r->key);
-	free(r->why);
-	free(r);
-}
-
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
-
 /* See dp_netlink_keep_gone(). */
 static bool must_keep_gone(void)
 {
@@ -82,8 +69,8 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool
 	t->generation = generation;
 	t->keep_gone = must_keep_gone();
 	t->fam = dp_family_new(f);
-	t->good = kp_map_new(plan_free);
-	t->refused = kp_map_new(refusal_free);
+	t->good = dp_plans_new();
+	t->refused = dp_refusals_new();
 	t->said = kp_said_new();
 	*ret = t;
 	return 0;
@@ -464,7 +451,7 @@ static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 static void remember_good(struct dp_table *t, const struct dp_wanted *want)
 {
 	kp_map_free(t->good);
-	t->good = kp_map_new(plan_free);
+	t->good = dp_plans_new();
 	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
 		set_good(t, it.key, dp_family_plan(t->fam, it.key));
 }
@@ -500,7 +487,7 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 
 	ret->tried = ret->full = true;
 	kp_map_free(t->refused);
-	t->refused = kp_map_new(refusal_free);
+	t->refused = dp_refusals_new();
 	full_rounds(t, want, ret);
 	if (t->known)
 		remove_next(t, ret);

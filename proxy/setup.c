@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "healthz/server.h"
-#include "nft/held.h"
+#include "nft/ask.h"
 #include "nft/nftables.h"
 #include "nft/table.h"
 #include "proxy/base/err.h"

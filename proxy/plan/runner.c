@@ -147,7 +147,7 @@ static int pause_ms(struct kp_runner *r)
 	pthread_mutex_unlock(&r->lock);
 	if (!waits)
 		return backend;
-	heavy = r->heavy_after_ns <= now ? 0 : (int)((r->heavy_after_ns - now) / 1000000 + 1);
+	heavy = kp_ms_until(r->heavy_after_ns, now);
 	return backend < 0 || heavy < backend ? heavy : backend;
 }
 
