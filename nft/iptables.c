@@ -7,6 +7,7 @@
 #include "nft/ipt_family.h"
 #include "nft/ipt_rules.h"
 #include "nft/ipt_state.h"
+#include "nft/ipt_warm.h"
 #include "nft/ipt_watch.h"
 #include "nft/stale.h"
 #include "proxy/base/buf.h"
@@ -238,7 +239,7 @@ static int ipt_pending_ms(void *dp)
 }
 
 const struct dp_ops dp_iptables_ops = {
-	.name = "iptables", .probe = ipt_probe, .open = ipt_open, .apply = ipt_apply,
+	.name = "iptables", .probe = ipt_probe, .warm = dp_ipt_warm, .open = ipt_open, .apply = ipt_apply,
 	.retry = ipt_retry, .pending_ms = ipt_pending_ms, .close = ipt_close, .remove = dp_ipt_remove,
 };
 

@@ -346,7 +346,7 @@ static struct hz_state *first_state(struct agent *a)
 	struct kp_health *h;
 	struct hz_state *s;
 
-	a->warm = kp_setup_is_warm(a->backend.ops);
+	a->warm = kp_setup_is_warm(a->backend.ops, &a->backend.opt);
 	if (!a->warm)
 		return NULL;
 	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)
@@ -431,7 +431,8 @@ static int start_dataplane(struct agent *a, struct kp_err *err)
 static void start_snapshot(struct agent *a, struct kp_sink *sink)
 {
 	const struct kp_snapshot_view view = {
-		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->setup.opt.families),
+		.base = a->base, .cfg = a->cfg, .model = a->model,
+		.may_use = !kp_setup_finds_rules(a->backend.ops, &a->backend.opt),
 		.is_live = is_live, .sink = *sink,
 	};
 

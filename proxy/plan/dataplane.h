@@ -115,9 +115,9 @@ struct dp_ops {
 	int (*probe)(const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Does the kernel hold a whole set of rules of an earlier process? Read only. 0: yes;
-	 * -ENOENT: none; else err says what is wrong. NULL: the backend cannot tell.
+	 * -ENOENT: none; else err says what is wrong.
 	 */
-	int (*warm)(const bool families[KP_N_FAMILIES], struct kp_err *err);
+	int (*warm)(const struct dp_options *opt, struct kp_err *err);
 	int (*open)(void **ret, const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Bring the kernel to the new state. Keeps references to the plans it needs.

@@ -19,6 +19,7 @@ import nft
 import objects as obj
 import traffic
 from harness import check, equal, wait
+from lab import Agent
 
 WEB = "10.96.0.10"
 
@@ -209,6 +210,41 @@ def test_leftovers_go_and_changes_come(lab):
     now = ipt.listing(lab.node, "nft")
     changed = [k for k in now if now[k] != listed.get(k)]
     check(len(changed) == 1 and changed[0].startswith("nat PXL-SVC-"), "changed chains: %s", changed)
+
+
+# --- warm start ---
+
+def first_answer(lab, variant):
+    """Of an agent that no API server tells anything: all it can count on are rules that are there."""
+    kubeconfig = os.path.join(lab.folder, "kubeconfig")
+    with open(kubeconfig, "w") as f:
+        json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+                   "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [],
+                   "contexts": [{"name": "c", "context": {"cluster": "k", "user": ""}}]}, f)
+    lab.agents.append(Agent(lab, lab.node, [], clientConnection={"kubeconfig": kubeconfig}, **options(variant)))
+    agent = lab.agents[-1]
+    answer = wait(lambda: agent.get()[0], "the first answer")
+    agent.stop()
+    return answer
+
+
+def warm(lab, variant, damages):
+    cluster(lab)
+    equal(first_answer(lab, variant), 503, "a cold start")
+    lab.run(**options(variant)).ready().stop()
+    equal(first_answer(lab, variant), 200, "a warm start")
+    for what in damages:
+        ipt.run(lab.node, "iptables-" + variant, "-w", "-t", "nat", *what.split())
+        equal(first_answer(lab, variant), 503, "after " + what)
+        lab.run(**options(variant)).ready().stop()
+
+
+def test_warm_start_nft(lab):
+    warm(lab, "nft", ["-F PXL-SERVICES-10.96.0", "-D POSTROUTING -j PXL-POSTROUTING"])
+
+
+def test_warm_start_legacy(lab):
+    warm(lab, "legacy", ["-F PXL-SERVICES"])
 
 
 # --- what is refused ---
