@@ -16,6 +16,8 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
+#define FORMER_TRIES	5	/* to remove what another backend left, each with a write of ours */
+
 /*
  * After a commit that changed verdicts the kernel walks the whole ruleset: 1 ms at 10,000
  * Services, eight times that before Linux 6.12 (nft-design 2.4). So ten times as long as
@@ -40,6 +42,7 @@ struct kp_runner {
 	int wake, done;		/* eventfds: work for the thread, results for the caller */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
+	unsigned former_tries;		/* dataplane thread only */
 	bool written[KP_N_FAMILIES];	/* dataplane thread only: the last try succeeded */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 	struct kp_plan_node *last_node;	/* caller only */
@@ -190,8 +193,11 @@ static void remove_former(struct kp_runner *r)
 	for (; r->former && *r->former; r->former++) {
 		struct kp_err err = { 0 };
 
-		if ((*r->former)->remove(&err) < 0)
-			kp_warn("dataplane", "cannot remove what mode %s left: %s", (*r->former)->name, err.msg);
+		if ((*r->former)->remove(&err) == 0)
+			continue;
+		kp_warn("dataplane", "cannot remove what mode %s left: %s", (*r->former)->name, err.msg);
+		if (++r->former_tries < FORMER_TRIES)
+			return;
 	}
 	r->former = NULL;
 }

@@ -72,8 +72,7 @@ static int fake_pending(void *dp)
 static int former_remove(struct kp_err *err)
 {
 	(void)err;
-	fake.removed++;
-	return 0;
+	return fake.removed++ ? 0 : -EBUSY;
 }
 
 static void fake_close(void *dp)
@@ -192,7 +191,12 @@ START_TEST(former_rules_go_when_ours_are_there)
 	ck_assert_int_eq(kp_runner_resume(runner, &err), 0);
 	ck_assert_int_eq(wait_for(submit("a/a", 2, false)), 0);
 	kp_runner_pause(runner);
-	ck_assert_int_eq(fake.removed, 1);
+	ck_assert_int_eq(fake.removed, 1);	/* which failed */
+	ck_assert_int_eq(kp_runner_resume(runner, &err), 0);
+	ck_assert_int_eq(wait_for(submit("a/a", 3, false)), 0);
+	ck_assert_int_eq(wait_for(submit("a/a", 4, false)), 0);
+	kp_runner_pause(runner);
+	ck_assert_int_eq(fake.removed, 2);
 }
 END_TEST
 
