@@ -5,12 +5,13 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
+#include "nft/socket.h"
+
 int dp_ask(struct mnl_socket *nl, enum kp_family f, const struct dp_ask *q, uint16_t flags)
 {
-	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
+	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO))) = "";	/* names are below 256 bytes */
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
-	int r;
 
 	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | q->type);
 	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
@@ -20,16 +21,7 @@ int dp_ask(struct mnl_socket *nl, enum kp_family f, const struct dp_ask *q, uint
 		mnl_attr_put_strz(nlh, q->table_attr, q->table);
 	if (q->name_attr)
 		mnl_attr_put_strz(nlh, q->name_attr, q->name);
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	do {
-		ssize_t got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-
-		if (got < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)got, 1, 0, q->on_answer, q->arg);
-	} while (r > MNL_CB_STOP);
-	return r < 0 ? -errno : 0;
+	return dp_talk(nl, nlh, q->on_answer, q->arg);
 }
 
 static int on_there(const struct nlmsghdr *nlh, void *arg)
@@ -50,6 +42,13 @@ int dp_ask_exists(struct mnl_socket *nl, enum kp_family f, struct dp_ask q, bool
 	r = dp_ask(nl, f, &q, NLM_F_ACK);
 	*ret = there;
 	return r == -ENOENT || r == -EOPNOTSUPP || r == -EAFNOSUPPORT || r == -EINVAL ? 0 : r;	/* EINVAL: no nf_tables */
+}
+
+int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret)
+{
+	const struct dp_ask q = { .type = NFT_MSG_GETTABLE, .name_attr = NFTA_TABLE_NAME, .name = table };
+
+	return dp_ask_exists(nl, f, q, ret);
 }
 
 const char *dp_ask_str(const struct nlmsghdr *nlh, uint16_t type)

@@ -23,6 +23,7 @@ struct dp_ask {
 int dp_ask(struct mnl_socket *nl, enum kp_family f, const struct dp_ask *q, uint16_t flags);
 /* One by its name. A kernel without nf_tables, or that family, has no such object either. */
 int dp_ask_exists(struct mnl_socket *nl, enum kp_family f, struct dp_ask q, bool *ret);
+int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret);	/* likewise */
 /* A string of an answer, "" if it has none of that type. */
 const char *dp_ask_str(const struct nlmsghdr *nlh, uint16_t type);
 

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "nft/ask.h"
 #include "nft/attr.h"
 #include "nft/netlink.h"
 #include "nft/nftables.h"
@@ -35,10 +36,9 @@ static int on_entry(const struct nlmsghdr *nlh, void *arg)
 /* Whose translation it is cannot be told, so all count. No conntrack in this kernel: none. */
 static int count_flows(struct mnl_socket *nl, uint8_t family, uint64_t *ret)
 {
-	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[256] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
-	ssize_t got;
 	int r;
 
 	nlh->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
@@ -46,22 +46,7 @@ static int count_flows(struct mnl_socket *nl, uint8_t family, uint64_t *ret)
 	nlh->nlmsg_seq = 1;
 	g->nfgen_family = family;
 	*ret = 0;
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	do {
-		got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-		if (got < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)got, 1, 0, on_entry, ret);
-	} while (r > MNL_CB_STOP);
-	return r < 0 && errno != EINVAL && errno != EOPNOTSUPP ? -errno : 0;
-}
-
-/* A kernel without nf_tables has no tables of ours either: nfnetlink does not know whom to ask. */
-static int exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret)
-{
-	int r = dp_table_exists(nl, f, table, ret);
-
+	r = dp_talk(nl, nlh, on_entry, ret);
 	return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
 }
 
@@ -75,9 +60,9 @@ int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err)
 	if (r < 0)
 		return r == -EPROTONOSUPPORT ? 0 : r;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++) {
-		r = exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
+		r = dp_table_exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
 		if (r == 0)
-			r = exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
+			r = dp_table_exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
 		if (r == 0)
 			r = count_flows(nl, f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6, &c.flows[f]);
 	}

@@ -428,16 +428,6 @@ int dp_held_entries(struct mnl_socket *nl, enum kp_family f, const char *table, 
 	return dump(nl, NFT_MSG_GETSETELEM, &d, NFTA_SET_ELEM_LIST_TABLE, map, on_entries);
 }
 
-int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret)
-{
-	struct dump d = { .held = dp_held_new(), .f = f, .table = table };
-	int r = dump(nl, NFT_MSG_GETTABLE, &d, 0, NULL, on_table);
-
-	*ret = d.held->table;
-	dp_held_free(d.held);
-	return r;
-}
-
 struct gen {
 	uint32_t id, pid;
 };

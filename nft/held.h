@@ -85,7 +85,6 @@ int dp_held_sum_more(struct mnl_socket *nl, enum kp_family f, enum dp_set set, s
 typedef void dp_entry_fn(void *arg, const uint8_t *key, const uint8_t *data, size_t len, uint64_t expires_ms);
 int dp_held_entries(struct mnl_socket *nl, enum kp_family f, const char *table, const char *map, dp_entry_fn *fn, void *arg);
 
-int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret);
 /* NFT_MSG_GETGEN. ret_pid: who we are in the kernel's own numbering; may be NULL. */
 int dp_genid(struct mnl_socket *nl, uint32_t *ret, uint32_t *ret_pid);
 

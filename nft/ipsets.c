@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "nft/table.h"
+#include "nft/socket.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 
@@ -23,10 +23,9 @@ static const char *const prefixes[] = { "KUBE-", "KUBE-6-" };
 
 static int send_command(struct mnl_socket *nl, uint8_t cmd, const char *name)
 {
-	char buf[8192] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
+	char buf[256] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
-	int r;
 
 	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_IPSET << 8 | cmd);
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
@@ -34,16 +33,7 @@ static int send_command(struct mnl_socket *nl, uint8_t cmd, const char *name)
 	g->nfgen_family = AF_INET;
 	mnl_attr_put_u8(nlh, IPSET_ATTR_PROTOCOL, IPSET_PROTOCOL_MIN);
 	mnl_attr_put_strz(nlh, IPSET_ATTR_SETNAME, name);
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	do {
-		ssize_t got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-
-		if (got < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)got, 1, 0, NULL, NULL);
-	} while (r > MNL_CB_STOP);
-	return r < 0 ? -errno : 0;
+	return dp_talk(nl, nlh, NULL, NULL);
 }
 
 int dp_ipsets_destroy(bool dry_run, void (*say)(void *arg, const char *name), void *arg, struct kp_err *err)

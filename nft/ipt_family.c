@@ -31,20 +31,6 @@ struct dp_ipt_family {
 	uint32_t commits;
 };
 
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
-
-static void refusal_free(void *p)
-{
-	struct dp_refusal *r = p;
-
-	free(r->key);
-	free(r->why);
-	free(r);
-}
-
 struct dp_ipt_family *dp_ipt_family_new(enum kp_family f, const struct dp_ipt_tools *tools)
 {
 	struct dp_ipt_family *fam = kp_calloc(1, sizeof(*fam));
@@ -52,8 +38,8 @@ struct dp_ipt_family *dp_ipt_family_new(enum kp_family f, const struct dp_ipt_to
 	fam->f = f;
 	fam->tools = tools;
 	fam->state = dp_ipt_state_new();
-	fam->good = kp_map_new(plan_free);
-	fam->refused = kp_map_new(refusal_free);
+	fam->good = dp_plans_new();
+	fam->refused = dp_refusals_new();
 	return fam;
 }
 
@@ -73,9 +59,12 @@ bool dp_ipt_family_is_known(const struct dp_ipt_family *fam)
 	return fam->known;
 }
 
-uint32_t dp_ipt_family_commits(const struct dp_ipt_family *fam)
+uint32_t dp_ipt_family_take_commits(struct dp_ipt_family *fam)
 {
-	return fam->commits;
+	uint32_t n = fam->commits;
+
+	fam->commits = 0;
+	return n;
 }
 
 const struct kp_map *dp_ipt_family_refused(const struct dp_ipt_family *fam)
@@ -200,11 +189,12 @@ static int write_once(struct dp_ipt_family *fam, const struct dp_wanted *want, b
 		*ret_again = learn_from(fam, want, text.data, line, &err);
 	} else if (text.len) {
 		dp_ipt_state_written(fam->state);
-		fam->commits = count_commits(&text);
+		fam->commits += count_commits(&text);
 		ret->wrote = ret->heavy = true;
 		ret->elements_added += rules;
 		ret->elements_deleted += removed;
 	}
+	dp_ipt_state_count(fam->state, &ret->rules);
 	kp_buf_release(&text);
 	return ret->code;
 }
@@ -213,7 +203,6 @@ static void write_rounds(struct dp_ipt_family *fam, const struct dp_wanted *want
 {
 	bool again = true;
 
-	fam->commits = 0;
 	for (int round = 0; round < REFUSAL_ROUNDS && again; round++)
 		fam->known = write_once(fam, want, &again, ret) == 0;
 }
@@ -236,7 +225,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 	struct kp_err err = { 0 };
 	uint64_t began = kp_now_ns();
 
-	ret->tried = true;
+	ret->tried = ret->full = true;
 	ret->code = dp_ipt_tools_held(fam->tools, fam->f, &held, &err);
 	if (ret->code < 0) {
 		snprintf(ret->message, sizeof(ret->message), "%.250s", err.msg);
@@ -244,7 +233,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 		return ret->code;
 	}
 	kp_map_free(fam->refused);
-	fam->refused = kp_map_new(refusal_free);
+	fam->refused = dp_refusals_new();
 	dp_ipt_state_assume(fam->state, held);
 	dp_ipt_held_free(held);
 	put_all(fam, want);
@@ -261,6 +250,7 @@ static int write_changes(struct dp_ipt_family *fam, const struct dp_wanted *want
 	write_rounds(fam, want, ret);
 	if (fam->known)
 		return 0;
+	ret->partial_failed = true;
 	kp_debug("iptables", "%s: %s; writing everything", kp_family_names[fam->f], ret->message);
 	return dp_ipt_family_full(fam, want, ret);
 }
@@ -296,7 +286,7 @@ int dp_ipt_family_retry(struct dp_ipt_family *fam, const struct dp_wanted *want,
 	int r;
 
 	ret->tried = true;
-	fam->refused = kp_map_new(refusal_free);
+	fam->refused = dp_refusals_new();
 	for (struct kp_map_it it = { 0 }; kp_map_next(before, &it);)
 		put_service(fam, it.key, kp_map_gets(want->plans, it.key));
 	r = write_changes(fam, want, ret);
@@ -306,22 +296,21 @@ int dp_ipt_family_retry(struct dp_ipt_family *fam, const struct dp_wanted *want,
 	return r;
 }
 
-const char *dp_ipt_family_damage(struct dp_ipt_family *fam)
+int dp_ipt_family_look(struct dp_ipt_family *fam, char **ret_what)
 {
 	struct dp_ipt_held *held = NULL;
 	struct kp_err err = { 0 };
-	const char *what = NULL;
+	int r;
 
 	if (!fam->known)
-		return NULL;	/* it is being put right anyway */
-	if (dp_ipt_tools_held(fam->tools, fam->f, &held, &err) < 0) {
+		return 0;	/* it is being put right anyway */
+	r = dp_ipt_tools_held(fam->tools, fam->f, &held, &err);
+	if (r < 0)
 		kp_log(fam->blind ? KP_LOG_DEBUG : KP_LOG_WARN, "iptables", "%s: cannot see whether the rules are there: %s",
 		       kp_family_names[fam->f], err.msg);
-		fam->blind = true;
-		return NULL;
-	}
-	fam->blind = false;
-	dp_ipt_state_matches(fam->state, held, &what);
+	fam->blind = r < 0;
+	if (r == 0)
+		dp_ipt_state_matches(fam->state, held, ret_what);
 	dp_ipt_held_free(held);
-	return what;
+	return r;
 }

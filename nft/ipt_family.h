@@ -2,7 +2,7 @@
 #define DP_IPT_FAMILY_H
 
 #include "nft/ipt_tools.h"
-#include "nft/table.h"
+#include "nft/wanted.h"
 
 /*
  * Keeps the chains of one family equal to what is wanted: the changed ones as changes
@@ -22,11 +22,14 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 /* Only the refused again. */
 int dp_ipt_family_retry(struct dp_ipt_family *fam, const struct dp_wanted *want, struct dp_family_result *ret);
 
-/* NULL: the kernel holds what we wrote; else what of it is not there or not as it was. */
-const char *dp_ipt_family_damage(struct dp_ipt_family *fam);
+/*
+ * A look at the kernel. *ret_what: what is not there or not as we wrote it, the caller's; untouched
+ * if there is nothing. < 0: it could not be seen, which is logged once; look again.
+ */
+int dp_ipt_family_look(struct dp_ipt_family *fam, char **ret_what);
 
 bool dp_ipt_family_is_known(const struct dp_ipt_family *fam);	/* the last write succeeded */
-uint32_t dp_ipt_family_commits(const struct dp_ipt_family *fam);	/* tables committed by the last write */
+uint32_t dp_ipt_family_take_commits(struct dp_ipt_family *fam);	/* tables committed since the last call */
 const struct kp_map *dp_ipt_family_refused(const struct dp_ipt_family *fam);	/* key -> struct dp_refusal */
 
 #endif

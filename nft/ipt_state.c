@@ -9,6 +9,8 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
+#define NAMES_MAX 3	/* in one line of the log */
+
 /* One line of a shared chain; its key in the map is rank and text. */
 struct line {
 	uint32_t refs;
@@ -32,6 +34,7 @@ struct dp_ipt_state {
 	struct chain **dirty[DP_IPT_N_TABLES];
 	size_t n_dirty[DP_IPT_N_TABLES], cap_dirty[DP_IPT_N_TABLES];
 	uint32_t jumps[DP_IPT_N_JUMPS];	/* how often each is in the kernel */
+	uint32_t n_rules[DP_IPT_N_TABLES], n_last[DP_IPT_N_TABLES];	/* all, and of the last write */
 };
 
 static void owner_free(void *p)
@@ -211,20 +214,28 @@ static bool differs(struct chain *c, const struct dp_ipt_held_chain *h)
 	return false;
 }
 
-bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, const char **ret_what)
+bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, char **ret_what)
 {
-	for (int t = 0; t < DP_IPT_N_TABLES; t++)
-		for (struct kp_map_it it = { 0 }; kp_map_next(s->chains[t], &it);)
-			if (differs(it.value, kp_map_get(held->chains[t], it.key, it.len))) {
-				*ret_what = "chains";
-				return false;
-			}
-	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		if (!held->jumps[i]) {
-			*ret_what = "jumps to chains";
-			return false;
+	struct kp_buf what = { 0 };
+	unsigned n = 0;
+
+	for (int t = 0; t < DP_IPT_N_TABLES; t++)	/* all of them: some are seen for the first time */
+		for (struct kp_map_it it = { 0 }; kp_map_next(s->chains[t], &it);) {
+			const struct dp_ipt_held_chain *h = kp_map_get(held->chains[t], it.key, it.len);
+
+			if (differs(it.value, h) && n++ < NAMES_MAX)
+				kp_buf_printf(&what, "%schain %s of %s %s", what.len ? ", " : "", ((struct chain *)it.value)->name,
+					      dp_ipt_tables[t], h ? "changed" : "deleted");
 		}
-	return true;
+	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
+		if (!held->jumps[i] && n++ < NAMES_MAX)
+			kp_buf_printf(&what, "%sjump from %s to %s of %s deleted", what.len ? ", " : "", dp_ipt_jumps[i].from,
+				      dp_ipt_jumps[i].to, dp_ipt_tables[dp_ipt_jumps[i].table]);
+	if (n > NAMES_MAX)
+		kp_buf_printf(&what, " and %u more", n - NAMES_MAX);
+	if (n)
+		*ret_what = what.data;
+	return n == 0;
 }
 
 /* --- input for iptables-restore --- */
@@ -292,8 +303,11 @@ static uint32_t write_table(struct dp_ipt_state *s, int t, struct kp_buf *out, u
 	for (size_t i = 0; i < s->n_dirty[t]; i++)
 		if (is_wanted(s->dirty[t][i]) || s->dirty[t][i]->present)
 			kp_buf_printf(out, ":%s - [0:0]\n", s->dirty[t][i]->name);
-	for (size_t i = 0; i < s->n_dirty[t]; i++)
+	for (size_t i = 0; i < s->n_dirty[t]; i++) {
+		s->n_rules[t] -= s->dirty[t][i]->n_rules;
 		n += write_rules(s->dirty[t][i], out);
+		s->n_rules[t] += s->dirty[t][i]->n_rules;
+	}
 	write_jumps(s, t, out);
 	for (size_t i = 0; i < s->n_dirty[t]; i++) {
 		const struct chain *c = s->dirty[t][i];
@@ -312,10 +326,21 @@ uint32_t dp_ipt_state_write(struct dp_ipt_state *s, struct kp_buf *out, uint32_t
 	uint32_t n = 0;
 
 	*ret_removed = 0;
-	for (int t = 0; t < DP_IPT_N_TABLES; t++)
-		if (s->n_dirty[t] || lacks_jumps(s, t))
-			n += write_table(s, t, out, ret_removed);
+	for (int t = 0; t < DP_IPT_N_TABLES; t++) {
+		s->n_last[t] = s->n_dirty[t] || lacks_jumps(s, t) ? write_table(s, t, out, ret_removed) : 0;
+		n += s->n_last[t];
+	}
 	return n;
+}
+
+void dp_ipt_state_count(const struct dp_ipt_state *s, struct dp_rule_counts *ret)
+{
+	static const enum dp_ipt_table of[DP_N_RULE_TABLES] = { [DP_RULES_FILTER] = DP_IPT_FILTER, [DP_RULES_NAT] = DP_IPT_NAT };
+
+	for (int i = 0; i < DP_N_RULE_TABLES; i++) {
+		ret->total[i] = s->n_rules[of[i]];
+		ret->last[i] = s->n_last[of[i]];
+	}
 }
 
 static void settle(struct dp_ipt_state *s, int t, struct chain *c)

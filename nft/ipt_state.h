@@ -5,6 +5,7 @@
 
 #include "nft/ipt_rules.h"
 #include "proxy/base/cleanup.h"
+#include "proxy/plan/dataplane.h"
 
 struct dp_ipt_held;
 struct kp_buf;
@@ -35,6 +36,7 @@ void dp_ipt_state_jumps(struct dp_ipt_state *s, const struct dp_ipt_held *held);
 /* The difference, appended to out. Returns how many rules it writes; *ret_removed: chains it removes. */
 uint32_t dp_ipt_state_write(struct dp_ipt_state *s, struct kp_buf *out, uint32_t *ret_removed);
 void dp_ipt_state_written(struct dp_ipt_state *s);
+void dp_ipt_state_count(const struct dp_ipt_state *s, struct dp_rule_counts *ret);	/* as of the last write */
 
 /*
  * iptables-restore stopped at this line (from 1) of what was written. Returns the owner
@@ -46,9 +48,9 @@ const char *dp_ipt_state_blame(struct dp_ipt_state *s, const char *text, unsigne
 /*
  * Does the kernel hold what was written? Chains, the number of their rules and the ways
  * to them, and, once seen, the text of the rules as iptables-save prints it (which is
- * why it cannot be compared with what was written). *ret_what: for the log,
- * static; untouched if it does.
+ * why it cannot be compared with what was written). *ret_what: the difference, for the log,
+ * the caller's; untouched if there is none.
  */
-bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, const char **ret_what);
+bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, char **ret_what);
 
 #endif

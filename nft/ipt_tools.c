@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "nft/ipt_exec.h"
+#include "nft/exec.h"
 #include "nft/ipt_held.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
@@ -39,8 +39,7 @@ static void ask_version(struct dp_ipt_tools *t)
 	unsigned v[3] = { 0 };
 	const char *at;
 
-	(void)dp_ipt_exec(argv, NULL, &out, NULL, DEADLINE_MS, &err);
-	kp_buf_puts(&out, "");
+	(void)dp_exec(argv, NULL, DEADLINE_MS, -1, &out, NULL, &err);
 	at = strstr(out.data, " v");
 	if (at && sscanf(at, " v%u.%u.%u", &v[0], &v[1], &v[2]) >= 2)
 		t->random_fully = v[0] * 10000 + v[1] * 100 + v[2] >= 10602;
@@ -52,7 +51,7 @@ bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
 {
 	const char *dash = v == DP_IPT_PLAIN ? "" : "-", *variant = dp_ipt_variant_names[v];
 
-	*ret = (struct dp_ipt_tools){ .variant = v };
+	*ret = (struct dp_ipt_tools){ .variant = v, .cancel_fd = -1 };
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		char name[64];
 
@@ -71,15 +70,30 @@ bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
 static int save(const struct dp_ipt_tools *t, enum kp_family f, const char *table, struct kp_buf *ret, struct kp_err *err)
 {
 	const char *const argv[] = { t->save[f], table ? "-t" : NULL, table, NULL };
-	struct kp_buf complaint = { 0 };
-	int r = dp_ipt_exec(argv, NULL, ret, &complaint, DEADLINE_MS, err);
 
-	kp_buf_puts(ret, "");
-	kp_buf_puts(&complaint, "");
-	if (r < 0 && complaint.len)
-		kp_err_set(err, r, "%s: %.*s", t->save[f], (int)strcspn(complaint.data, "\n"), complaint.data);
-	kp_buf_release(&complaint);
-	return r;
+	return dp_exec(argv, NULL, DEADLINE_MS, t->cancel_fd, ret, NULL, err);
+}
+
+int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err)
+{
+	return save(t, f, NULL, ret, err);
+}
+
+int dp_ipt_tools_legacy(struct dp_ipt_tools *ret, struct kp_err *err)
+{
+	if (dp_ipt_tools_find(DP_IPT_LEGACY, ret) || (dp_ipt_tools_find(DP_IPT_PLAIN, ret) && !ret->through_nft))
+		return 0;
+	return kp_err_set(err, -ENOENT, "iptables-legacy is not installed");
+}
+
+bool dp_ipt_legacy_in_use(enum kp_family f)
+{
+	FILE *names = fopen(f == KP_IPV4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names", "re");
+	bool any = names && fgetc(names) != EOF;
+
+	if (names)
+		(void)fclose(names);
+	return any;
 }
 
 int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp_err *err)
@@ -136,9 +150,8 @@ int dp_ipt_tools_restore(const struct dp_ipt_tools *t, enum kp_family f, const s
 	const char *const argv[] = { t->restore[f], "--noflush", "-w", "5", NULL };
 	struct kp_buf complaint = { 0 };
 	char why[256];
-	int r = dp_ipt_exec(argv, in, NULL, &complaint, DEADLINE_MS + (unsigned)(in->len / BYTES_PER_MS), err);
+	int r = dp_exec(argv, in, DEADLINE_MS + (unsigned)(in->len / BYTES_PER_MS), t->cancel_fd, NULL, &complaint, err);
 
-	kp_buf_puts(&complaint, "");
 	*ret_line = r < 0 ? line_of(complaint.data) : 0;
 	sentence(complaint.data, why);
 	if (r < 0 && *why)

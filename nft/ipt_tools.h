@@ -19,6 +19,7 @@ struct dp_ipt_tools {
 	bool through_nft;			/* it writes through nf_tables */
 	bool random_fully;			/* knows --random-fully */
 	char restore[KP_N_FAMILIES][64], save[KP_N_FAMILIES][64];	/* absolute paths */
+	int cancel_fd;				/* see exec.h; -1 unless the caller sets it */
 };
 
 /* False: not installed. */
@@ -35,7 +36,14 @@ int dp_ipt_tools_choose(const char *name, struct dp_ipt_tools *ret, struct kp_er
 /* Would it work on this kernel? May load modules, leaves no rules behind. */
 int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp_err *err);
 
-/* iptables-save of one family, all tables that exist: what of it is ours. */
+/* The one that writes the old way, or -ENOENT. */
+int dp_ipt_tools_legacy(struct dp_ipt_tools *ret, struct kp_err *err);
+/* The old way is in use in this network namespace. */
+bool dp_ipt_legacy_in_use(enum kp_family f);
+
+/* iptables-save of one family, all tables that exist; NUL-terminated. */
+int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err);
+/* What of it is ours. */
 int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_ipt_held **ret, struct kp_err *err);
 
 /*

@@ -1,6 +1,5 @@
 #include "nft/iptables.h"
 
-#include <libmnl/libmnl.h>
 #include <stdlib.h>
 
 #include "nft/conntrack.h"
@@ -8,7 +7,8 @@
 #include "nft/ipt_family.h"
 #include "nft/ipt_rules.h"
 #include "nft/ipt_state.h"
-#include "nft/netlink.h"
+#include "nft/ipt_warm.h"
+#include "nft/ipt_watch.h"
 #include "nft/stale.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
@@ -23,15 +23,6 @@
 #define REFUSED_MIN_MS		30000	/* iptables-legacy searches for them with many writes */
 #define REFUSED_MAX_MS		1800000
 
-/*
- * Foreign changes: with iptables-nft they raise nf_tables' generation id, which costs
- * microseconds to ask for; the old way has nothing like it, so there we look every period.
- * A closer look is an iptables-save. It takes at most a tenth of the time.
- */
-#define LOOK_MS		40
-#define LOOK_SHARE	10
-#define LEARN_MS	200	/* after a write: how it is printed, for comparison later */
-
 /* More than this takes iptables so long that another mode is the better advice. */
 #define MANY_RULES	50000
 
@@ -41,38 +32,24 @@ struct ipt {
 	struct dp_wanted want;
 	struct dp_ct *ct;
 	struct kp_said *said;	/* about ct */
-	struct dp_drift *open[KP_N_FAMILIES];	/* noticed, not repaired; NULL: none */
-	struct mnl_socket *nl;	/* for the generation id; NULL: legacy */
-	unsigned period_ms;
+	struct dp_ipt_watch *watch;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	unsigned backoff_ms, refused_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
-	uint32_t generation;	/* of the ruleset, as far as it is our doing */
-	uint64_t ask_ns, look_ns;	/* when to ask for it next; when a closer look is allowed again */
-	uint64_t learn_ns;	/* when to look after we wrote, 0: no need */
 	bool told_size;
 	bool alone;		/* the other variant holds nothing of ours any more */
 };
-
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
 
 static void ipt_close(void *dp)
 {
 	struct ipt *n = dp;
 
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
+	dp_ipt_watch_free(n->watch);
+	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_ipt_family_free(n->fams[f]);
-		dp_drift_free(n->open[f]);
-	}
 	kp_said_free(n->said);
-	kp_map_free(n->want.plans);
-	kp_plan_node_unref(n->want.node);
+	dp_wanted_release(&n->want);
 	dp_ct_free(n->ct);
-	if (n->nl)
-		mnl_socket_close(n->nl);
 	free(n);
 }
 
@@ -100,13 +77,12 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	struct ipt *n = kp_calloc(1, sizeof(*n));
 	int r = dp_ipt_tools_choose(opt->variant ? opt->variant : "auto", &n->tools, err);
 
-	n->want.plans = kp_map_new(plan_free);
+	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	dp_ct_background(n->ct);
 	n->said = kp_said_new();
-	n->period_ms = opt->period_ms ? opt->period_ms : 30000;
-	if (r == 0 && n->tools.through_nft)
-		r = dp_socket_open(&n->nl, err);
+	if (r == 0)
+		r = dp_ipt_watch_new(&n->watch, n->fams, &n->want, n->tools.through_nft, opt->period_ms ? opt->period_ms : 30000, err);
 	if (r < 0) {
 		ipt_close(n);
 		return r;
@@ -119,41 +95,16 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	return 0;
 }
 
-static void take_wanted(struct ipt *n, const struct dp_batch *b)
+static unsigned longer(unsigned ms, unsigned min, unsigned max)
 {
-	if (b->node) {
-		kp_plan_node_unref(n->want.node);
-		n->want.node = kp_plan_node_ref(b->node);
-	}
-	for (size_t i = 0; i < b->n_changes; i++) {
-		const struct dp_change *c = &b->changes[i];
-
-		if (c->plan)
-			kp_map_puts(n->want.plans, c->key, kp_plan_ref(c->plan));
-		else
-			kp_map_dels(n->want.plans, c->key);
-	}
+	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
 }
 
 static void copy_refused(const struct ipt *n, struct dp_result *ret)
 {
-	size_t cap = 0;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		if (!n->fams[f])
-			continue;
-		for (struct kp_map_it it = { 0 }; kp_map_next(dp_ipt_family_refused(n->fams[f]), &it);) {
-			const struct dp_refusal *r = it.value;
-
-			kp_grow(&ret->refused, ret->n_refused, &cap);
-			ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why), r->gone };
-		}
-	}
-}
-
-static unsigned longer(unsigned ms, unsigned min, unsigned max)
-{
-	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->fams[f])
+			dp_refusals_copy(dp_ipt_family_refused(n->fams[f]), ret);
 }
 
 /* When to try again: failures soon, refusals now and then, both with growing delays. */
@@ -201,129 +152,32 @@ static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan
 	warn_of_size(n, res);
 }
 
-/* --- what others do to our rules --- */
-
-/* What we committed ourselves raises the generation, too; if it rose by more, somebody was between. */
-static void note_own_commits(struct ipt *n, uint32_t before, const struct dp_result *res)
-{
-	uint32_t now, ours = 0;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (n->fams[f] && res->family[f].wrote)
-			ours += dp_ipt_family_commits(n->fams[f]);
-	if (ours)
-		n->learn_ns = kp_now_ns() + LEARN_MS * 1000000ull;
-	if (!n->nl || dp_genid(n->nl, &now, NULL) < 0)
-		return;
-	n->generation = now - before <= ours ? now : n->generation;
-}
-
-/* Told with the result of each write, until one puts it right. */
-static void tell_drift(struct ipt *n, struct dp_result *ret)
-{
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		struct dp_family_result *r = &ret->family[f];
-
-		if (!n->open[f] || !r->tried)
-			continue;
-		if (r->code == 0)
-			n->open[f]->repaired_ns = kp_now_ns();
-		r->drift = dp_drift_copy(n->open[f]);
-		if (r->code == 0)
-			n->open[f] = dp_drift_free(n->open[f]);
-	}
-}
-
-static void repair(struct ipt *n, int f, const char *what, struct dp_result *ret)
-{
-	if (!n->open[f])
-		n->open[f] = kp_calloc(1, sizeof(*n->open[f]));
-	free(n->open[f]->what);
-	*n->open[f] = (struct dp_drift){
-		.kind = DP_DRIFT_RULES, .what = kp_asprintf("%s changed", what), .noticed_ns = kp_now_ns(), .in_a_row = 1,
-	};
-	dp_ipt_family_full(n->fams[f], &n->want, &ret->family[f]);
-}
-
-static void look_closer(struct ipt *n, struct dp_result *ret)
-{
-	uint64_t began = kp_now_ns(), took;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		const char *what = n->fams[f] ? dp_ipt_family_damage(n->fams[f]) : NULL;
-
-		if (what)
-			repair(n, f, what, ret);
-	}
-	took = kp_now_ns() - began;
-	n->look_ns = kp_now_ns() + LOOK_SHARE * took;
-}
-
-/* Before anything of ours goes out, and every 40 ms, or every period. */
-static void watch(struct ipt *n, struct dp_result *ret)
-{
-	uint32_t generation = n->generation;
-	uint64_t now = kp_now_ns();
-
-	if (!n->settled || now < n->ask_ns)
-		return;
-	n->ask_ns = now + (n->nl ? LOOK_MS : n->period_ms) * 1000000ull;
-	if (n->nl && dp_genid(n->nl, &generation, NULL) < 0)
-		return;
-	if (now < n->look_ns || (n->nl && generation == n->generation && !(n->learn_ns && now >= n->learn_ns)))
-		return;
-	n->learn_ns = 0;
-	n->generation = generation;	/* first: what comes while we look is seen next time */
-	look_closer(n, ret);
-	note_own_commits(n, generation, ret);
-}
-
 /* --- the calls of the runner --- */
-
-static struct kp_plan **plans_before(const struct ipt *n, const struct dp_batch *b)
-{
-	struct kp_plan **old = kp_calloc(b->n_changes, sizeof(struct kp_plan *));
-
-	for (size_t i = 0; i < b->n_changes; i++) {
-		struct kp_plan *p = kp_map_gets(n->want.plans, b->changes[i].key);
-
-		old[i] = p ? kp_plan_ref(p) : NULL;
-	}
-	return old;
-}
 
 static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct ipt *n = dp;
-	struct kp_plan **old = plans_before(n, b);
-	uint32_t before;
+	struct kp_plan **old = dp_wanted_before(&n->want, b);
 	int code;
 
 	*ret = (struct dp_result){ 0 };
-	watch(n, ret);
-	take_wanted(n, b);
-	if (!n->settled && n->nl)	/* what was before our first write does not matter */
-		(void)dp_genid(n->nl, &n->generation, NULL);
-	before = n->generation;
+	dp_ipt_watch_before_write(n->watch, n->settled, ret);
+	dp_wanted_take(&n->want, b);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->fams[f])
 			dp_ipt_family_apply(n->fams[f], &n->want, b, &ret->family[f]);
-	note_own_commits(n, before, ret);
-	tell_drift(n, ret);
+	dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
 	code = schedule(n, ret);
 	after_commit(n, b, old, ret, code);
-	for (size_t i = 0; i < b->n_changes; i++)
-		kp_plan_unref(old[i]);
-	free(old);
+	dp_wanted_before_free(old, b);
 	return code;
 }
 
 /* What failed, or was refused. */
 static void write_failed(struct ipt *n, struct dp_result *ret)
 {
-	uint32_t before = n->generation;
-
+	dp_ipt_watch_before_write(n->watch, n->settled, ret);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		struct dp_ipt_family *fam = n->fams[f];
 
@@ -332,7 +186,6 @@ static void write_failed(struct ipt *n, struct dp_result *ret)
 		else if (fam && kp_map_len(dp_ipt_family_refused(fam)))
 			dp_ipt_family_retry(fam, &n->want, &ret->family[f]);
 	}
-	note_own_commits(n, before, ret);
 }
 
 /* A predecessor may have written through the other variant; its rules served until ours were complete. */
@@ -349,14 +202,18 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 {
 	struct ipt *n = dp;
 	int code = 0;
+	bool tried;
 
 	*ret = (struct dp_result){ 0 };
-	watch(n, ret);
+	if (n->settled && dp_ipt_watch_pending_ms(n->watch, kp_now_ns()) == 0)
+		dp_ipt_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
 		write_failed(n, ret);
-	tell_drift(n, ret);
+	tried = ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried;
+	if (tried)
+		dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
-	if (ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried) {
+	if (tried) {
 		code = schedule(n, ret);
 		after_commit(n, NULL, NULL, ret, code);
 	}
@@ -366,18 +223,13 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 	return code;
 }
 
-static int until_ms(uint64_t at_ns, uint64_t now_ns)
-{
-	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000 + 1);
-}
-
 static int ipt_pending_ms(void *dp)
 {
 	const struct ipt *n = dp;
 	uint64_t now = kp_now_ns();
 	const int all[] = {
-		dp_ct_pending_ms(n->ct, now), n->retry_ns ? until_ms(n->retry_ns, now) : -1,
-		n->settled ? until_ms(n->ask_ns, now) : -1, n->settled && !n->alone ? 0 : -1,
+		dp_ct_pending_ms(n->ct, now), n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1,
+		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1, n->settled && !n->alone ? 0 : -1,
 	};
 	int best = -1;
 
@@ -388,7 +240,7 @@ static int ipt_pending_ms(void *dp)
 }
 
 const struct dp_ops dp_iptables_ops = {
-	.name = "iptables", .probe = ipt_probe, .open = ipt_open, .apply = ipt_apply,
+	.name = "iptables", .probe = ipt_probe, .warm = dp_ipt_warm, .open = ipt_open, .apply = ipt_apply,
 	.retry = ipt_retry, .pending_ms = ipt_pending_ms, .close = ipt_close, .remove = dp_ipt_remove,
 };
 

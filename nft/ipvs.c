@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/socket.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
@@ -29,23 +30,6 @@ struct servers {
 	struct server *items;
 	size_t n, cap;
 };
-
-static int talk(struct mnl_socket *nl, struct nlmsghdr *nlh, mnl_cb_t fn, void *arg)
-{
-	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
-	int r;
-
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	do {
-		ssize_t got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-
-		if (got < 0)
-			return -errno;
-		r = mnl_cb_run(buf, (size_t)got, 1, 0, fn, arg);
-	} while (r > MNL_CB_STOP);
-	return r < 0 ? -errno : 0;
-}
 
 static struct nlmsghdr *put_header(char *buf, uint16_t type, uint16_t flags, uint8_t cmd, uint8_t version)
 {
@@ -79,7 +63,7 @@ static int find_family(struct mnl_socket *nl, uint16_t *ret)
 
 	*ret = 0;
 	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, IPVS_GENL_NAME);
-	r = talk(nl, nlh, on_family, ret);
+	r = dp_talk(nl, nlh, on_family, ret);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -151,14 +135,14 @@ static int delete_server(struct mnl_socket *nl, uint16_t family, const struct se
 	mnl_attr_put(nlh, IPVS_SVC_ATTR_ADDR, sizeof(s->addr), s->addr);
 	mnl_attr_put_u16(nlh, IPVS_SVC_ATTR_PORT, s->port);
 	mnl_attr_nest_end(nlh, nest);
-	return talk(nl, nlh, NULL, NULL);
+	return dp_talk(nl, nlh, NULL, NULL);
 }
 
 static int list_servers(struct mnl_socket *nl, uint16_t family, struct servers *all)
 {
 	char buf[256] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
 
-	return talk(nl, put_header(buf, family, NLM_F_DUMP, IPVS_CMD_GET_SERVICE, IPVS_GENL_VERSION), on_service, all);
+	return dp_talk(nl, put_header(buf, family, NLM_F_DUMP, IPVS_CMD_GET_SERVICE, IPVS_GENL_VERSION), on_service, all);
 }
 
 static int clear(struct mnl_socket *nl, const char *link, const struct ifaddrs *addrs, uint32_t *ret_n)
@@ -232,7 +216,7 @@ int dp_link_delete(const char *link, struct kp_err *err)
 	nlh->nlmsg_seq = 1;
 	info->ifi_family = AF_UNSPEC;
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, link);
-	r = nl ? talk(nl, nlh, NULL, NULL) : -errno;
+	r = nl ? dp_talk(nl, nlh, NULL, NULL) : -errno;
 	if (nl)
 		mnl_socket_close(nl);
 	return r < 0 && r != -ENODEV ? kp_err_set(err, r, "delete interface %s: %s", link, strerror(-r)) : 0;

@@ -40,11 +40,6 @@ struct nft {
 	struct dp_watch *watch;
 };
 
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
-
 static void nft_close(void *dp)
 {
 	struct nft *n = dp;
@@ -52,8 +47,7 @@ static void nft_close(void *dp)
 	dp_watch_free(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_table_free(n->tables[f]);
-	kp_map_free(n->want.plans);
-	kp_plan_node_unref(n->want.node);
+	dp_wanted_release(&n->want);
 	dp_ct_free(n->ct);
 	kp_said_free(n->said);
 	dp_sweep_free(n->sweep);
@@ -76,7 +70,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	bool owner = opt->owner && can_own();
 	int r = 0;
 
-	n->want.plans = kp_map_new(plan_free);
+	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	dp_ct_background(n->ct);
 	n->said = kp_said_new();
@@ -93,36 +87,11 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	return 0;
 }
 
-static void take_wanted(struct nft *n, const struct dp_batch *b)
-{
-	if (b->node) {
-		kp_plan_node_unref(n->want.node);
-		n->want.node = kp_plan_node_ref(b->node);
-	}
-	for (size_t i = 0; i < b->n_changes; i++) {
-		const struct dp_change *c = &b->changes[i];
-
-		if (c->plan)
-			kp_map_puts(n->want.plans, c->key, kp_plan_ref(c->plan));
-		else
-			kp_map_dels(n->want.plans, c->key);
-	}
-}
-
 static void copy_refused(const struct nft *n, struct dp_result *ret)
 {
-	size_t cap = 0;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		if (!n->tables[f])
-			continue;
-		for (struct kp_map_it it = { 0 }; kp_map_next(dp_table_refused(n->tables[f]), &it);) {
-			const struct dp_refusal *r = it.value;
-
-			kp_grow(&ret->refused, ret->n_refused, &cap);
-			ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why), r->gone };
-		}
-	}
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f])
+			dp_refusals_copy(dp_table_refused(n->tables[f]), ret);
 }
 
 /* When to try again: failures with growing delays, refusals now and then. */
@@ -177,22 +146,10 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 	}
 }
 
-static struct kp_plan **plans_before(const struct nft *n, const struct dp_batch *b)
-{
-	struct kp_plan **old = kp_calloc(b->n_changes, sizeof(struct kp_plan *));
-
-	for (size_t i = 0; i < b->n_changes; i++) {
-		struct kp_plan *p = kp_map_gets(n->want.plans, b->changes[i].key);
-
-		old[i] = p ? kp_plan_ref(p) : NULL;
-	}
-	return old;
-}
-
 static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct nft *n = dp;
-	struct kp_plan **old = plans_before(n, b);
+	struct kp_plan **old = dp_wanted_before(&n->want, b);
 	int code;
 
 	*ret = (struct dp_result){ 0 };
@@ -200,7 +157,7 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 		dp_watch_before_write(n->watch, ret);
 	else
 		dp_watch_begin(n->watch);
-	take_wanted(n, b);
+	dp_wanted_take(&n->want, b);
 	if (b->n_changes > LARGE)
 		dp_watch_large(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
@@ -210,9 +167,7 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	copy_refused(n, ret);
 	code = schedule(n, ret);
 	after_commit(n, b, old, code);
-	for (size_t i = 0; i < b->n_changes; i++)
-		kp_plan_unref(old[i]);
-	free(old);
+	dp_wanted_before_free(old, b);
 	return code;
 }
 
@@ -254,18 +209,13 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	return code;
 }
 
-static int until_ms(uint64_t at_ns, uint64_t now_ns)
-{
-	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000 + 1);
-}
-
 static int nft_pending_ms(void *dp)
 {
 	const struct nft *n = dp;
 	uint64_t now = kp_now_ns();
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now),
-		n->retry_ns ? until_ms(n->retry_ns, now) : -1, n->settled ? dp_watch_pending_ms(n->watch, now) : -1,
+		n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1, n->settled ? dp_watch_pending_ms(n->watch, now) : -1,
 	};
 	int best = -1;
 

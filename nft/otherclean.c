@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "nft/ipsets.h"
-#include "nft/iptrun.h"
+#include "nft/ipt_tools.h"
 #include "nft/ipvs.h"
 #include "nft/kubechains.h"
 #include "nft/netlink.h"
@@ -16,8 +16,7 @@
 #include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 
-#define DEADLINE_MS	60000	/* of one run of iptables-legacy */
-#define TRIES		20
+#define TRIES 20
 
 static void __attribute__((format(printf, 2, 3))) step(const struct dp_otherclean *how, const char *fmt, ...)
 {
@@ -108,14 +107,19 @@ static int clean_nft(const struct dp_otherclean *how, enum kp_family f, struct k
 static int clean_legacy(const struct dp_otherclean *how, enum kp_family f, struct kp_err *err)
 {
 	struct kp_buf save = { 0 }, removal = { 0 };
-	int r = dp_legacy_save(f, DEADLINE_MS, how->cancel_fd, &save, err);
+	struct dp_ipt_tools tools;
+	unsigned line;
+	int r = dp_ipt_tools_legacy(&tools, err);
 
+	tools.cancel_fd = how->cancel_fd;
+	if (r == 0)
+		r = dp_ipt_tools_save(&tools, f, &save, err);
 	if (r == 0)
 		dp_kube_removal(save.data, &removal);
 	if (removal.len)
 		say_chains(how, DP_XT_LEGACY, f, removal.data);
 	if (removal.len && !how->dry_run)
-		r = dp_legacy_restore(f, removal.data, DEADLINE_MS, how->cancel_fd, err);
+		r = dp_ipt_tools_restore(&tools, f, &removal, &line, err);
 	kp_buf_release(&save);
 	kp_buf_release(&removal);
 	return r;

@@ -16,7 +16,7 @@ struct kp_err;
 struct dp_otherclean {
 	bool dry_run;
 	bool gentle;		/* leave mode ipvs while connections run through it: -EAGAIN */
-	int cancel_fd;		/* see iptrun.h */
+	int cancel_fd;		/* see exec.h */
 	/* Each step, before it is taken; detail: one line of what goes to iptables-restore. */
 	void (*say)(void *arg, bool detail, const char *text);
 	void *arg;

@@ -9,15 +9,13 @@
 #include <string.h>
 
 #include "nft/ask.h"
-#include "nft/iptrun.h"
+#include "nft/ipt_tools.h"
 #include "nft/kubechains.h"
 #include "nft/table.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/hash.h"
-
-#define SAVE_MS 20000	/* 100,000 legacy rules take about a second */
 
 const char *const dp_xt_names[DP_N_XT] = { [DP_XT_NFT] = "iptables-nft", [DP_XT_LEGACY] = "iptables-legacy" };
 
@@ -29,13 +27,6 @@ static const struct { const char *table, *chain; } signs[] = {
 
 /* Tables of iptables-nft that kube-proxy writes to. */
 static const char *const xt_tables[] = { "nat", "filter", "mangle" };
-
-static int has_table(struct mnl_socket *nl, int f, const char *table, bool *ret)
-{
-	const struct dp_ask q = { .type = NFT_MSG_GETTABLE, .name_attr = NFTA_TABLE_NAME, .name = table };
-
-	return dp_ask_exists(nl, (enum kp_family)f, q, ret);
-}
 
 static int has_chain(struct mnl_socket *nl, int f, const char *table, const char *chain, bool *ret)
 {
@@ -95,7 +86,7 @@ static int count(struct mnl_socket *nl, int f, struct count *c)
 static int look_nft(struct mnl_socket *nl, int f, struct dp_other *o)
 {
 	struct count c = { .table = DP_OTHER_TABLE, .all = true, .print = o->print };
-	int r = has_table(nl, f, DP_OTHER_TABLE, &o->table[f]);
+	int r = dp_table_exists(nl, (enum kp_family)f, DP_OTHER_TABLE, &o->table[f]);
 
 	if (r == 0 && o->table[f])
 		r = count(nl, f, &c);
@@ -125,13 +116,18 @@ static void look_legacy(int f, struct dp_other *o, int cancel_fd)
 {
 	struct kp_buf save = { 0 };
 	struct dp_kube_rules rules = { 0 };
+	struct dp_ipt_tools tools;
 	struct kp_err why;
+	int r;
 
-	if (!dp_legacy_in_use((enum kp_family)f))
+	if (!dp_ipt_legacy_in_use((enum kp_family)f))
 		return;
-	if (dp_legacy_save((enum kp_family)f, SAVE_MS, cancel_fd, &save, &why) < 0)
-		o->unseen = true;
-	else
+	r = dp_ipt_tools_legacy(&tools, &why);
+	tools.cancel_fd = cancel_fd;
+	if (r == 0)
+		r = dp_ipt_tools_save(&tools, (enum kp_family)f, &save, &why);
+	o->unseen |= r < 0;
+	if (r == 0)
 		rules = dp_kube_rules(save.data);
 	o->chains[DP_XT_LEGACY][f] = rules.n_chains;
 	o->legacy_print[f] = rules.print;

@@ -33,7 +33,7 @@ struct dp_other {
 
 /*
  * Blocks. legacy: also through iptables-legacy-save, where legacy tables are in use (cancel_fd:
- * see iptrun.h); else what *ret says of them stays as it is.
+ * see exec.h); else what *ret says of them stays as it is.
  */
 int dp_other_look(struct dp_other *ret, bool legacy, int cancel_fd, struct kp_err *err);
 bool dp_other_any(const struct dp_other *o);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "nft/ask.h"
 #include "nft/netlink.h"
 #include "nft/nftables.h"
 #include "nft/table.h"

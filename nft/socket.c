@@ -27,3 +27,21 @@ int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
 	*ret = nl;
 	return 0;
 }
+
+int dp_talk(struct mnl_socket *nl, struct nlmsghdr *nlh, mnl_cb_t on_answer, void *arg)
+{
+	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
+	uint32_t seq = nlh->nlmsg_seq;
+	int r;
+
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	do {
+		ssize_t got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+
+		if (got < 0)
+			return -errno;
+		r = mnl_cb_run(buf, (size_t)got, seq, 0, on_answer, arg);
+	} while (r > MNL_CB_STOP);
+	return r < 0 ? -errno : 0;
+}

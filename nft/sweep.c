@@ -8,6 +8,7 @@
 #include "nft/netlink.h"
 #include "nft/program.h"
 #include "nft/table.h"
+#include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
@@ -90,7 +91,7 @@ int dp_sweep_pending_ms(const struct dp_sweep *s, uint64_t now_ns)
 
 	for (struct kp_map_it it = { 0 }; kp_map_next(s->due, &it);) {
 		const struct due *d = it.value;
-		int ms = d->at_ns <= now_ns ? 0 : (int)((d->at_ns - now_ns) / 1000000 + 1);
+		int ms = kp_ms_until(d->at_ns, now_ns);
 
 		if (best < 0 || ms < best)
 			best = ms;

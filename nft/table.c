@@ -1,16 +1,13 @@
-#include "nft/table.h"
+#include "nft/table_impl.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "nft/ask.h"
 #include "nft/carry.h"
-#include "nft/diff.h"
-#include "nft/family.h"
-#include "nft/netlink.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -20,40 +17,7 @@
 #include "proxy/base/said.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
-#define KEYS_MAX	256	/* Services that a drift names one by one */
 #define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
-
-struct dp_table {
-	enum kp_family f;
-	char *name;
-	struct mnl_socket *nl;
-	uint32_t *generation;	/* borrowed: see dp_table_new() */
-	struct dp_family *fam;
-	struct kp_map *good;	/* key -> plan that the kernel acknowledged */
-	struct kp_map *refused;	/* key -> struct dp_refusal */
-	struct kp_said *said;	/* about refusals, which are tried again and again */
-	bool known;		/* fam is what the kernel holds */
-	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
-	bool owner;
-	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
-	bool described;			/* its text says all */
-	enum dp_set drifted;		/* the set that differs, for drift of elements */
-	bool looked_for_next;	/* a crash while replacing leaves a second table */
-};
-
-static void refusal_free(void *p)
-{
-	struct dp_refusal *r = p;
-
-	free(r->key);
-	free(r->why);
-	free(r);
-}
-
-static void plan_free(void *p)
-{
-	kp_plan_unref(p);
-}
 
 /* See dp_netlink_keep_gone(). */
 static bool must_keep_gone(void)
@@ -82,8 +46,8 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool
 	t->generation = generation;
 	t->keep_gone = must_keep_gone();
 	t->fam = dp_family_new(f);
-	t->good = kp_map_new(plan_free);
-	t->refused = kp_map_new(refusal_free);
+	t->good = dp_plans_new();
+	t->refused = dp_refusals_new();
 	t->said = kp_said_new();
 	*ret = t;
 	return 0;
@@ -137,53 +101,12 @@ int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *geni
 	return rep->code;
 }
 
-static uint32_t flags_of(const struct dp_table *t)
+uint32_t dp_table_flags(const struct dp_table *t)
 {
 	return t->owner ? DP_TABLE_OWNER | DP_TABLE_PERSIST : 0;
 }
 
-/* Takes what. */
-static struct dp_drift *new_drift(struct dp_table *t, enum dp_drift_kind kind, char *what)
-{
-	struct dp_drift *d = kp_calloc(1, sizeof(*d));
-
-	*d = (struct dp_drift){ .kind = kind, .what = what, .noticed_ns = kp_now_ns() };
-	t->described = false;
-	return d;
-}
-
-int dp_table_look(struct dp_table *t, struct dp_drift **ret)
-{
-	struct dp_held *held = NULL;
-	struct kp_err err = { 0 };
-	enum dp_drift_kind kind;
-	struct dp_words *w;
-	int r;
-
-	*ret = NULL;
-	if (!t->known)
-		return 0;	/* it is being put right anyway */
-	r = dp_held_read(t->nl, t->f, t->name, false, &held, &err);
-	if (r < 0)
-		return r;
-	w = dp_words_new(NULL);
-	if (dp_diff_structure(t->fam, held, !t->keep_gone, flags_of(t), w, &kind))
-		*ret = new_drift(t, kind, dp_words_text(w));
-	dp_words_free(w);
-	dp_held_free(held);
-	return 0;
-}
-
-struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
-{
-	struct kp_buf what = { 0 };
-
-	t->drifted = set;
-	kp_buf_printf(&what, "elements of %s changed", dp_set_defs[set].name);
-	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
-}
-
-static void note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret)
+void dp_table_note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret)
 {
 	uint32_t added, deleted;
 
@@ -256,7 +179,7 @@ static bool has_usable_flags(const struct dp_table *t, const struct dp_held *hel
 {
 	uint32_t flags = held->flags & ~(uint32_t)DP_TABLE_DORMANT;
 
-	return flags == flags_of(t) || (t->owner && flags == DP_TABLE_PERSIST);
+	return flags == dp_table_flags(t) || (t->owner && flags == DP_TABLE_PERSIST);
 }
 
 static bool is_usable(const struct dp_table *t, const struct dp_held *held)
@@ -279,12 +202,12 @@ static int load_fresh(struct dp_table *t, const char *name, const struct dp_want
 	struct dp_txn *txn = dp_txn_new(t->f, name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 
-	dp_netlink_add_table(txn, flags_of(t));
+	dp_netlink_add_table(txn, dp_table_flags(t));
 	write_all(t, w, want, keys, n, NULL);
 	if (carry)
 		dp_carry_write(carry, t->fam, txn);
 	dp_table_commit(t, txn, NULL, rep);
-	note_result(txn, rep, ret);
+	dp_table_note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	return rep->code;
@@ -298,6 +221,14 @@ static int delete_table(struct dp_table *t, const char *name, struct dp_txn_repo
 	dp_table_commit(t, txn, NULL, rep);
 	dp_txn_free(txn);
 	return rep->code;
+}
+
+/* A crash, or a failure, while replacing leaves the second table. */
+static int delete_leftover(struct dp_table *t, const char *next, struct dp_txn_report *rep)
+{
+	bool there = false;
+
+	return dp_table_exists(t->nl, t->f, next, &there) == 0 && there ? delete_table(t, next, rep) : 0;
 }
 
 /*
@@ -314,7 +245,9 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 
 	snprintf(next, sizeof(next), "%s-next", t->name);
 	kp_info("nft", "%s: replacing table %s", kp_family_names[t->f], t->name);
-	r = load_fresh(t, next, want, keys, n, carry, ret, rep);
+	r = delete_leftover(t, next, rep);	/* else its rules and ours would be in it */
+	if (r == 0)
+		r = load_fresh(t, next, want, keys, n, carry, ret, rep);
 	if (r == 0)
 		r = delete_table(t, t->name, rep);
 	if (r == 0)
@@ -329,37 +262,6 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 	return r;
 }
 
-static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
-{
-	uint32_t tags[KEYS_MAX];
-	size_t n = dp_txn_tags(txn, tags, KEYS_MAX);
-
-	if (d->kind != DP_DRIFT_ELEMENTS || n > KEYS_MAX)
-		return;
-	d->keys = kp_calloc(n, sizeof(*d->keys));
-	for (; d->n_keys < n; d->n_keys++)
-		d->keys[d->n_keys] = kp_strdup(keys[tags[d->n_keys] - 1]);
-}
-
-/* What a full write has to put right tells what somebody else did to the elements. Once for each drift. */
-static void describe(struct dp_table *t, struct dp_writer *w, const struct dp_txn *txn, const char **keys)
-{
-	struct dp_drift *d = t->repairing;
-	struct dp_words *words;
-
-	if (!d || t->described)
-		return;
-	t->described = true;
-	words = dp_words_new(d->kind == DP_DRIFT_ELEMENTS ? NULL : d->what);
-	dp_diff_elems_say(dp_netlink_diff(w), words);
-	if (dp_words_any(words)) {
-		free(d->what);
-		d->what = dp_words_text(words);
-	}
-	dp_words_free(words);
-	name_services(d, txn, keys);
-}
-
 /* Over what is there: elements and chains that are as wanted cost nothing. */
 static int reconcile(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n, struct dp_held *held,
 		     struct dp_family_result *ret, struct dp_txn_report *rep)
@@ -369,13 +271,13 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 
 	if (t->keep_gone)
 		dp_netlink_keep_gone(w);
-	if (held->flags != flags_of(t))
-		dp_netlink_add_table(txn, flags_of(t));
+	if (held->flags != dp_table_flags(t))
+		dp_netlink_add_table(txn, dp_table_flags(t));
 	write_all(t, w, want, keys, n, held);
 	dp_netlink_prune(w);
-	describe(t, w, txn, keys);
+	dp_table_describe(t, w, txn, keys);
 	dp_table_commit(t, txn, &held->genid, rep);
-	note_result(txn, rep, ret);
+	dp_table_note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	return rep->code;
@@ -403,6 +305,11 @@ static int report_owner(const struct dp_table *t, const struct dp_held *held, st
 	snprintf(ret->message, sizeof(ret->message), "table %s belongs to another program (netlink port %u, mostly its pid)",
 		 t->name, held->owner);
 	return -EPERM;
+}
+
+bool dp_table_is_writable(const struct dp_table *t, const struct dp_held *held)
+{
+	return !is_anothers(t, held) && is_usable(t, held);
 }
 
 static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
@@ -437,18 +344,16 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 	return r;
 }
 
-/* A crash while replacing leaves the second table; it goes once the first is complete. */
+/* What is left of a replacement goes once the first table is complete. */
 static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 {
 	struct dp_txn_report rep = { 0 };
 	char next[DP_KEY_MAX];
-	bool there = false;
 
 	if (t->looked_for_next)
 		return;
 	snprintf(next, sizeof(next), "%s-next", t->name);
-	if (dp_table_exists(t->nl, t->f, next, &there) == 0 && there)
-		ret->cleanup_failed = delete_table(t, next, &rep) < 0;
+	ret->cleanup_failed = delete_leftover(t, next, &rep) < 0;
 	dp_txn_report_release(&rep);
 	t->looked_for_next = !ret->cleanup_failed;
 }
@@ -456,7 +361,7 @@ static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 static void remember_good(struct dp_table *t, const struct dp_wanted *want)
 {
 	kp_map_free(t->good);
-	t->good = kp_map_new(plan_free);
+	t->good = dp_plans_new();
 	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
 		set_good(t, it.key, dp_family_plan(t->fam, it.key));
 }
@@ -492,86 +397,11 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 
 	ret->tried = ret->full = true;
 	kp_map_free(t->refused);
-	t->refused = kp_map_new(refusal_free);
+	t->refused = dp_refusals_new();
 	full_rounds(t, want, ret);
 	if (t->known)
 		remove_next(t, ret);
 	ret->took_ns = kp_now_ns() - began;
-	return ret->code;
-}
-
-/* Chains and rules alone, when tables, sets and flags are what they should be. */
-static bool can_rewrite(const struct dp_table *t, const struct dp_held *held)
-{
-	return held->table && !is_anothers(t, held) && is_usable(t, held) && dp_family_has_sets_of(t->fam, held);
-}
-
-static void rewrite_chains(struct dp_table *t, struct dp_writer *w, const struct dp_held *held, struct dp_txn *txn)
-{
-	if (held->flags != flags_of(t))
-		dp_netlink_add_table(txn, flags_of(t));
-	dp_family_rewrite(t->fam, w, held);
-}
-
-/* The elements of one set; tags as in write_all(). */
-static void rewrite_set(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, struct dp_txn *txn)
-{
-	const char **keys = kp_map_sorted_keys(want->plans);
-
-	dp_family_repeat(t->fam, w, t->drifted, keys, kp_map_len(want->plans));
-	dp_netlink_prune(w);
-	describe(t, w, txn, keys);
-	free(keys);
-}
-
-/*
- * Only what differs is read and written: at 10,000 Services a look at everything takes
- * longer than rules may be missing. False: this does not help, or failed.
- */
-static bool repair_part(struct dp_table *t, const struct dp_wanted *want, const struct dp_drift *d, struct dp_family_result *ret)
-{
-	bool elements = d->kind == DP_DRIFT_ELEMENTS;
-	struct dp_held *held = NULL;
-	struct dp_txn_report rep = { 0 };
-	struct kp_err err = { 0 };
-	struct dp_writer *w;
-	struct dp_txn *txn;
-
-	if (elements ? dp_held_read_set(t->nl, t->f, t->name, t->drifted, &held, &err) < 0 :
-		       dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
-		return false;
-	if (!elements && !can_rewrite(t, held)) {
-		dp_held_free(held);
-		return false;
-	}
-	txn = dp_txn_new(t->f, t->name);
-	w = dp_netlink_new(txn, t->f, elements ? held : NULL);
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
-	if (elements)
-		rewrite_set(t, w, want, txn);
-	else
-		rewrite_chains(t, w, held, txn);
-	t->known = dp_table_commit(t, txn, &held->genid, &rep) == 0;
-	note_result(txn, &rep, ret);
-	dp_txn_report_release(&rep);
-	dp_netlink_free(w);
-	dp_txn_free(txn);
-	dp_held_free(held);
-	return t->known;
-}
-
-int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret)
-{
-	uint64_t began = kp_now_ns();
-
-	t->repairing = d;
-	ret->tried = true;
-	if (repair_part(t, want, d, ret))
-		ret->took_ns = kp_now_ns() - began;
-	else
-		dp_table_full(t, want, ret);
-	t->repairing = NULL;
 	return ret->code;
 }
 
@@ -591,7 +421,7 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	}
 	dp_family_finish(t->fam, w);
 	dp_table_commit(t, txn, NULL, &rep);
-	note_result(txn, &rep, ret);
+	dp_table_note_result(txn, &rep, ret);
 	ret->heavy = ret->wrote && dp_txn_changes_verdicts(txn);
 	dp_netlink_free(w);
 	dp_txn_free(txn);

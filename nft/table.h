@@ -3,7 +3,7 @@
 
 #include "nft/schema.h"
 #include "nft/socket.h"
-#include "proxy/plan/dataplane.h"
+#include "nft/wanted.h"
 
 struct dp_family;
 struct dp_txn;
@@ -17,12 +17,6 @@ struct mnl_socket;
  * A Service that the kernel refuses is left out with its last good rules, the others go on.
  */
 struct dp_table;
-
-/* Everything that is wanted; both tables share it. */
-struct dp_wanted {
-	struct kp_plan_node *node;
-	struct kp_map *plans;	/* key -> struct kp_plan, counted references */
-};
 
 /*
  * owner: the table belongs to this socket, others cannot change it, and it stays without an

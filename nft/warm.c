@@ -80,7 +80,7 @@ static int check_family(struct mnl_socket *nl, enum kp_family f, struct kp_err *
 	return r < 0 ? kp_err_wrap(err, r, "%s", kp_family_names[f]) : 0;
 }
 
-int dp_nft_warm(const bool families[KP_N_FAMILIES], struct kp_err *err)
+int dp_nft_warm(const struct dp_options *opt, struct kp_err *err)
 {
 	struct mnl_socket *nl;
 	int r = dp_socket_open(&nl, err);
@@ -88,7 +88,7 @@ int dp_nft_warm(const bool families[KP_N_FAMILIES], struct kp_err *err)
 	if (r < 0)
 		return r;
 	for (enum kp_family f = 0; f < KP_N_FAMILIES && r == 0; f++)
-		if (families[f])
+		if (opt->families[f])
 			r = check_family(nl, f, err);
 	mnl_socket_close(nl);
 	return r;

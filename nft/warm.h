@@ -1,10 +1,7 @@
 #ifndef DP_WARM_H
 #define DP_WARM_H
 
-#include <stdbool.h>
-
-#include "proxy/base/addr.h"
-
+struct dp_options;
 struct kp_err;
 
 /*
@@ -16,6 +13,6 @@ struct kp_err;
  * 0: yes. -ENOENT: there is nothing of ours, a cold start. -EUCLEAN: what is there is not
  * whole; err says what. Others: it could not be read.
  */
-int dp_nft_warm(const bool families[KP_N_FAMILIES], struct kp_err *err);
+int dp_nft_warm(const struct dp_options *opt, struct kp_err *err);
 
 #endif

@@ -275,18 +275,13 @@ void dp_watch_settle(struct dp_watch *w, struct dp_result *ret)
 	}
 }
 
-static int until_ms(uint64_t at_ns, uint64_t now_ns)
-{
-	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / MS + 1);
-}
-
 int dp_watch_pending_ms(const struct dp_watch *w, uint64_t now_ns)
 {
-	int best = dp_audit_is_running(w->audit) ? 0 : until_ms(w->look_ns, now_ns);
+	int best = dp_audit_is_running(w->audit) ? 0 : kp_ms_until(w->look_ns, now_ns);
 
 	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++) {
 		const struct dp_drift *d = w->history[f].open;
-		int ms = d && dp_table_is_known(w->tables[f]) ? until_ms(d->wait_ns, now_ns) : best;
+		int ms = d && dp_table_is_known(w->tables[f]) ? kp_ms_until(d->wait_ns, now_ns) : best;
 
 		best = ms < best ? ms : best;
 	}

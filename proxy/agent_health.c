@@ -93,7 +93,7 @@ struct hz_state *kp_agent_first_state(struct agent *a)
 	struct kp_health *h;
 	struct hz_state *s;
 
-	a->warm = kp_setup_is_warm(a->backend.ops);
+	a->warm = kp_setup_is_warm(a->backend.ops, &a->backend.opt);
 	if (!a->warm)
 		return NULL;
 	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)

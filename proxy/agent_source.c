@@ -97,7 +97,7 @@ void kp_agent_snapshot_status(void *arg, struct kp_snapshot_status *ret)
 static void start_snapshot(struct agent *a, struct kp_sink *sink)
 {
 	const struct kp_snapshot_view view = {
-		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->backend.mode, a->setup.opt.families),
+		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->backend.ops, &a->backend.opt),
 		.is_live = is_live, .sink = *sink,
 	};
 

@@ -196,8 +196,14 @@ static void note_commit(struct kp_metrics *m, int f, uint64_t generation, const 
 	of->took = seconds;
 	of->sync_failures += r->code < 0;
 	of->cleanup_failures += r->cleanup_failed;
+	of->partial_failures += r->partial_failed;
+	of->restore_failures += (r->code < 0) + r->partial_failed;
 	if (r->code < 0)
 		return;
+	for (int t = 0; t < DP_N_RULE_TABLES; t++) {
+		of->rules[t] = r->rules.total[t];
+		of->rules_last[t] = r->rules.last[t];
+	}
 	of->elements[0] = r->elements_added;
 	of->elements[1] = r->elements_deleted;
 	of->last_success = (double)wall_ns / 1e9;

@@ -16,7 +16,7 @@ struct kp_buf;
 struct kp_plan;
 
 /*
- * The numbers behind /metrics: kube-proxy's of the nftables mode (kube-proxy-behaviour
+ * The numbers behind /metrics: kube-proxy's of the same mode (kube-proxy-behaviour
  * 10.1), with its names, types, labels, buckets and help texts, then ours. A table says
  * what there is; the functions below count. Main thread. Times of the wall clock are
  * nanoseconds since 1970.
@@ -46,6 +46,7 @@ size_t kp_metrics_pending(const struct kp_metrics *m);
 
 /* What is looked up when somebody asks. */
 struct kp_metrics_now {
+	const char *mode;		/* "nftables", "iptables": some metrics are of one alone (ME-1) */
 	uint64_t pending_ns[KP_N_FAMILIES];	/* age of the oldest change that is not in the kernel; 0: none */
 	size_t n_services;
 	bool node_eligible;

@@ -26,6 +26,8 @@ struct kp_metrics_family {
 	struct kp_prom_histogram sync, full, partial, programming, conntrack, change;
 	double last_success, last_queued;	/* seconds since 1970; 0: never */
 	double sync_failures, cleanup_failures;
+	double restore_failures, partial_failures;	/* mode iptables */
+	double rules[DP_N_RULE_TABLES], rules_last[DP_N_RULE_TABLES];
 	double conntrack_deleted;
 	double nolocal[KP_N_POLICIES];
 	double took, elements[2];	/* of the last commit; elements added and deleted */

@@ -15,6 +15,7 @@ enum shape {
 	HISTOGRAM,	/* a histogram in struct kp_metrics_family */
 	POLICY,		/* doubles by policy in struct kp_metrics_family */
 	CODE,		/* two doubles in struct kp_metrics, by HTTP status */
+	TABLE,		/* two doubles in struct kp_metrics_family: of tables filter and nat */
 	CHANGE,		/* two doubles in struct kp_metrics_family: added and deleted */
 	NODE_STATE,	/* doubles in struct kp_metrics, by state of the node */
 	KIND,		/* doubles by kind of drift in struct kp_metrics_family */
@@ -25,6 +26,7 @@ struct row {
 	struct kp_prom_family family;
 	enum shape shape;
 	size_t offset;
+	const char *mode;	/* NULL: every one */
 };
 
 #define ONE(member)	.offset = offsetof(struct kp_metrics, member)
@@ -54,11 +56,19 @@ static const struct row rows[] = {
 	  FAMILY_SET, EACH(last_queued) },
 	{ { SYNC "last_timestamp_seconds", "[ALPHA] The last time proxy rules were successfully synced", KP_PROM_GAUGE },
 	  FAMILY_SET, EACH(last_success) },
+	{ { SYNC "iptables_last", "[ALPHA] Number of iptables rules written by kube-proxy in last sync", KP_PROM_GAUGE },
+	  TABLE, EACH(rules_last), "iptables" },
+	{ { SYNC "iptables_partial_restore_failures_total", "[ALPHA] Cumulative proxy iptables partial restore failures",
+	    KP_PROM_COUNTER }, FAMILY, EACH(partial_failures), "iptables" },
+	{ { SYNC "iptables_restore_failures_total", "[ALPHA] Cumulative proxy iptables restore failures", KP_PROM_COUNTER },
+	  FAMILY, EACH(restore_failures), "iptables" },
+	{ { SYNC "iptables_total", "[ALPHA] Total number of iptables rules owned by kube-proxy", KP_PROM_GAUGE },
+	  TABLE, EACH(rules), "iptables" },
 	/* Chains and sets that are not wanted any more go in the same transaction: only what a crash left can fail alone. */
 	{ { SYNC "nftables_cleanup_failures_total", "[ALPHA] Cumulative proxy nftables cleanup failures", KP_PROM_COUNTER },
-	  FAMILY, EACH(cleanup_failures) },
+	  FAMILY, EACH(cleanup_failures), "nftables" },
 	{ { SYNC "nftables_sync_failures_total", "[ALPHA] Cumulative proxy nftables sync failures", KP_PROM_COUNTER },
-	  FAMILY, EACH(sync_failures) },
+	  FAMILY, EACH(sync_failures), "nftables" },
 	{ { SYNC "no_local_endpoints_total", "[ALPHA] Number of services with a Local traffic policy and no endpoints",
 	    KP_PROM_GAUGE }, POLICY, EACH(nolocal) },
 	{ { SYNC "service_changes_pending", "[ALPHA] Pending proxy rules Service changes", KP_PROM_GAUGE },
@@ -76,7 +86,7 @@ static const struct row rows[] = {
 	  PLAIN, ONE(start_seconds) },
 	{ { "process_virtual_memory_bytes", "Virtual memory size in bytes.", KP_PROM_GAUGE }, PLAIN, ONE(process.virtual_bytes) },
 
-	{ { "proxylet_build_info", "Always 1; the labels say which proxylet this is.", KP_PROM_GAUGE }, VERSION, 0 },
+	{ { "proxylet_build_info", "Always 1; the labels say which proxylet this is.", KP_PROM_GAUGE }, VERSION, .offset = 0 },
 	{ { "proxylet_change_duration_seconds", "From an event on the API server's socket to its acknowledgement by the kernel.",
 	    KP_PROM_HISTOGRAM }, HISTOGRAM, EACH(change) },
 	{ { "proxylet_drift_repair_seconds", "From notice of a foreign change of our rules to its repair.", KP_PROM_HISTOGRAM },
@@ -112,6 +122,7 @@ static const struct row rows[] = {
 
 static const char *const policy_names[] = { [KP_POLICY_INTERNAL] = "internal", [KP_POLICY_EXTERNAL] = "external" };
 static const char *const code_names[] = { "200", "503" };
+static const char *const table_names[] = { [DP_RULES_FILTER] = "filter", [DP_RULES_NAT] = "nat" };
 static const char *const change_names[] = { "added", "deleted" };
 
 /* Two samples side by side in memory, told apart by one label; of a family if that is one. */
@@ -154,6 +165,9 @@ static void write_family(struct kp_buf *out, const struct row *r, const struct k
 		break;
 	case POLICY:
 		write_pair(out, r, "traffic_policy", policy_names, cell, name);
+		break;
+	case TABLE:
+		write_pair(out, r, "table", table_names, cell, name);
 		break;
 	case CHANGE:
 		write_pair(out, r, "change", change_names, cell, name);
@@ -222,5 +236,6 @@ void kp_metrics_write(const struct kp_metrics *m, const struct kp_metrics_now *n
 	const struct kp_metrics all = with_now(m, now);
 
 	for (size_t i = 0; i < KP_N(rows); i++)
-		write_row(out, &rows[i], &all);
+		if (!rows[i].mode || strcmp(rows[i].mode, now->mode) == 0)
+			write_row(out, &rows[i], &all);
 }

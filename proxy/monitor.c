@@ -84,6 +84,7 @@ static struct hz_report *ask_health(const struct kp_monitor *m)
 static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 {
 	struct kp_metrics_now values = {
+		.mode = m->view.mode,
 		.n_services = kp_model_n_services(m->view.model),
 		.health = hz_server_counters(m->view.server),
 		.other_proxy = kp_takeover_view(m->view.takeover).state != KP_OTHER_NONE,

@@ -12,7 +12,6 @@
 #include <ucontext.h>
 
 #include "nft/ipt_tools.h"
-#include "nft/iptrun.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -49,7 +48,7 @@ static bool has_iptables(void)
 static bool needs_raw(const struct kp_config *c, enum kp_mode mode)
 {
 	return mode == KP_MODE_IPTABLES || strcmp(c->iptables_variant, "legacy") == 0 ||
-	       dp_legacy_in_use(KP_IPV4) || dp_legacy_in_use(KP_IPV6);
+	       dp_ipt_legacy_in_use(KP_IPV4) || dp_ipt_legacy_in_use(KP_IPV6);
 }
 
 /* iptables' tools, and the checks of the node; a relay has neither. */

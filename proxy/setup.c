@@ -2,17 +2,12 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "healthz/server.h"
-#include "nft/held.h"
-#include "nft/ipt_cleanup.h"
-#include "nft/nftables.h"
-#include "nft/table.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
@@ -203,15 +198,11 @@ struct hz_policy *kp_setup_health_policy(const struct kp_config *c)
 	return hz_policy_copy(&p);
 }
 
-bool kp_setup_is_warm(const struct dp_ops *ops)
+bool kp_setup_is_warm(const struct dp_ops *ops, const struct dp_options *opt)
 {
-	bool families[KP_N_FAMILIES];
 	struct kp_err err = { 0 };
-	int r = -ENOENT;
+	int r = ops->warm(opt, &err);
 
-	kp_setup_families(families);
-	if (ops->warm)
-		r = ops->warm(families, &err);
 	if (r == 0)
 		kp_info("agent", "warm start: the rules of an earlier agent are in the kernel and whole");
 	else if (r != -ENOENT)
@@ -219,30 +210,19 @@ bool kp_setup_is_warm(const struct dp_ops *ops)
 	return r == 0;
 }
 
-static bool finds_chains(void)
+bool kp_setup_finds_rules(const struct dp_ops *ops, const struct dp_options *opt)
 {
-	struct dp_ipt_cleanup c;
+	struct kp_err err = { 0 };
 	bool found = false;
 
-	dp_ipt_cleanup_look(&c);
-	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
-		found |= c.variants[v].chains[KP_IPV4] || c.variants[v].chains[KP_IPV6];
+	for (int f = 0; f < KP_N_FAMILIES && !found; f++) {
+		struct dp_options one = *opt;
+
+		one.families[KP_IPV4] = opt->families[KP_IPV4] && f == KP_IPV4;
+		one.families[KP_IPV6] = opt->families[KP_IPV6] && f == KP_IPV6;
+		found = opt->families[f] && ops->warm(&one, &err) != -ENOENT;
+	}
 	return found;
-}
-
-bool kp_setup_finds_rules(enum kp_mode mode, const bool families[KP_N_FAMILIES])
-{
-	struct mnl_socket *nl = NULL;
-	bool found = false;
-	int r = dp_socket_open(&nl, NULL);
-
-	if (r < 0)
-		return true;
-	for (enum kp_family f = 0; f < KP_N_FAMILIES && r == 0 && !found; f++)
-		if (families[f])
-			r = dp_table_exists(nl, f, DP_TABLE, &found);
-	mnl_socket_close(nl);
-	return r < 0 || found || (mode == KP_MODE_IPTABLES && finds_chains());
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

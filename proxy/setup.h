@@ -10,6 +10,7 @@
 #include "proxy/plan/build.h"
 
 struct dp_ops;
+struct dp_options;
 struct hz_listen;
 struct hz_policy;
 struct kp_err;
@@ -42,7 +43,7 @@ void kp_setup_plan_release(struct kp_setup_plan *s);
 #define KP_SETUP_HEALTH_PORTS 2
 size_t kp_setup_health_ports(const struct kp_config *c, struct hz_listen *ret);
 /* Does the kernel hold a whole set of rules of an earlier process? If there is one that is not, that is logged. */
-bool kp_setup_is_warm(const struct dp_ops *ops);
+bool kp_setup_is_warm(const struct dp_ops *ops, const struct dp_options *opt);
 /* Does the configuration say that the API server is not to be asked for protobuf? */
 bool kp_setup_json_only(const struct kp_config *c);
 
@@ -50,11 +51,8 @@ bool kp_setup_json_only(const struct kp_config *c);
 struct hz_policy *kp_setup_health_policy(const struct kp_config *c);
 /* The mode of the shared one, also where it is the only one: in a relay. */
 enum hz_proxy_mode kp_setup_shared_proxy(const struct kp_config *c);
-/*
- * Does the kernel hold rules of an earlier process, whatever they are worth? Also true if it does
- * not tell. Chains of mode iptables are looked for in that mode alone: it takes programs.
- */
-bool kp_setup_finds_rules(enum kp_mode mode, const bool families[KP_N_FAMILIES]);
+/* Does the kernel hold rules of an earlier process, whatever they are worth? Also true if it does not tell. */
+bool kp_setup_finds_rules(const struct dp_ops *ops, const struct dp_options *opt);
 
 /* T_stale of health-and-probes B.3. */
 uint64_t kp_setup_stale_ns(const struct kp_config *c);

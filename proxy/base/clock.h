@@ -18,6 +18,12 @@ static inline uint64_t kp_now_ms(void)
 	return kp_now_ns() / 1000000u;
 }
 
+/* For poll(): milliseconds, rounded up; 0: it is over. */
+static inline int kp_ms_until(uint64_t at_ns, uint64_t now_ns)
+{
+	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000u + 1);
+}
+
 /* Nanoseconds since 1970, for what humans read. */
 static inline uint64_t kp_wall_ns(void)
 {

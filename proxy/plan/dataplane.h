@@ -59,15 +59,23 @@ struct dp_drift {
 struct dp_drift *dp_drift_free(struct dp_drift *d);	/* NULL is fine; returns NULL */
 struct dp_drift *dp_drift_copy(const struct dp_drift *d);
 
+/* Rules that iptables has of us: all, and those that the last write wrote. */
+enum dp_rule_table { DP_RULES_FILTER, DP_RULES_NAT, DP_N_RULE_TABLES };
+struct dp_rule_counts {
+	uint32_t total[DP_N_RULE_TABLES], last[DP_N_RULE_TABLES];
+};
+
 struct dp_family_result {
 	bool tried;
 	int code;		/* 0: everything but the refused is in the kernel */
 	char message[256];	/* what failed, for code != 0 */
 	bool wrote;		/* false: the kernel already held it all, no write transaction */
 	bool full;		/* everything was compared with the kernel, not only what changed */
+	bool partial_failed;	/* mode iptables: what changed could not be written alone, so everything was */
 	bool heavy;		/* a small change after which the kernel had to look at the whole ruleset again */
 	bool cleanup_failed;	/* something of an earlier run that is of no use any more could not be deleted */
 	uint32_t elements_added, elements_deleted;
+	struct dp_rule_counts rules;	/* mode iptables */
 	uint64_t took_ns;
 	struct dp_drift *drift;	/* NULL: nothing new to tell; also without tried */
 };
@@ -108,9 +116,9 @@ struct dp_ops {
 	int (*probe)(const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Does the kernel hold a whole set of rules of an earlier process? Read only. 0: yes;
-	 * -ENOENT: none; else err says what is wrong. NULL: the backend cannot tell.
+	 * -ENOENT: none; else err says what is wrong.
 	 */
-	int (*warm)(const bool families[KP_N_FAMILIES], struct kp_err *err);
+	int (*warm)(const struct dp_options *opt, struct kp_err *err);
 	int (*open)(void **ret, const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Bring the kernel to the new state. Keeps references to the plans it needs.

@@ -16,6 +16,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/thread.h"
 
+#define FORMER_TRIES	5	/* to remove what another backend left, each with a write of ours */
+
 /*
  * After a commit that changed verdicts the kernel walks the whole ruleset: 1 ms at 10,000
  * Services, eight times that before Linux 6.12 (nft-design 2.4). So ten times as long as
@@ -44,6 +46,7 @@ struct kp_runner {
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
+	unsigned former_tries;		/* dataplane thread only */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 	struct kp_plan_node *last_node;	/* caller only */
 
@@ -151,7 +154,7 @@ static int pause_ms(struct kp_runner *r)
 	pthread_mutex_unlock(&r->lock);
 	if (!waits)
 		return backend;
-	heavy = r->heavy_after_ns <= now ? 0 : (int)((r->heavy_after_ns - now) / 1000000 + 1);
+	heavy = kp_ms_until(r->heavy_after_ns, now);
 	return backend < 0 || heavy < backend ? heavy : backend;
 }
 
@@ -191,8 +194,11 @@ static void remove_former(struct kp_runner *r)
 	for (; r->former && *r->former; r->former++) {
 		struct kp_err err = { 0 };
 
-		if ((*r->former)->remove(&err) < 0)
-			kp_warn("dataplane", "cannot remove what mode %s left: %s", (*r->former)->name, err.msg);
+		if ((*r->former)->remove(&err) == 0)
+			continue;
+		kp_warn("dataplane", "cannot remove what mode %s left: %s", (*r->former)->name, err.msg);
+		if (++r->former_tries < FORMER_TRIES)
+			return;
 	}
 	r->former = NULL;
 }
@@ -216,6 +222,7 @@ static void *run(void *arg)
 		struct pollfd p = { .fd = r->wake, .events = POLLIN };
 		struct dp_result res = { 0 };
 		struct dp_batch b;
+		bool tells;
 
 		poll(&p, 1, pause_ms(r));
 		clear_fd(r->wake);
@@ -227,11 +234,13 @@ static void *run(void *arg)
 		note_heavy(r, &res);
 		dp_batch_release(&b);
 		note_ours(r, &res);
-		if (dp_result_tells(&res))
+		tells = dp_result_tells(&res);
+		if (tells)
 			post(r, &res, generation);
 		else
 			dp_result_release(&res);
-		remove_former(r);
+		if (tells)
+			remove_former(r);
 	}
 	return NULL;
 }

@@ -49,7 +49,7 @@ for file in $(find proxy nft healthz -name '*.[ch]' | sort); do
 			[ "$file" = proxy/base/mem.c ] || why="proxy/base/mem.h" ;;
 		exit|_exit|quick_exit)
 			# a forked child that cannot become the program it was forked for
-			[ "$file" = proxy/main.c ] || [ "$file ${call##*:}" = "nft/ipt_exec.c _exit" ] || why="only main ends the process" ;;
+			[ "$file" = proxy/main.c ] || [ "$file ${call##*:}" = "nft/exec.c _exit" ] || why="only main ends the process" ;;
 		esac
 		[ -z "$why" ] || { echo "${call%:*}: ${call##*:}() is banned here: $why"; bad=1; }
 	done

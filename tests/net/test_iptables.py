@@ -19,6 +19,7 @@ import nft
 import objects as obj
 import traffic
 from harness import check, equal, wait
+from lab import Agent
 
 WEB = "10.96.0.10"
 
@@ -99,6 +100,11 @@ def drift(lab, variant):
     wait(is_again(lab, variant, before), "the replaced rule: repaired")
     answer = traffic.ask(lab.ext, WEB, 80)
     check(isinstance(answer, tuple), "the Service after all that: %s", answer)
+    page = agent.get("/metrics", 10249)[2]
+    for table in ("filter", "nat"):
+        n = sum(len(rules) for chain, rules in before["ip"].items() if chain.startswith(table + " PXL-"))
+        check('rules_iptables_total{table="%s",ip_family="IPv4"} %d\n' % (table, n) in page, "%d rules in %s: %s", n, table, page)
+    check("nftables" not in page, "metrics of another mode")
 
 
 def test_drift_nft(lab):
@@ -206,6 +212,41 @@ def test_leftovers_go_and_changes_come(lab):
     check(len(changed) == 1 and changed[0].startswith("nat PXL-SVC-"), "changed chains: %s", changed)
 
 
+# --- warm start ---
+
+def first_answer(lab, variant):
+    """Of an agent that no API server tells anything: all it can count on are rules that are there."""
+    kubeconfig = os.path.join(lab.folder, "kubeconfig")
+    with open(kubeconfig, "w") as f:
+        json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+                   "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [],
+                   "contexts": [{"name": "c", "context": {"cluster": "k", "user": ""}}]}, f)
+    lab.agents.append(Agent(lab, lab.node, [], clientConnection={"kubeconfig": kubeconfig}, **options(variant)))
+    agent = lab.agents[-1]
+    answer = wait(lambda: agent.get()[0], "the first answer")
+    agent.stop()
+    return answer
+
+
+def warm(lab, variant, damages):
+    cluster(lab)
+    equal(first_answer(lab, variant), 503, "a cold start")
+    lab.run(**options(variant)).ready().stop()
+    equal(first_answer(lab, variant), 200, "a warm start")
+    for what in damages:
+        ipt.run(lab.node, "iptables-" + variant, "-w", "-t", "nat", *what.split())
+        equal(first_answer(lab, variant), 503, "after " + what)
+        lab.run(**options(variant)).ready().stop()
+
+
+def test_warm_start_nft(lab):
+    warm(lab, "nft", ["-F PXL-SERVICES-10.96.0", "-D POSTROUTING -j PXL-POSTROUTING"])
+
+
+def test_warm_start_legacy(lab):
+    warm(lab, "legacy", ["-F PXL-SERVICES"])
+
+
 # --- what is refused ---
 
 FAKE = """#!/bin/sh
@@ -226,8 +267,16 @@ fi
 """
 
 
-def refusing(lab, variant, word, line):
-    """How to start an agent that finds a picky iptables-restore. -> argv in front"""
+# Likewise; nothing is restored while a file is there.
+SLOW = """#!/bin/sh
+name=${0##*/}
+while case $name in *-restore) [ -e %(hold)s ];; *) false;; esac; do sleep 0.05; done
+exec %(real)s/$name "$@"
+"""
+
+
+def instead(lab, variant, script, **args):
+    """How to start an agent that finds this in the place of iptables' programs. -> argv in front"""
     multi = os.path.realpath("/usr/sbin/iptables-%s-restore" % variant)
     real, fake = (os.path.join(lab.folder, n) for n in ("real", "fake"))
     os.mkdir(real)
@@ -236,7 +285,7 @@ def refusing(lab, variant, word, line):
         for what in ("save", "restore"):
             os.symlink("multi", os.path.join(real, "%s-%s-%s" % (program, variant, what)))
     with open(fake, "w") as f:
-        f.write(FAKE % {"word": word, "line": line, "real": real})
+        f.write(script % dict(args, real=real))
     os.chmod(fake, stat.S_IRWXU)
     return ["unshare", "-m", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh", fake, multi]
 
@@ -245,7 +294,7 @@ def refused(lab, variant, line):
     cluster(lab)
     lab.serve(traffic.TcpServer(lab.rem))
     lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.99"]))
-    agent = lab.run(before=refusing(lab, variant, "10.244.2.99", line), **options(variant))
+    agent = lab.run(before=instead(lab, variant, FAKE, word="10.244.2.99", line=line), **options(variant))
     wait(lambda: '"default/bad" is refused' in agent.log(), "the refusal", 15)
     wait(lambda: ipt.endpoints(lab.node, variant, WEB, 80) == {"10.244.2.2", "10.244.2.3"}, "the others")
     equal(ipt.endpoints(lab.node, variant, "10.96.9.10", 80), set(), "endpoints of the refused one")
@@ -255,6 +304,26 @@ def refused(lab, variant, line):
     lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.98"]))
     wait(lambda: ipt.endpoints(lab.node, variant, "10.96.9.10", 80) == {"10.244.2.98"}, "mended")
     agent.ready()
+
+
+def test_health_while_a_repair_takes_long(lab):
+    """Rules that are not there are told while iptables-restore is busy, and who did it as far as it can be known."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), **options("nft")).ready()
+    flush = ["iptables-nft", "-w", "-t", "nat", "-F", "PXL-SERVICES"]
+    ipt.run(lab.node, *flush)
+    wait(lambda: agent.log().count("put right") == 1, "the first repair")
+    with open(hold, "w"):
+        pass
+    ipt.run(lab.node, *flush)
+    wait(lambda: agent.get()[0] == 503, "/healthz while the rules are not there", 5)
+    check('proxylet_drift_unrepaired{ip_family="IPv4"} 1' in agent.get("/metrics", 10249)[2], "metrics")
+    os.unlink(hold)
+    wait(lambda: agent.get()[0] == 200, "/healthz afterwards", 5)
+    lines = [line for line in agent.log().splitlines() if "put right" in line]
+    check(len(lines) == 2 and all("chain PXL-SERVICES of nat changed" in line for line in lines), "what: %s", lines)
+    check("changed by iptables" in lines[1] and "(pid " in lines[1], "who: %s", lines)
 
 
 def test_refused_with_a_line(lab):

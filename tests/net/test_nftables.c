@@ -242,6 +242,9 @@ static const struct {
 	{ "other format", "delete table ip proxylet\nadd table ip proxylet { comment \"proxylet format 0\"; }", true },
 	{ "set of another type", "delete table ip proxylet\nadd table ip proxylet { comment \"proxylet format 1\"; }\n"
 	  "add set ip proxylet svc { type ipv4_addr; }", true },
+	{ "killed while replacing, and another time", "delete table ip proxylet\n"
+	  "add table ip proxylet { comment \"proxylet format 0\"; }\nadd table ip proxylet-next\n"
+	  "add set ip proxylet-next svc { type ipv4_addr; }", true },
 };
 
 START_TEST(damage)

@@ -13,12 +13,14 @@
 #define START (1763724000 * S)	/* some wall clock */
 
 static struct kp_metrics *m;
+static const char *mode;
 
 static void set_up(void)
 {
 	const bool both[KP_N_FAMILIES] = { true, true };
 
 	m = kp_metrics_new(both);
+	mode = "nftables";
 }
 
 static void tear_down(void)
@@ -29,13 +31,14 @@ static void tear_down(void)
 /* The value of one sample, as text; "" if it is not there. Static: one at a time. */
 static const char *sample(const char *name)
 {
-	static const struct kp_metrics_now now = { .pending_ns = { 0, 3 * S / 2 }, .n_services = 7,
+	static struct kp_metrics_now now = { .pending_ns = { 0, 3 * S / 2 }, .n_services = 7,
 		.snapshot = { .in_use = true, .age_ns = 5 * S / 2, .n_failed = 9 },
 						   .health = { 1, 2, 3, 4 }, .process = { .resident_bytes = 4096 } };
 	static char value[64];
 	struct kp_buf page = { 0 };
 	char *rest = NULL;
 
+	now.mode = mode;
 	value[0] = '\0';
 	kp_metrics_write(m, &now, &page);
 	for (char *line = strtok_r(page.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
@@ -68,6 +71,29 @@ static void result(uint64_t generation, int code, uint64_t wall_ns)
 
 	kp_metrics_result(m, generation, &res, wall_ns);
 }
+
+START_TEST(test_mode_iptables)
+{
+	struct dp_result res = { .family = {
+		{ .tried = true, .rules = { { 30, 70 }, { 3, 7 } } }, { .tried = true, .code = -5, .partial_failed = true },
+	} };
+
+	mode = "iptables";
+	kp_metrics_submitted(m, 1, START);
+	kp_metrics_result(m, 1, &res, START);
+	EXPECT("kubeproxy_sync_proxy_rules_iptables_total{table=\"filter\",ip_family=\"IPv4\"}", "30");
+	EXPECT("kubeproxy_sync_proxy_rules_iptables_total{table=\"nat\",ip_family=\"IPv4\"}", "70");
+	EXPECT("kubeproxy_sync_proxy_rules_iptables_last{table=\"filter\",ip_family=\"IPv4\"}", "3");
+	EXPECT("kubeproxy_sync_proxy_rules_iptables_last{table=\"nat\",ip_family=\"IPv4\"}", "7");
+	EXPECT(SYNC("iptables_restore_failures_total", "IPv4"), "0");
+	EXPECT(SYNC("iptables_restore_failures_total", "IPv6"), "2");
+	EXPECT(SYNC("iptables_partial_restore_failures_total", "IPv6"), "1");
+	EXPECT(SYNC("nftables_sync_failures_total", "IPv6"), "");
+	mode = "nftables";
+	EXPECT(SYNC("iptables_restore_failures_total", "IPv6"), "");
+	EXPECT(SYNC("nftables_sync_failures_total", "IPv6"), "1");
+}
+END_TEST
 
 START_TEST(test_looked_up)
 {
@@ -345,6 +371,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, test_mode_iptables);
 	tcase_add_test(t, test_looked_up);
 	tcase_add_test(t, test_times);
 	tcase_add_test(t, test_commits);

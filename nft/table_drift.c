@@ -1,0 +1,157 @@
+#include "nft/table_impl.h"
+
+#include <stdlib.h>
+
+#include "proxy/base/buf.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "proxy/base/map.h"
+#include "proxy/base/mem.h"
+
+#define KEYS_MAX	256	/* Services that a drift names one by one */
+
+/* Takes what. */
+static struct dp_drift *new_drift(struct dp_table *t, enum dp_drift_kind kind, char *what)
+{
+	struct dp_drift *d = kp_calloc(1, sizeof(*d));
+
+	*d = (struct dp_drift){ .kind = kind, .what = what, .noticed_ns = kp_now_ns() };
+	t->described = false;
+	return d;
+}
+
+int dp_table_look(struct dp_table *t, struct dp_drift **ret)
+{
+	struct dp_held *held = NULL;
+	struct kp_err err = { 0 };
+	enum dp_drift_kind kind;
+	struct dp_words *w;
+	int r;
+
+	*ret = NULL;
+	if (!t->known)
+		return 0;	/* it is being put right anyway */
+	r = dp_held_read(t->nl, t->f, t->name, false, &held, &err);
+	if (r < 0)
+		return r;
+	w = dp_words_new(NULL);
+	if (dp_diff_structure(t->fam, held, !t->keep_gone, dp_table_flags(t), w, &kind))
+		*ret = new_drift(t, kind, dp_words_text(w));
+	dp_words_free(w);
+	dp_held_free(held);
+	return 0;
+}
+
+struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
+{
+	struct kp_buf what = { 0 };
+
+	t->drifted = set;
+	kp_buf_printf(&what, "elements of %s changed", dp_set_defs[set].name);
+	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
+}
+
+static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
+{
+	uint32_t tags[KEYS_MAX];
+	size_t n = dp_txn_tags(txn, tags, KEYS_MAX);
+
+	if (d->kind != DP_DRIFT_ELEMENTS || n > KEYS_MAX)
+		return;
+	d->keys = kp_calloc(n, sizeof(*d->keys));
+	for (; d->n_keys < n; d->n_keys++)
+		d->keys[d->n_keys] = kp_strdup(keys[tags[d->n_keys] - 1]);
+}
+
+void dp_table_describe(struct dp_table *t, struct dp_writer *w, const struct dp_txn *txn, const char **keys)
+{
+	struct dp_drift *d = t->repairing;
+	struct dp_words *words;
+
+	if (!d || t->described)
+		return;
+	t->described = true;
+	words = dp_words_new(d->kind == DP_DRIFT_ELEMENTS ? NULL : d->what);
+	dp_diff_elems_say(dp_netlink_diff(w), words);
+	if (dp_words_any(words)) {
+		free(d->what);
+		d->what = dp_words_text(words);
+	}
+	dp_words_free(words);
+	name_services(d, txn, keys);
+}
+
+/* Chains and rules alone, when tables, sets and flags are what they should be. */
+static bool can_rewrite(const struct dp_table *t, const struct dp_held *held)
+{
+	return held->table && dp_table_is_writable(t, held) && dp_family_has_sets_of(t->fam, held);
+}
+
+static void rewrite_chains(struct dp_table *t, struct dp_writer *w, const struct dp_held *held, struct dp_txn *txn)
+{
+	if (held->flags != dp_table_flags(t))
+		dp_netlink_add_table(txn, dp_table_flags(t));
+	dp_family_rewrite(t->fam, w, held);
+}
+
+/* The elements of one set; tags as in write_all(). */
+static void rewrite_set(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, struct dp_txn *txn)
+{
+	const char **keys = kp_map_sorted_keys(want->plans);
+
+	dp_family_repeat(t->fam, w, t->drifted, keys, kp_map_len(want->plans));
+	dp_netlink_prune(w);
+	dp_table_describe(t, w, txn, keys);
+	free(keys);
+}
+
+/*
+ * Only what differs is read and written: at 10,000 Services a look at everything takes
+ * longer than rules may be missing. False: this does not help, or failed.
+ */
+static bool repair_part(struct dp_table *t, const struct dp_wanted *want, const struct dp_drift *d, struct dp_family_result *ret)
+{
+	bool elements = d->kind == DP_DRIFT_ELEMENTS;
+	struct dp_held *held = NULL;
+	struct dp_txn_report rep = { 0 };
+	struct kp_err err = { 0 };
+	struct dp_writer *w;
+	struct dp_txn *txn;
+
+	if (elements ? dp_held_read_set(t->nl, t->f, t->name, t->drifted, &held, &err) < 0 :
+		       dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
+		return false;
+	if (!elements && !can_rewrite(t, held)) {
+		dp_held_free(held);
+		return false;
+	}
+	txn = dp_txn_new(t->f, t->name);
+	w = dp_netlink_new(txn, t->f, elements ? held : NULL);
+	if (t->keep_gone)
+		dp_netlink_keep_gone(w);
+	if (elements)
+		rewrite_set(t, w, want, txn);
+	else
+		rewrite_chains(t, w, held, txn);
+	t->known = dp_table_commit(t, txn, &held->genid, &rep) == 0;
+	dp_table_note_result(txn, &rep, ret);
+	dp_txn_report_release(&rep);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+	dp_held_free(held);
+	return t->known;
+}
+
+int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret)
+{
+	uint64_t began = kp_now_ns();
+
+	t->repairing = d;
+	ret->tried = true;
+	if (repair_part(t, want, d, ret))
+		ret->took_ns = kp_now_ns() - began;
+	else
+		dp_table_full(t, want, ret);
+	t->repairing = NULL;
+	return ret->code;
+}

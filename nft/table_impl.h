@@ -1,0 +1,39 @@
+#ifndef DP_TABLE_IMPL_H
+#define DP_TABLE_IMPL_H
+
+#include <libmnl/libmnl.h>
+
+#include "nft/diff.h"
+#include "nft/family.h"
+#include "nft/netlink.h"
+#include "nft/table.h"
+
+/* Shared by table.c (writing) and table_drift.c (what somebody else did to it). */
+
+struct kp_said;
+
+struct dp_table {
+	enum kp_family f;
+	char *name;
+	struct mnl_socket *nl;
+	uint32_t *generation;	/* borrowed: see dp_table_new() */
+	struct dp_family *fam;
+	struct kp_map *good;	/* key -> plan that the kernel acknowledged */
+	struct kp_map *refused;	/* key -> struct dp_refusal */
+	struct kp_said *said;	/* about refusals, which are tried again and again */
+	bool known;		/* fam is what the kernel holds */
+	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
+	bool owner;
+	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
+	bool described;			/* its text says all */
+	enum dp_set drifted;		/* the set that differs, for drift of elements */
+	bool looked_for_next;	/* a crash while replacing leaves a second table */
+};
+
+uint32_t dp_table_flags(const struct dp_table *t);
+void dp_table_note_result(const struct dp_txn *txn, const struct dp_txn_report *rep, struct dp_family_result *ret);
+bool dp_table_is_writable(const struct dp_table *t, const struct dp_held *held);	/* without replacing it */
+/* What a write has to put right tells what somebody else did to the elements. Once for each drift; keys by tag - 1. */
+void dp_table_describe(struct dp_table *t, struct dp_writer *w, const struct dp_txn *txn, const char **keys);
+
+#endif
