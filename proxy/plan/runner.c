@@ -242,6 +242,7 @@ static void *run(void *arg)
 		if (tells)
 			remove_former(r);
 	}
+	r->ops->close(r->dp);	/* here, since that takes its time as well: a walk over conntrack ends first */
 	return NULL;
 }
 
@@ -256,8 +257,6 @@ static void release(struct kp_runner *r)
 	kp_plan_node_unref(r->last_node);
 	kp_closep(&r->wake);
 	kp_closep(&r->done);
-	if (r->dp)
-		r->ops->close(r->dp);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
@@ -396,7 +395,7 @@ int kp_runner_pause(struct kp_runner *r, struct kp_err *err)
 			return kp_err_set(err, -EBUSY, "waits for the kernel: a commit is under way");
 		pthread_join(r->thread, NULL);
 	}
-	r->ops->close(kp_steal(&r->dp));
+	r->dp = NULL;
 	return 0;
 }
 
