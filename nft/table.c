@@ -613,8 +613,10 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 		return dp_table_full(t, want, ret);
 	}
 	for (size_t i = 0; i < batch->n_changes; i++) {
-		set_good(t, batch->changes[i].key, batch->changes[i].plan);
-		kp_map_dels(t->refused, batch->changes[i].key);
+		const char *key = batch->changes[i].key;
+
+		set_good(t, key, dp_family_plan(t->fam, key));
+		kp_map_dels(t->refused, key);
 	}
 	if (dp_family_is_tight(t->fam))
 		return dp_table_full(t, want, ret);
