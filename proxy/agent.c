@@ -12,6 +12,7 @@
 #include "proxy/backend.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/footprint.h"
 #include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
@@ -287,6 +288,8 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 		kp_drift_log(&a->drift, &r.result, kp_now_ns());
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			log_family(a, f, &r.result.family[f], first);
+		if (first)
+			kp_footprint_shrink();
 		dp_result_release(&r.result);
 	}
 	publish(a);
@@ -758,6 +761,7 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 
 	if (r == 0)
 		r = give_up_rights(&a, err);
+	kp_footprint_shrink();
 	while (r == 0 && again) {
 		r = serve(&a, err);
 		again = r == 0 && kp_succession_stand_by(a.place);
