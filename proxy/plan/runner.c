@@ -192,8 +192,8 @@ static void *run(void *arg)
 		struct dp_result res = { 0 };
 		struct dp_batch b;
 
-		poll(&p, 1, pause_ms(r));
-		clear_fd(r->wake);
+		if (poll(&p, 1, pause_ms(r)) > 0)
+			clear_fd(r->wake);
 		atomic_store(&r->idle, false);
 		if (take_pending(r, &b, &generation))
 			r->ops->apply(r->dp, &b, &res);
