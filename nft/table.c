@@ -580,6 +580,7 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 	struct dp_txn_report rep;
+	uint64_t began = kp_thread_ns();
 
 	if (t->keep_gone)
 		dp_netlink_keep_gone(w);
@@ -592,7 +593,8 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	dp_family_finish(t->fam, w);
 	dp_table_commit(t, txn, NULL, &rep);
 	note_result(txn, &rep, ret);
-	ret->heavy = ret->wrote && dp_txn_changes_verdicts(txn);
+	if (ret->wrote && dp_txn_changes_verdicts(txn))
+		ret->heavy_ns = kp_thread_ns() - began;
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	dp_txn_report_release(&rep);
