@@ -42,7 +42,7 @@ void dp_family_rewrite(struct dp_family *fam, struct dp_writer *w, const struct 
 /* Adds all elements of one set once more; w knows which are there. Tag of an element: 1 + its Service's place in keys. */
 void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set set, const char *const *keys, size_t n);
 
-/* The plan last written; borrowed. NULL: none. */
+/* The plan last written; borrowed. NULL: none, or nothing of it is of this family. */
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key);
 /* Of all elements of a set, as they should be in the kernel now. */
 const struct dp_sum *dp_family_sum(const struct dp_family *fam, enum dp_set set);

@@ -190,7 +190,7 @@ static int write_once(struct dp_ipt_family *fam, const struct dp_wanted *want, b
 	} else if (text.len) {
 		dp_ipt_state_written(fam->state);
 		fam->commits += count_commits(&text);
-		ret->wrote = ret->heavy = true;
+		ret->wrote = true;
 		ret->elements_added += rules;
 		ret->elements_deleted += removed;
 	}
@@ -241,6 +241,7 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 	for (struct kp_map_it it = { 0 }; fam->known && kp_map_next(want->plans, &it);)
 		set_good(fam, it.key, it.value);
 	ret->took_ns = kp_now_ns() - began;
+	ret->heavy_ns = ret->wrote ? ret->took_ns : 0;	/* mostly of the tools, which are other processes */
 	return ret->code;
 }
 
@@ -277,6 +278,7 @@ int dp_ipt_family_apply(struct dp_ipt_family *fam, const struct dp_wanted *want,
 	for (size_t i = 0; r == 0 && i < batch->n_changes; i++)
 		set_good(fam, batch->changes[i].key, batch->changes[i].plan);
 	ret->took_ns = kp_now_ns() - began;
+	ret->heavy_ns = ret->wrote ? ret->took_ns : 0;	/* mostly of the tools, which are other processes */
 	return r;
 }
 

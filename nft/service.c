@@ -30,7 +30,7 @@ static void write_record(struct dp_family *fam, struct dp_writer *w, const struc
 }
 
 static void write_slot(struct dp_family *fam, struct dp_writer *w, struct dp_elem e, uint32_t slot,
-		       const struct dp_slot *to, bool add)
+		       const struct kp_backend *to, bool add)
 {
 	e.set = e.set == DP_NP ? DP_NPEPS : DP_EPS;
 	e.slot = slot;
@@ -46,12 +46,14 @@ static void write_slots(struct dp_family *fam, struct dp_writer *w, struct dp_el
 	uint32_t n_old = old ? old->n : 0, n_new = new ? new->n : 0;
 
 	for (uint32_t i = 0; i < n_old || i < n_new; i++) {
-		if (i < n_old && i < n_new && dp_slot_equal(&old->v[i], &new->v[i]))
+		const struct kp_backend *was = i < n_old ? dp_slots_at(old, i) : NULL, *is = i < n_new ? dp_slots_at(new, i) : NULL;
+
+		if (was && is && kp_backend_cmp(was, is) == 0)
 			continue;
-		if (i < n_old)
-			write_slot(fam, w, key, base + i, &old->v[i], false);
-		if (i < n_new)
-			write_slot(fam, w, key, base + i, &new->v[i], true);
+		if (was)
+			write_slot(fam, w, key, base + i, was, false);
+		if (is)
+			write_slot(fam, w, key, base + i, is, true);
 	}
 }
 
@@ -156,16 +158,19 @@ static void write_port(struct dp_family *fam, struct dp_writer *w,
 		count_local(fam, old->port, -1);
 }
 
-/* The slots the kernel holds for one front end. */
-static void peek_slots(struct dp_writer *w, struct dp_elem e, uint32_t base, struct dp_slots *ret)
+/* The slots the kernel holds for one front end. The caller frees the array, which ret borrows. */
+static struct kp_backend *peek_slots(struct dp_writer *w, struct dp_elem e, uint32_t base, struct dp_slots *ret)
 {
+	struct kp_backend *held = NULL;
 	size_t cap = 0;
 
 	e.set = e.set == DP_NP ? DP_NPEPS : DP_EPS;
 	for (e.slot = base; w->ops->peek(w, &e); e.slot++) {
-		kp_grow(&ret->v, ret->n, &cap);
-		ret->v[ret->n++] = (struct dp_slot){ e.to, e.to_port };
+		kp_grow(&held, ret->n, &cap);
+		held[ret->n++] = (struct kp_backend){ .addr = e.to, .port = e.to_port };
 	}
+	ret->of = held;
+	return held;
 }
 
 /* Is the kernel's picture of this port what we would write? */
@@ -219,6 +224,7 @@ static void adopt_sizes(struct dp_family *fam, struct dp_writer *w, struct dp_nu
 /* After a restart: continue the numbering that the kernel holds. */
 static void adopt(struct dp_family *fam, struct dp_writer *w, struct dp_numbered *p)
 {
+	struct kp_backend *held_cluster = NULL, *held_local = NULL;
 	struct dp_slots cluster = { 0 }, local = { 0 };
 	const struct kp_plan_port *port = p->port;
 
@@ -228,16 +234,16 @@ static void adopt(struct dp_family *fam, struct dp_writer *w, struct dp_numbered
 		struct dp_elem e = dp_layout_key(port, fe);
 
 		if (fe->claimed && !cluster.n && (external || !port->internal_local))
-			peek_slots(w, e, 0, &cluster);
+			held_cluster = peek_slots(w, e, 0, &cluster);
 		if (fe->claimed && !local.n && (external ? port->external_local : port->internal_local))
-			peek_slots(w, e, external ? DP_LOCAL_SLOT : 0, &local);
+			held_local = peek_slots(w, e, external ? DP_LOCAL_SLOT : 0, &local);
 	}
 	dp_slots_assign(&cluster, port->cluster, port->n_cluster, &p->cluster);
 	dp_slots_assign(&local, port->local, port->n_local, &p->local);
 	if (cluster.n || local.n)
 		adopt_sizes(fam, w, p);
-	dp_slots_release(&cluster);
-	dp_slots_release(&local);
+	free(held_cluster);
+	free(held_local);
 }
 
 static struct dp_numbered *find_port(const struct dp_service *s, const struct kp_plan_port *p)
@@ -273,9 +279,20 @@ static struct dp_service *number(struct dp_family *fam, struct dp_writer *w, con
 	return s;
 }
 
+/* A Service of the other family is none here. */
+static bool has_ports(const struct kp_plan *plan, enum kp_family f)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; plan && i < plan->n_ports; i++)
+		any |= plan->ports[i].family == f;
+	return any;
+}
+
 void dp_family_service(struct dp_family *fam, struct dp_writer *w, const char *key, struct kp_plan *plan)
 {
-	struct dp_service *old = kp_map_gets(fam->services, key), *new = plan ? number(fam, w, old, plan) : NULL;
+	struct dp_service *old = kp_map_gets(fam->services, key);
+	struct dp_service *new = has_ports(plan, fam->f) ? number(fam, w, old, plan) : NULL;
 
 	for (uint32_t i = 0; new && i < plan->n_ports; i++)
 		if (plan->ports[i].family == fam->f)

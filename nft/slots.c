@@ -6,6 +6,8 @@
 
 #include "proxy/base/mem.h"
 
+#define GOES UINT32_MAX
+
 void dp_slots_release(struct dp_slots *s)
 {
 	free(s->v);
@@ -26,72 +28,68 @@ uint32_t dp_slots_resize(uint32_t m, uint32_t n)
 	return n > m || 8 * (uint64_t)n <= 3 * (uint64_t)m ? dp_slots_size(n) : m;
 }
 
-static int cmp_slot(const void *a, const void *b)
+static int by_backend(const void *a, const void *b)
 {
-	const struct dp_slot *x = a, *y = b;
-	int c = kp_addr_cmp(&x->addr, &y->addr);
-
-	return c ? c : (int)x->port - (int)y->port;
+	return kp_backend_cmp(*(const struct kp_backend *const *)a, *(const struct kp_backend *const *)b);
 }
 
 /* What is wanted, in the order of addresses, for finding. */
-static struct dp_slot *sorted(const struct kp_backend *want, uint32_t n)
+static const struct kp_backend **sorted(const struct kp_backend *want, uint32_t n)
 {
-	struct dp_slot *v = kp_calloc(n, sizeof(*v));
+	const struct kp_backend **v = kp_calloc(n, sizeof(*v));
 
 	for (uint32_t i = 0; i < n; i++)
-		v[i] = (struct dp_slot){ want[i].addr, want[i].port };
-	qsort(v, n, sizeof(*v), cmp_slot);
+		v[i] = &want[i];
+	qsort(v, n, sizeof(*v), by_backend);
 	return v;
 }
 
-/* Which old slots stay, and mark what they hold as placed. */
-static void keep_old(const struct dp_slots *old, const struct dp_slot *find, uint32_t n, bool *stays, bool *placed)
+/* For each old slot where in want its endpoint is, GOES if it is not; and which of want are placed so. */
+static void keep_old(const struct dp_slots *old, const struct kp_backend *want, uint32_t n, uint32_t *stays, bool *placed)
 {
+	const struct kp_backend **find = sorted(want, n);
+
 	for (uint32_t i = 0; i < old->n; i++) {
-		const struct dp_slot *hit = bsearch(&old->v[i], find, n, sizeof(*find), cmp_slot);
+		const struct kp_backend *key = dp_slots_at(old, i);
+		const struct kp_backend **hit = bsearch(&key, find, n, sizeof(*find), by_backend);
 
-		stays[i] = hit && !placed[hit - find];	/* a slot held twice stays once */
-		if (stays[i])
-			placed[hit - find] = true;
+		stays[i] = hit && !placed[*hit - want] ? (uint32_t)(*hit - want) : GOES;	/* a slot held twice stays once */
+		if (stays[i] != GOES)
+			placed[stays[i]] = true;
 	}
+	free(find);
 }
 
-static bool is_placed(const struct dp_slot *find, uint32_t n, const bool *placed, const struct kp_backend *b)
+static uint32_t *renumber(const struct dp_slots *old, const struct kp_backend *want, uint32_t n)
 {
-	struct dp_slot key = { b->addr, b->port };
-	const struct dp_slot *hit = bsearch(&key, find, n, sizeof(*find), cmp_slot);
+	uint32_t *stays = kp_calloc(old->n, sizeof(*stays)), *v = kp_calloc(n, sizeof(*v)), next = 0, last = old->n;
+	bool *placed = kp_calloc(n, sizeof(*placed));
 
-	return placed[hit - find];
-}
-
-void dp_slots_assign(const struct dp_slots *old, const struct kp_backend *want, uint32_t n, struct dp_slots *ret)
-{
-	struct dp_slot *find = sorted(want, n);
-	bool *stays = kp_calloc(old->n, sizeof(*stays)), *placed = kp_calloc(n, sizeof(*placed));
-	struct dp_slots s = { .v = kp_calloc(n, sizeof(*s.v)), .n = n, .m = dp_slots_resize(old->m ? old->m : 1, n) };
-	uint32_t next = 0, last = old->n;
-
-	keep_old(old, find, n, stays, placed);
+	keep_old(old, want, n, stays, placed);
 	for (uint32_t i = 0; i < n; i++) {
-		if (i < old->n && stays[i]) {
-			s.v[i] = old->v[i];
+		if (i < old->n && stays[i] != GOES) {
+			v[i] = stays[i];
 			continue;
 		}
-		while (next < n && is_placed(find, n, placed, &want[next]))
+		while (next < n && placed[next])
 			next++;
 		if (next < n) {		/* a new endpoint takes the hole, or the end */
-			s.v[i] = (struct dp_slot){ want[next].addr, want[next].port };
-			next++;
+			v[i] = next++;
 			continue;
 		}
 		do	/* no new ones left: the last one moves into the hole */
 			last--;
-		while (!stays[last]);
-		s.v[i] = old->v[last];
+		while (stays[last] == GOES);
+		v[i] = stays[last];
 	}
-	free(find);
 	free(stays);
 	free(placed);
-	*ret = s;
+	return v;
+}
+
+void dp_slots_assign(const struct dp_slots *old, const struct kp_backend *want, uint32_t n, struct dp_slots *ret)
+{
+	*ret = (struct dp_slots){ .of = want, .n = n, .m = dp_slots_resize(old->m ? old->m : 1, n) };
+	if (old->n)
+		ret->v = renumber(old, want, n);
 }

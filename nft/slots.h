@@ -11,20 +11,16 @@
  * 0..n-1; m is a power of two, n <= m. An endpoint keeps its slot as long as it stays,
  * but for those that fill a hole from the end: k changes move at most 2k slots.
  */
-struct dp_slot {
-	struct kp_addr addr;
-	uint16_t port;
-};
-
 struct dp_slots {
-	struct dp_slot *v;
+	const struct kp_backend *of;	/* borrowed: the endpoints as the plan has them */
+	uint32_t *v;			/* which of them is in a slot; NULL: all in order, as at the start */
 	uint32_t n, m;
 };
 
 void dp_slots_release(struct dp_slots *s);
-static inline int dp_slot_equal(const struct dp_slot *a, const struct dp_slot *b)
+static inline const struct kp_backend *dp_slots_at(const struct dp_slots *s, uint32_t slot)
 {
-	return a->port == b->port && kp_addr_cmp(&a->addr, &b->addr) == 0;
+	return &s->of[s->v ? s->v[slot] : slot];
 }
 
 /* Smallest power of two not below n, at least 1. */
@@ -35,7 +31,7 @@ uint32_t dp_slots_size(uint32_t n);
  */
 uint32_t dp_slots_resize(uint32_t m, uint32_t n);
 
-/* The new numbering for want, from the old one (may be empty). ret is overwritten. */
+/* The new numbering for want, which is borrowed, from the old one (may be empty). ret is overwritten. */
 void dp_slots_assign(const struct dp_slots *old, const struct kp_backend *want, uint32_t n, struct dp_slots *ret);
 
 #endif

@@ -410,6 +410,7 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 	struct dp_txn_report rep;
+	uint64_t began = kp_thread_ns();
 
 	if (t->keep_gone)
 		dp_netlink_keep_gone(w);
@@ -422,7 +423,8 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	dp_family_finish(t->fam, w);
 	dp_table_commit(t, txn, NULL, &rep);
 	dp_table_note_result(txn, &rep, ret);
-	ret->heavy = ret->wrote && dp_txn_changes_verdicts(txn);
+	if (ret->wrote && dp_txn_changes_verdicts(txn))
+		ret->heavy_ns = kp_thread_ns() - began;
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	dp_txn_report_release(&rep);
@@ -443,8 +445,10 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 		return dp_table_full(t, want, ret);
 	}
 	for (size_t i = 0; i < batch->n_changes; i++) {
-		set_good(t, batch->changes[i].key, batch->changes[i].plan);
-		kp_map_dels(t->refused, batch->changes[i].key);
+		const char *key = batch->changes[i].key;
+
+		set_good(t, key, dp_family_plan(t->fam, key));
+		kp_map_dels(t->refused, key);
 	}
 	if (dp_family_is_tight(t->fam))
 		return dp_table_full(t, want, ret);

@@ -9,7 +9,7 @@
 #include "proxy/base/mem.h"
 
 #define MS		1000000ull
-#define LOOK_NS		(20 * MS)
+#define LOOK_NS		(40 * MS)	/* to notice within 50; each wake-up costs ten times what it does */
 #define AUDIT_SLOW_NS	(300000 * MS)	/* without cause */
 #define AUDIT_SHARE	10		/* audits that find nothing take a tenth of the time at most, */
 #define AUDIT_CREDIT_NS	(60000 * MS)	/* but may come in a row, for six seconds in all */

@@ -6,7 +6,7 @@
 struct dp_audit;
 
 /*
- * Notices what others do to our tables, and has it put right. Every 20 ms the generation
+ * Notices what others do to our tables, and has it put right. Every 40 ms the generation
  * of the ruleset is asked for, which costs microseconds; when it moved and we did not do it,
  * chains, rules and sets are looked at at once, elements in slices right after (audit.h).
  *

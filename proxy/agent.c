@@ -11,6 +11,7 @@
 #include "proxy/agent_impl.h"
 #include "proxy/backend.h"
 #include "proxy/base/err.h"
+#include "proxy/base/footprint.h"
 #include "proxy/base/log.h"
 #include "proxy/filewatch.h"
 #include "proxy/host.h"
@@ -178,6 +179,7 @@ int kp_agent_run(struct kp_config *cfg, const struct kp_agent_job *job, struct k
 
 	if (r == 0)
 		r = give_up_rights(&a, err);
+	kp_footprint_shrink();
 	while (r == 0 && again) {
 		r = serve(&a, err);
 		again = r == 0 && kp_succession_stand_by(a.place);

@@ -8,6 +8,7 @@
 #include "healthz/state.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/footprint.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/said.h"
@@ -172,6 +173,8 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 		kp_drift_log(&a->drift, &r.result, kp_now_ns());
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			log_family(a, f, &r.result.family[f], first);
+		if (first)
+			kp_footprint_shrink();
 		dp_result_release(&r.result);
 	}
 	kp_agent_publish(a);

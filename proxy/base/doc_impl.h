@@ -23,6 +23,8 @@ struct kp_doc_out {
 void kp_doc_hash(struct kp_doc_item *item, const char *text, size_t len);
 bool kp_doc_wanted(struct kp_doc_out *out, const struct kp_doc_item *item);
 int kp_doc_deliver(struct kp_doc_out *out, struct kp_doc_item *item, json_t *value);	/* takes value */
+/* Behind the list or object that begins at p; NULL: it does not end here. */
+const char *kp_doc_end_of_brackets(const char *p, const char *end);
 /* UTF-8 text may begin with a byte order mark. */
 size_t kp_doc_bom_len(const char *text, size_t len);
 

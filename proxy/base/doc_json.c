@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "proxy/base/err.h"
+#include "proxy/base/plain_json.h"
 
 /*
  * The scanner counts brackets and leaves all judgement to jansson, which sees every
- * byte that anybody reads: an item as it is, the outermost value ("shell") with the elements of its list
+ * byte that anybody reads (or to its quick stand-in for plain text): an item as it is, the outermost value ("shell") with the elements of its list
  * taken out. A wrong bracket therefore only moves the place where jansson complains.
  */
 
@@ -91,13 +92,16 @@ static int too_big(struct kp_doc_json *j, unsigned line)
 
 static json_t *parse(struct kp_doc_json *j, const char *text, size_t len, unsigned line, bool is_shell)
 {
+	const char *const *unread = is_shell && j->is_list ? NULL : j->out->sink->unread;
+	json_t *value = kp_json_plain(text, len, unread);
 	json_error_t e;
-	json_t *value;
 
-	if (len && j->out->sink->unread && !(is_shell && j->is_list)) {
+	if (value)
+		return value;
+	if (len && unread) {
 		j->read.len = 0;
 		kp_buf_add(&j->read, text, len);
-		kp_doc_cut_unread(j->out->sink->unread, &j->read);
+		kp_doc_cut_unread(unread, &j->read);
 		text = j->read.data;
 		len = j->read.len;
 	}

@@ -1,9 +1,7 @@
-#include "proxy/base/doc.h"
+#include "proxy/base/doc_impl.h"
 
 #include <stdbool.h>
 #include <string.h>
-
-#include "proxy/base/buf.h"
 
 /*
  * Half of what the API server sends is members that no rule depends on, and jansson
@@ -24,8 +22,7 @@ static const char *end_of_string(const char *p, const char *end)
 	return end;
 }
 
-/* Behind the list or object that begins at p; NULL: it does not end here. */
-static const char *end_of_brackets(const char *p, const char *end)
+const char *kp_doc_end_of_brackets(const char *p, const char *end)
 {
 	unsigned depth = 0;
 
@@ -71,7 +68,7 @@ static bool find(const char *name, const char *p, const char *end, const char **
 		*ret_from = value_of(p, end);
 		if (!*ret_from || p[-1 - (ptrdiff_t)len] == '\\')	/* within an item something stands before it */
 			continue;
-		*ret_to = end_of_brackets(*ret_from, end);
+		*ret_to = kp_doc_end_of_brackets(*ret_from, end);
 		return *ret_to != NULL;
 	}
 	return false;

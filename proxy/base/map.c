@@ -10,8 +10,7 @@
 
 struct entry {
 	void *value;
-	uint64_t hash;
-	size_t len;
+	uint32_t hash, len;
 	char key[];
 };
 
@@ -56,12 +55,18 @@ size_t kp_map_len(const struct kp_map *m)
 	return m->live;
 }
 
+static uint32_t hash_of(const void *key, size_t len)
+{
+	return (uint32_t)kp_hash(KP_HASH_INIT, key, len);
+}
+
+/* Half full at most, so that the next time is far away. */
 static void rebuild(struct kp_map *m)
 {
 	size_t cap = 16;
 	struct entry **old = m->slots;
 
-	while (cap < m->live * 4)
+	while (cap < m->live * 2)
 		cap *= 2;
 	m->slots = kp_calloc(cap, sizeof(*m->slots));
 	for (size_t i = 0; i < m->cap; i++) {
@@ -78,7 +83,7 @@ static void rebuild(struct kp_map *m)
 	m->used = m->live;
 }
 
-static struct entry **find(const struct kp_map *m, const void *key, size_t len, uint64_t hash)
+static struct entry **find(const struct kp_map *m, const void *key, size_t len, uint32_t hash)
 {
 	if (!m->cap)
 		return NULL;
@@ -93,14 +98,14 @@ static struct entry **find(const struct kp_map *m, const void *key, size_t len, 
 
 void *kp_map_get(const struct kp_map *m, const void *key, size_t len)
 {
-	struct entry **e = find(m, key, len, kp_hash(KP_HASH_INIT, key, len));
+	struct entry **e = find(m, key, len, hash_of(key, len));
 
 	return e ? (*e)->value : NULL;
 }
 
 void kp_map_put(struct kp_map *m, const void *key, size_t len, void *value)
 {
-	uint64_t hash = kp_hash(KP_HASH_INIT, key, len);
+	uint32_t hash = hash_of(key, len);
 	struct entry **there = find(m, key, len, hash), *e;
 	size_t at;
 
@@ -115,7 +120,7 @@ void kp_map_put(struct kp_map *m, const void *key, size_t len, void *value)
 	e = kp_malloc(sizeof(*e) + len + 1);
 	e->value = value;
 	e->hash = hash;
-	e->len = len;
+	e->len = (uint32_t)len;
 	memcpy(e->key, key, len);
 	e->key[len] = '\0';
 	for (at = hash & (m->cap - 1); m->slots[at]; at = (at + 1) & (m->cap - 1))
@@ -127,7 +132,7 @@ void kp_map_put(struct kp_map *m, const void *key, size_t len, void *value)
 
 void *kp_map_take(struct kp_map *m, const void *key, size_t len)
 {
-	struct entry **e = find(m, key, len, kp_hash(KP_HASH_INIT, key, len));
+	struct entry **e = find(m, key, len, hash_of(key, len));
 	void *value;
 
 	if (!e)

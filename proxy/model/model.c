@@ -15,7 +15,7 @@
 struct group {
 	struct kp_service *service;
 	const struct kp_slice **slices;	/* by name; owned by kp_model.slices */
-	size_t n_slices, cap_slices;
+	size_t n_slices;
 	uint64_t *triggers;
 	size_t n_triggers, cap_triggers;
 	struct group *next_dirty;
@@ -218,7 +218,7 @@ static void link_slice(struct group *g, const struct kp_slice *s)
 {
 	size_t at = slice_at(g, s->name);
 
-	kp_grow(&g->slices, g->n_slices, &g->cap_slices);
+	g->slices = kp_reallocarray(g->slices, g->n_slices + 1, sizeof(*g->slices));	/* mostly one */
 	memmove(g->slices + at + 1, g->slices + at, (g->n_slices - at) * sizeof(*g->slices));
 	g->slices[at] = s;
 	g->n_slices++;
@@ -254,6 +254,19 @@ static struct group *drop_slice(struct kp_model *m, const char *key)
 	return g;
 }
 
+/* Of other nodes it matters that they are not this one; their names are a tenth of all memory. */
+static void forget_other_nodes(const struct kp_model *m, struct kp_slice *s)
+{
+	for (size_t i = 0; i < s->n_endpoints; i++) {
+		char **node = &s->endpoints[i].node;
+
+		if (*node && strcmp(*node, m->node_name) != 0) {
+			free(*node);
+			*node = NULL;
+		}
+	}
+}
+
 bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
 {
 	KP_AUTO(kp_slice_freep) struct kp_slice *s = taken;
@@ -265,6 +278,7 @@ bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
 		return kp_model_del_slice(m, key);
 	if (old && strcmp(old->service, s->service) == 0 && kp_slice_equal(old, s))
 		return false;
+	forget_other_nodes(m, s);
 	(void)drop_slice(m, key);	/* it may have belonged to another Service */
 	g = group_of(m, s);
 	link_slice(g, s);

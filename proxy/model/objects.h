@@ -51,7 +51,7 @@ enum kp_endpoint_flags { KP_EP_READY = 1, KP_EP_SERVING = 2, KP_EP_TERMINATING =
 struct kp_endpoint {
 	struct kp_addr addr;	/* addresses[0] */
 	uint8_t flags;		/* conditions after defaulting: EP-3 */
-	char *node;		/* nodeName or NULL */
+	char *node;		/* nodeName or NULL; in the model NULL as well if it is another node */
 	char **zone_hints;	/* NULL-terminated, or NULL: none */
 	char **node_hints;
 };

@@ -72,11 +72,11 @@ struct dp_family_result {
 	bool wrote;		/* false: the kernel already held it all, no write transaction */
 	bool full;		/* everything was compared with the kernel, not only what changed */
 	bool partial_failed;	/* mode iptables: what changed could not be written alone, so everything was */
-	bool heavy;		/* a small change after which the kernel had to look at the whole ruleset again */
 	bool cleanup_failed;	/* something of an earlier run that is of no use any more could not be deleted */
 	uint32_t elements_added, elements_deleted;
 	struct dp_rule_counts rules;	/* mode iptables */
 	uint64_t took_ns;
+	uint64_t heavy_ns;	/* of a processor, for a small change after which the kernel had to look at the whole ruleset; 0: none such */
 	struct dp_drift *drift;	/* NULL: nothing new to tell; also without tried */
 };
 

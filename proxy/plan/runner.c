@@ -163,8 +163,8 @@ static void note_heavy(struct kp_runner *r, const struct dp_result *res)
 	uint64_t pause = 0;
 
 	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (res->family[f].heavy && HEAVY_PAUSE * res->family[f].took_ns > pause)
-			pause = HEAVY_PAUSE * res->family[f].took_ns;
+		if (HEAVY_PAUSE * res->family[f].heavy_ns > pause)
+			pause = HEAVY_PAUSE * res->family[f].heavy_ns;
 	if (pause)
 		r->heavy_after_ns = kp_now_ns() + (pause < HEAVY_PAUSE_MAX ? pause : HEAVY_PAUSE_MAX);
 }
@@ -224,8 +224,8 @@ static void *run(void *arg)
 		struct dp_batch b;
 		bool tells;
 
-		poll(&p, 1, pause_ms(r));
-		clear_fd(r->wake);
+		if (poll(&p, 1, pause_ms(r)) > 0)
+			clear_fd(r->wake);
 		atomic_store(&r->idle, false);
 		if (take_pending(r, &b, &generation))
 			r->ops->apply(r->dp, &b, &res);

@@ -16,7 +16,6 @@ struct kp_body {
 	struct kp_doc_stream *list;	/* NULL: a watch */
 	json_t *empty;			/* a list without any items, as the walker does not know lists by their kind */
 	struct kp_lines lines;
-	struct kp_buf read;		/* of a line: what a decoder looks at */
 };
 
 /* Go writes null for a list that was never filled. */
@@ -45,12 +44,8 @@ static int on_line(void *arg, const char *line, size_t len)
 	struct kp_event e = { .type = KP_EVENT_BAD, .version = "" };
 	char text[64];
 
-	if (line) {
-		b->read.len = 0;
-		kp_buf_add(&b->read, line, len);
-		kp_doc_cut_unread(kp_decode_unread, &b->read);
-		return kp_watch_line(b->read.data, b->read.len, b->fn, b->arg);
-	}
+	if (line)
+		return kp_watch_line(line, len, b->fn, b->arg);
 	snprintf(text, sizeof(text), "an event of more than %u MiB", KP_WATCH_MAX_LINE >> 20);
 	e.text = text;
 	return b->fn(b->arg, &e);
@@ -113,7 +108,6 @@ static struct kp_body *json_free(struct kp_body *b)
 	kp_doc_stream_free(b->list);
 	json_decref(b->empty);
 	kp_lines_release(&b->lines);
-	kp_buf_release(&b->read);
 	free(b);
 	return NULL;
 }

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "proxy/base/cleanup.h"
+#include "proxy/base/doc.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/plain_json.h"
 #include "proxy/source/pb.h"
 
 #define END_OF_INITIAL	"k8s.io/initial-events-end"
@@ -131,10 +133,24 @@ int kp_watch_event(const char *type, json_t *object, kp_event_fn *fn, void *arg)
 	return 0;	/* newer than this program: ignoring it is safe */
 }
 
+static json_t *parse_line(const char *line, size_t len, json_error_t *ret_where)
+{
+	json_t *event = kp_json_plain(line, len, kp_decode_unread);
+	struct kp_buf read = { 0 };
+
+	if (event)
+		return event;
+	kp_buf_add(&read, line, len);
+	kp_doc_cut_unread(kp_decode_unread, &read);
+	event = json_loadb(read.data, read.len, 0, ret_where);
+	kp_buf_release(&read);
+	return event;
+}
+
 int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg)
 {
 	json_error_t where;
-	json_auto_t *event = json_loadb(line, len, 0, &where);
+	json_auto_t *event = parse_line(line, len, &where);
 	json_t *object = json_object_get(event, "object");
 	const char *type = json_string_value(json_object_get(event, "type"));
 	char text[sizeof(where.text) + 64];

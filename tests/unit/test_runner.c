@@ -47,7 +47,7 @@ static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	}
 	strcat(fake.log, "| ");
 	ret->family[KP_IPV4] = (struct dp_family_result){ .tried = true, .code = fake.fail-- > 0 ? -EIO : 0,
-		.heavy = fake.heavy_ns > 0, .took_ns = fake.heavy_ns };
+		.heavy_ns = fake.heavy_ns };
 	if (fake.fail6 >= 0)
 		ret->family[KP_IPV6] = (struct dp_family_result){ .tried = true, .code = fake.fail6-- > 0 ? -EIO : 0 };
 	pthread_mutex_unlock(&fake.gate);
