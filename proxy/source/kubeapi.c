@@ -280,14 +280,17 @@ void kp_kube_listed(struct kp_kube_source *s, uint64_t node_version)
 	s->sink.synced(s->sink.arg);
 }
 
-static void after_round(void *arg)
+void kp_kube_flush(struct kp_kube_source *s)
 {
-	struct kp_kube_source *s = arg;
-
 	if (!s->synced || !s->dirty)
 		return;
 	s->dirty = false;
 	s->sink.flush(s->sink.arg);
+}
+
+static void after_round(void *arg)
+{
+	kp_kube_flush(arg);
 }
 
 /* --- begin and end --- */
