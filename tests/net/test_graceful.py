@@ -323,7 +323,7 @@ def test_udp_stays_while_its_endpoint_serves(lab):
     check("stale UDP" not in agent.log(), "entries were deleted: %s", agent.log())
     put(53, going(AWAY, serving=False), ALSO_AWAY)
     wait(lambda: client.ask() == ALSO_AWAY, "it does not serve any more: the flow moves")
-    check("removed 1 stale UDP entries" in agent.log(), "one entry is deleted: %s", agent.log())
+    wait(lambda: "removed 1 stale UDP entries" in agent.log(), "one entry is deleted", 2)
 
 
 def test_affinity_follows_the_used_set(lab):
