@@ -21,7 +21,7 @@ DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
 # clang's runtime has the version in its name: of Debian 13, Ubuntu 24.04, Debian 12.
 CLANG       := $(shell . /etc/os-release 2>/dev/null; case $$VERSION_CODENAME in (trixie) echo 19;; (noble) echo 18;; (*) echo 14;; esac)
 DEPS_FUZZ   := $(DEPS_BUILD) clang libclang-rt-$(CLANG)-dev python3
-DEPS_CHECK  := $(DEPS_DEMO) $(DEPS_FUZZ) check conntrack iptables ipset valgrind libcap2-bin openssl nghttp2-proxy \
+DEPS_CHECK  := $(DEPS_DEMO) $(DEPS_FUZZ) check ca-certificates conntrack iptables ipset valgrind libcap2-bin openssl nghttp2-proxy \
 	       python3-yaml haproxy keepalived curl nginx libnginx-mod-stream
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 

@@ -58,15 +58,18 @@ static const char *value_of(const char *after_name, const char *end)
 	return p < end && (*p == '{' || *p == '[') ? p : NULL;
 }
 
-/* The next member of that name from p on, by its value; false: none. */
-static bool find(const char *name, const char *p, const char *end, const char **ret_from, const char **ret_to)
+/* The next member of that name from p on, which is somewhere in the text, by its value; false: none. */
+static bool find(const char *name, const struct kp_buf *text, const char *p, const char **ret_from, const char **ret_to)
 {
+	const char *end = text->data + text->len;
 	size_t len = strlen(name);
 
 	while ((p = memmem(p, (size_t)(end - p), name, len))) {
+		bool escaped = p > text->data && p[-1] == '\\';
+
 		p += len;
 		*ret_from = value_of(p, end);
-		if (!*ret_from || p[-1 - (ptrdiff_t)len] == '\\')	/* within an item something stands before it */
+		if (!*ret_from || escaped)
 			continue;
 		*ret_to = kp_doc_end_of_brackets(*ret_from, end);
 		return *ret_to != NULL;
@@ -79,7 +82,7 @@ static void cut(const char *name, struct kp_buf *text)
 	const char *end = text->data + text->len, *from, *to, *kept = text->data;
 	char *out = text->data;
 
-	while (find(name, kept, end, &from, &to)) {
+	while (find(name, text, kept, &from, &to)) {
 		memmove(out, kept, (size_t)(from - kept));
 		out += from - kept;
 		*out++ = '0';
