@@ -200,10 +200,10 @@ check-tsan:
 	$(Q)$(TALLY) --part tsan --jobs 2 --as "$(SUDO)" --under "$(TSAN_UNDER)" \
 		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(TSAN)/proxylet")
 
-# A leak in a test's child is its exit status, so that libcheck names the test. The two that read
-# many thousand broken documents take minutes under valgrind; ASan has them.
+# A leak in a test's child is its exit status, so that libcheck names the test. Those that read many
+# thousand broken documents, or make as many changes, take minutes under valgrind; ASan has them.
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite
-TOO_SLOW := $(BUILD)/tests/unit/test_doc $(BUILD)/tests/unit/test_badinput
+TOO_SLOW := $(BUILD)/tests/unit/test_doc $(BUILD)/tests/unit/test_badinput $(BUILD)/tests/unit/test_family
 check-valgrind: $(UNIT)
 	$(Q)$(TALLY) --part valgrind --jobs 2 --under "$(VALGRIND)" $(filter-out $(TOO_SLOW),$(UNIT))
 
