@@ -5,7 +5,7 @@ import time
 
 import opponents as op
 import rival
-from load import quantiles
+from load import process_stats, quantiles
 from loads import CIDR, HERE
 from report import OURS
 from session import Session, quantile
@@ -53,6 +53,17 @@ def cold_from_file(lab, load):
     return op.in_bare(lab, one)
 
 
+def by_mode_iptables(lab, variant):
+    """The agent in that mode, from process start until everything is in the kernel, and its peak memory without the tools'."""
+    def one(ns, path):
+        began = time.monotonic()
+        agent = lab.run(ns, paths=path, clusterCIDR=CIDR, mode="iptables", proxylet={"iptablesVariant": variant}).ready(120)
+        took, peak = time.monotonic() - began, process_stats(agent.pid)["peak_mb"]
+        agent.stop()
+        return took, peak
+    return one
+
+
 class Loader:
     """An opponent at cold start: step(ns, what) in a fresh namespace, so many times at most."""
 
@@ -87,6 +98,8 @@ def opponents(lab, load, args):
     if load.services <= args.iptables_up_to:
         tables = op.write(os.path.join(lab.folder, "shape.iptables"), rival.Iptables(load).whole())
         loaders += [Loader(COLD_FILE, "iptables-%s-restore" % v, op.iptables(v), tables, runs)
+                    for v in ("legacy", "nft") if op.have("iptables-%s-restore" % v)]
+        loaders += [Loader(COLD_FILE, "%s, mode iptables, %s" % (OURS, v), by_mode_iptables(lab, v), load.file(lab.folder), runs)
                     for v in ("legacy", "nft") if op.have("iptables-%s-restore" % v)]
     return loaders
 
