@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proxy/base/cleanup.h"
+#include "proxy/base/jsonpath.h"
 #include "proxy/base/mem.h"
 #include "proxy/config/config.h"
 
@@ -65,29 +66,12 @@ static const struct {
 	{ "Winkernel.SourceVip", "winkernel.sourceVip" },
 };
 
-/* Borrowed; NULL: no such thing. */
-static json_t *at(json_t *doc, const char *path)
-{
-	for (const char *dot; doc && (dot = strchr(path, '.')) != NULL; path = dot + 1)
-		doc = json_object_getn(doc, path, (size_t)(dot - path));
-	return json_object_get(doc, path);
-}
-
 /* A list without elements is null in Go, unless somebody made it. */
 static void put(json_t *into, const char *path, json_t *taken)
 {
 	bool is_empty = json_is_array(taken) && !json_array_size(taken);
 
-	for (const char *dot; (dot = strchr(path, '.')) != NULL; path = dot + 1) {
-		json_t *below = json_object_getn(into, path, (size_t)(dot - path));
-
-		if (!below) {
-			below = json_object();
-			json_object_setn_new(into, path, (size_t)(dot - path), below);
-		}
-		into = below;
-	}
-	json_object_set_new(into, path, is_empty ? json_null() : taken);
+	kp_json_put(into, path, is_empty ? json_null() : taken);
 	if (is_empty)
 		json_decref(taken);
 }
@@ -107,7 +91,7 @@ static json_t *split(const char *text)
 /* What is empty in a file means something. */
 static void put_default(json_t *doc, const char *path, const char *meaning)
 {
-	if (!*json_string_value(at(doc, path)))
+	if (!*json_string_value(kp_json_at(doc, path)))
 		put(doc, path, json_string(meaning));
 }
 
@@ -115,10 +99,10 @@ static void copy_row(json_t *out, json_t *doc, const char *internal, const char 
 {
 	KP_AUTO(kp_freep) char *full = *path == '*' ? kp_asprintf("%s%s", mode, path + 1) : kp_strdup(path);
 
-	json_t *value = at(doc, full);
+	json_t *value = kp_json_at(doc, full);
 
 	if (!value)	/* ipvs shares the masquerading of iptables */
-		value = at(doc, "iptables.masqueradeAll");
+		value = kp_json_at(doc, "iptables.masqueradeAll");
 	put(out, internal, json_incref(value));
 }
 
@@ -129,7 +113,7 @@ static void copy_rest_of_logging(json_t *out, json_t *doc)
 	json_t *to = json_object_get(out, "Logging"), *from = json_object_get(doc, "logging");
 
 	for (size_t i = 0; i < KP_N(streams); i++)
-		if (json_is_true(at(from, streams[i])))
+		if (json_is_true(kp_json_at(from, streams[i])))
 			put(to, streams[i], json_true());
 	if (json_array_size(json_object_get(from, "vmodule")))
 		put(to, "vmodule", json_incref(json_object_get(from, "vmodule")));

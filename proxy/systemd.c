@@ -14,6 +14,7 @@
 #include "healthz/server.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/fdsend.h"
 #include "proxy/base/inherit.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
@@ -72,21 +73,7 @@ struct kp_inherit *kp_systemd_inherit(void)
 /* One datagram, with a descriptor or without (-1). If nobody reads it nothing is lost but the news. */
 static bool say_with(const struct kp_systemd *s, const char *text, int fd)
 {
-	union { char space[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control = { { 0 } };
-	struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		struct cmsghdr *c = &control.align;
-
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	if (sendmsg(s->fd, &msg, MSG_NOSIGNAL) >= 0)
+	if (kp_fdsend(s->fd, text, strlen(text), fd, 0) >= 0)
 		return true;
 	kp_warn("systemd", "cannot notify: %s", errno == EAGAIN ? "nobody reads it" : strerror(errno));
 	return false;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "proxy/base/cleanup.h"
+#include "proxy/base/fdsend.h"
 #include "proxy/base/mem.h"
 
 #define MAX_FDS 253		/* of one message: the kernel's SCM_MAX_FD */
@@ -62,31 +63,12 @@ void kp_fdline_put(struct kp_fdline *l, const char *line, int fd_taken)
 	l->out[l->n_out++] = (struct queued){ kp_asprintf("%s\n", line), strlen(line) + 1, fd_taken };
 }
 
-/* The descriptor goes with the line's first byte. */
-static ssize_t send_some(struct kp_fdline *l, const struct queued *q)
-{
-	union { char space[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control = { { 0 } };
-	struct iovec iov = { .iov_base = q->line + l->sent, .iov_len = q->len - l->sent };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (q->fd >= 0 && !l->sent) {
-		struct cmsghdr *c = &control.align;
-
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &q->fd, sizeof(int));
-	}
-	return sendmsg(l->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 int kp_fdline_flush(struct kp_fdline *l)
 {
 	while (l->at < l->n_out) {
 		struct queued *q = &l->out[l->at];
-		ssize_t n = send_some(l, q);
+		/* the descriptor goes with the line's first byte */
+		ssize_t n = kp_fdsend(l->fd, q->line + l->sent, q->len - l->sent, l->sent ? -1 : q->fd, MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;

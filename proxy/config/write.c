@@ -5,22 +5,8 @@
 #include <string.h>
 
 #include "proxy/base/buf.h"
+#include "proxy/base/jsonpath.h"
 #include "proxy/base/mem.h"
-
-/* At a path, with the mappings on the way. */
-static void put(json_t *into, const char *path, json_t *taken)
-{
-	for (const char *dot; (dot = strchr(path, '.')) != NULL; path = dot + 1) {
-		json_t *below = json_object_getn(into, path, (size_t)(dot - path));
-
-		if (!below) {
-			below = json_object();
-			json_object_setn_new(into, path, (size_t)(dot - path), below);
-		}
-		into = below;
-	}
-	json_object_set_new(into, path, taken);
-}
 
 /* Strings that no reader of YAML takes for anything else; digits first only in durations. */
 static bool is_plain(const char *s)
@@ -105,7 +91,7 @@ json_t *kp_config_json(const struct kp_config *c)
 	json_t *doc = json_object();
 
 	for (const struct kp_field *f = kp_fields; f->path; f++)
-		put(doc, f->path, kp_value_json(f, c));
+		kp_json_put(doc, f->path, kp_value_json(f, c));
 	return doc;
 }
 
