@@ -4,6 +4,7 @@
 PXL_HANDOVERS=20 makes it as many hand-overs, under the full load; as part of "make check" it is a short form.
 """
 import collections
+import errno
 import json
 import os
 import re
@@ -381,11 +382,21 @@ def test_another_user_is_refused(lab):
     works(lab, agent, "10.244.2.30")
 
 
+def is_bound(sock):
+    try:
+        sock.bind(PLACE)
+    except OSError as e:
+        if e.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
+
+
 def play_predecessor(lab, act):
     """act(peer) speaks for a running agent that then ends. -> the successor"""
     with lab.node:
         place = socket.socket(socket.AF_UNIX)
-    place.bind(PLACE)
+    wait(lambda: is_bound(place), "the place is free")  # a child that the killed one was about to start has a copy until then
     place.listen()
     place.settimeout(10)
     agent = lab.run()
