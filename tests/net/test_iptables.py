@@ -76,8 +76,16 @@ def damages(variant):
         "a jump is deleted": [tool + ["-t", "nat", "-D", "PREROUTING", "-j", "PXL-SERVICES"]],
         "a canary is deleted": [tool + ["-t", "mangle", "-X", "PXL-CANARY"]],
         "filter is flushed": [tool + ["-F"]],
+        "jumps change places": moved(variant, "filter", "FORWARD", "-m conntrack --ctstate NEW -j PXL-FIREWALL"),
         "everything goes": [tool + ["-t", t, o] for t in ("nat", "filter", "mangle") for o in ("-F", "-X")],
     }
+
+
+def moved(variant, table, chain, rule, how="-A"):
+    """To the end of its chain, or (-I) to the top, in one step."""
+    lines = ["*" + table, "-D %s %s" % (chain, rule), "%s %s %s" % (how, chain, rule)]
+    feed = "printf '%s\\n' \"$@\" | iptables-" + variant + "-restore --noflush -w 5"
+    return [["sh", "-c", feed, "sh", *lines, "COMMIT"]]
 
 
 def drift(lab, variant):
@@ -91,13 +99,24 @@ def drift(lab, variant):
         seen = agent.log().count("put right")
         for argv in commands:
             ipt.run(lab.node, *argv)
-        wait(lambda: agent.log().count("put right") > seen, what + ": noticed")
-        wait(is_again(lab, variant, before), what + ": repaired")
+        wait(lambda: agent.log().count("put right") > seen, what + ": noticed", 30)
+        wait(is_again(lab, variant, before), what + ": repaired", 30)
     seen, targets = agent.log().count("put right"), itertools.cycle(("RETURN", "ACCEPT"))
     # Until it has seen how its own rule is printed, the first may pass for that; a second one cannot.
     replace = ["iptables-" + variant, "-w", "-t", "nat", "-R", "PXL-POSTROUTING", "4", "-j"]
-    wait(lambda: agent.log().count("put right") > seen or ipt.run(lab.node, *replace, next(targets)), "a replaced rule", every=0.4)
-    wait(is_again(lab, variant, before), "the replaced rule: repaired")
+    wait(lambda: agent.log().count("put right") > seen or ipt.run(lab.node, *replace, next(targets)), "a replaced rule", 30, every=0.4)
+    wait(is_again(lab, variant, before), "the replaced rule: repaired", 30)
+    # The same for a jump behind a rule that lets nothing pass on: until it has seen the two, it may mean any order.
+    ipt.run(lab.node, "iptables-" + variant, "-w", "-t", "nat", "-A", "PREROUTING", "-j", "ACCEPT")
+    seen, places = agent.log().count("put right"), itertools.cycle(("-A", "-I"))
+
+    def move():
+        ipt.run(lab.node, *moved(variant, "nat", "PREROUTING", "-j PXL-SERVICES", next(places))[0])
+
+    wait(lambda: agent.log().count("put right") > seen or move(), "a jump that nothing reaches", 30, every=0.6)
+    wait(is_again(lab, variant, before), "the jump: repaired", 30)
+    rules = [r for r in ipt.run(lab.node, "iptables-%s-save" % variant, "-t", "nat").splitlines() if r.startswith("-A PREROUTING")]
+    equal(rules, ["-A PREROUTING -j PXL-SERVICES", "-A PREROUTING -j ACCEPT"], "the chain afterwards")
     answer = traffic.ask(lab.ext, WEB, 80)
     check(isinstance(answer, tuple), "the Service after all that: %s", answer)
     page = agent.get("/metrics", 10249)[2]
@@ -124,6 +143,7 @@ def test_others_rules_stay(lab):
     log = agent.log()
     for _ in range(20):
         ipt.run(lab.node, "iptables-nft", "-t", "nat", "-A", "FOREIGN", "-d", "192.0.2.201", "-j", "RETURN")
+    ipt.run(lab.node, "iptables-nft", "-t", "nat", "-I", "PREROUTING", "-d", "192.0.2.202", "-j", "RETURN")
     time.sleep(0.2)
     equal(agent.log(), log, "the log")
     check("-A PREROUTING -j FOREIGN" in ipt.save(lab.node, "nft"), "the foreign jump is gone")
