@@ -78,6 +78,8 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	struct ipt *n = kp_calloc(1, sizeof(*n));
 	int r = dp_ipt_tools_choose(opt->variant ? opt->variant : "auto", &n->tools, err);
 
+	if (opt->cancel_fd)
+		n->tools.cancel_fd = opt->cancel_fd;
 	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	dp_ct_background(n->ct);

@@ -346,6 +346,37 @@ def test_health_while_a_repair_takes_long(lab):
     check("changed by iptables" in lines[1] and "(pid " in lines[1], "who: %s", lines)
 
 
+def test_end_while_iptables_restore_is_busy(lab):
+    """It is called off: nobody waits for it, and nothing is written afterwards."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), **options("nft")).ready()
+    with open(hold, "w"):
+        pass
+    put(lab, 1, ["77"])
+    children = wait(lambda: programs(agent), "it runs", 10)
+    before = both(lab.node, "nft")
+    equal(agent.stop(), 0, "exit status")
+    check("ending while a commit is under way" not in agent.log(), "the log: %s", agent.log())
+    wait(lambda: not any(os.path.exists("/proc/" + p) for p in children), "it has ended")
+    os.unlink(hold)
+    equal(both(lab.node, "nft"), before, "the rules")
+
+
+def programs(agent):
+    """Those that it has started and that run. -> process ids"""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                parent = f.read().rsplit(")", 1)[1].split()[1]
+        except OSError:
+            continue  # gone meanwhile
+        if int(parent) == agent.pid:
+            found.append(pid)
+    return found
+
+
 def test_refused_with_a_line(lab):
     refused(lab, "nft", "10.244.2.99")
 
