@@ -117,7 +117,7 @@ struct dp_ops {
 	int (*probe)(const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Does the kernel hold a whole set of rules of an earlier process? Read only. 0: yes;
-	 * -ENOENT: none; else err says what is wrong.
+	 * -ENOENT: none; else err says what is wrong, -EUCLEAN: with those that are there.
 	 */
 	int (*warm)(const struct dp_options *opt, struct kp_err *err);
 	int (*open)(void **ret, const struct dp_options *opt, struct kp_err *err);

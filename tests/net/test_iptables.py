@@ -290,7 +290,7 @@ fi
 # Likewise; nothing is restored while a file is there.
 SLOW = """#!/bin/sh
 name=${0##*/}
-while case $name in *-restore) [ -e %(hold)s ];; *) false;; esac; do sleep 0.05; done
+while case "$name $1" in *"-restore --noflush") [ -e %(hold)s ];; *) false;; esac; do sleep 0.05; done
 exec %(real)s/$name "$@"
 """
 
@@ -456,6 +456,27 @@ def test_mode_switch_under_traffic(lab):
         time.sleep(0.2)
     load.finish()
     check(agent.process.poll() is None and agent.pid == pid, "the process ended")
+
+
+def test_killed_during_a_mode_switch(lab):
+    """With rules of both modes, either way: the next start has its own in place, and the former's go."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), proxylet={"iptablesVariant": "nft"}).ready()
+    for mode in ("iptables", "nftables"):
+        with open(hold, "w"):
+            pass
+        rewrite(agent, mode=mode)
+        wait(lambda: programs(agent), "it writes or removes chains", 10)
+        if mode == "nftables":
+            wait(lambda: nft.raw(lab.node), "rules of both", 10)
+        agent.stop(signal.SIGKILL)
+        os.unlink(hold)
+        check(nft.raw(lab.node), "the table while it was killed")
+        equal(bool(ipt.listing(lab.node, "nft")), mode == "nftables", "chains while it was killed")
+        agent.start().ready()
+        wait(lambda: bool(nft.raw(lab.node)) == (mode == "nftables"), "%s: the table" % mode, 10)
+        wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode, 10)
 
 
 # Runs its arguments without netlink sockets of netfilter (seccomp).
