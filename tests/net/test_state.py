@@ -503,7 +503,7 @@ def test_C_10_disabled_while_it_runs(lab):
     aks = os.path.join(lab.folder, "aks.json")
     with open(aks, "w") as f:
         f.write('{"mode":"NFTABLES"}')
-    agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 1})
+    agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 1, "cleanupMaxSeconds": 40})
     agent.process.kill()
     agent.process.wait()
     agent.argv += ["--kube-proxy-config", aks]
@@ -516,6 +516,7 @@ def test_C_10_disabled_while_it_runs(lab):
     equal(body(agent)[1]["state"], "Stopping", "state")
     check(isinstance(traffic.ask(lab.ext, "10.96.0.10", 80), tuple), "the rules are there while it waits")
     equal(agent.end(), 0, "exit status")
+    check('"proxylet cleanup --wait --max-seconds 40"' in agent.log(), "how the rest goes: %s", agent.log())
     equal((code(agent), code(agent, port=SHARED)), (0, 0), "the ports")
     check(not isinstance(traffic.ask(lab.ext, "10.96.0.10", 80, timeout=0.5), tuple), "new connections are served")
     for _ in range(int(float(os.environ.get("FLOW_SECONDS", 0.6)) * 5)):
