@@ -11,6 +11,7 @@
 #include "proxy/intake.h"
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
+#include "proxy/nodestate.h"
 #include "proxy/notify.h"
 #include "proxy/setup.h"
 #include "proxy/snapshot.h"
@@ -23,8 +24,11 @@
 static void on_flush(void *arg)
 {
 	struct agent *a = arg;
+	const struct kp_node *node = kp_model_node(a->model);
 
 	kp_model_pop_node_dirty(a->model);
+	if (node)
+		kp_nodestate_shutdown(a->state, node->shutting_down);
 	kp_health_node(a->health, kp_agent_is_eligible(a));
 	kp_agent_hand_over(a);
 	kp_agent_publish(a);
