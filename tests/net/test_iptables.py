@@ -354,7 +354,7 @@ def test_end_while_iptables_restore_is_busy(lab):
     with open(hold, "w"):
         pass
     put(lab, 1, ["77"])
-    children = wait(lambda: programs(agent), "it runs", 10)
+    children = wait(lambda: restores(agent), "it runs", 10)
     before = both(lab.node, "nft")
     equal(agent.stop(), 0, "exit status")
     check("ending while a commit is under way" not in agent.log(), "the log: %s", agent.log())
@@ -363,16 +363,18 @@ def test_end_while_iptables_restore_is_busy(lab):
     equal(both(lab.node, "nft"), before, "the rules")
 
 
-def programs(agent):
-    """Those that it has started and that run. -> process ids"""
+def restores(agent):
+    """Programs that it has started to write, and that run. -> process ids"""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/stat" % pid) as f:
                 parent = f.read().rsplit(")", 1)[1].split()[1]
+            with open("/proc/%s/cmdline" % pid) as f:
+                command = f.read()
         except OSError:
             continue  # gone meanwhile
-        if int(parent) == agent.pid:
+        if int(parent) == agent.pid and "-restore\0--noflush" in command:
             found.append(pid)
     return found
 
@@ -467,7 +469,7 @@ def test_killed_during_a_mode_switch(lab):
         with open(hold, "w"):
             pass
         rewrite(agent, mode=mode)
-        wait(lambda: programs(agent), "it writes or removes chains", 10)
+        wait(lambda: restores(agent), "it writes or removes chains", 20)
         if mode == "nftables":
             wait(lambda: nft.raw(lab.node), "rules of both", 10)
         agent.stop(signal.SIGKILL)
