@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
@@ -65,6 +66,7 @@ struct dp_ct {
 struct walk {
 	struct dp_ct *ct;
 	uint8_t family;
+	enum dp_ct_ask ask;
 	dp_ct_stale_fn *stale;
 	void *arg;
 	struct dp_ct_stats *stats;
@@ -174,7 +176,7 @@ static struct nlmsghdr *put_header(struct dp_ct *ct, void *at, unsigned type, un
  * the reading. An IPv6 address is left out: the kernel's comparison of it is the
  * wrong way round (seen on 6.18: entries to other addresses come, ours do not).
  */
-static void put_filter(struct nlmsghdr *nlh, const struct dp_ct_frontend *only)
+static void ask_for_udp(struct nlmsghdr *nlh, const struct dp_ct_frontend *only)
 {
 	uint32_t flags = MATCH_PROTO_NUM;
 	struct nlattr *tuple = mnl_attr_nest_start(nlh, CTA_TUPLE_ORIG), *nest;
@@ -197,6 +199,13 @@ static void put_filter(struct nlmsghdr *nlh, const struct dp_ct_frontend *only)
 	nest = mnl_attr_nest_start(nlh, CTA_FILTER);
 	mnl_attr_put_u32(nlh, CTA_FILTER_ORIG_FLAGS, flags);
 	mnl_attr_nest_end(nlh, nest);
+}
+
+/* By status, since Linux 5.15; older ones hand over everything. Most of a large table has been answered. */
+static void ask_for_unreplied(struct nlmsghdr *nlh)
+{
+	mnl_attr_put_u32(nlh, CTA_STATUS, 0);
+	mnl_attr_put_u32(nlh, CTA_STATUS_MASK, htonl(IPS_SEEN_REPLY));
 }
 
 struct tuple {
@@ -325,6 +334,19 @@ static int add_delete(struct walk *w, const struct nlattr *tuple, const struct n
 	return ct->batch_len + DELETE_MAX > BATCH_SIZE ? flush_deletes(w) : 0;
 }
 
+/* Without a word about it, it was. */
+static bool was_replied(const struct nlattr *status)
+{
+	return !status || mnl_attr_validate(status, MNL_TYPE_U32) < 0 || ntohl(mnl_attr_get_u32(status)) & IPS_SEEN_REPLY;
+}
+
+static bool is_asked_for(const struct walk *w, const struct dp_ct_entry *e)
+{
+	if (w->ask == DP_CT_UDP)
+		return e->proto == IPPROTO_UDP;
+	return (e->proto == IPPROTO_TCP || e->proto == IPPROTO_SCTP) && !e->replied;
+}
+
 static int on_entry(const struct nlmsghdr *nlh, void *arg)
 {
 	struct walk *w = arg;
@@ -337,8 +359,7 @@ static int on_entry(const struct nlmsghdr *nlh, void *arg)
 	w->stats->examined++;
 	/* Entries without ports (ICMP) are not readable as such tuples: not ours. */
 	if (!at[CTA_TUPLE_ORIG] || !at[CTA_TUPLE_REPLY] || !at[CTA_ID] ||
-	    !read_tuple(at[CTA_TUPLE_ORIG], w->family, &orig) || orig.proto != IPPROTO_UDP ||
-	    !read_tuple(at[CTA_TUPLE_REPLY], w->family, &reply))
+	    !read_tuple(at[CTA_TUPLE_ORIG], w->family, &orig) || !read_tuple(at[CTA_TUPLE_REPLY], w->family, &reply))
 		return MNL_CB_OK;
 
 	const struct dp_ct_entry e = {
@@ -347,8 +368,9 @@ static int on_entry(const struct nlmsghdr *nlh, void *arg)
 		.orig_dport = orig.dport,
 		.reply_src = reply.src,
 		.reply_sport = reply.sport,
+		.replied = was_replied(at[CTA_STATUS]),
 	};
-	if (!w->stale(w->arg, &e))
+	if (!is_asked_for(w, &e) || !w->stale(w->arg, &e))
 		return MNL_CB_OK;
 	return add_delete(w, at[CTA_TUPLE_ORIG], at[CTA_ZONE], at[CTA_ID]) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }
@@ -360,8 +382,10 @@ static int dump(struct walk *w, bool filter, const struct dp_ct_frontend *only)
 	unsigned portid = mnl_socket_get_portid(ct->dump), seq = nlh->nlmsg_seq;
 	int r;
 
-	if (filter)
-		put_filter(nlh, only);
+	if (filter && w->ask == DP_CT_UDP)
+		ask_for_udp(nlh, only);
+	else if (filter)
+		ask_for_unreplied(nlh);
 	if (mnl_socket_sendto(ct->dump, nlh, nlh->nlmsg_len) < 0)
 		return kp_err_set(w->err, -errno, "ask for the conntrack table: %s", strerror(errno));
 	do {
@@ -376,10 +400,10 @@ static int dump(struct walk *w, bool filter, const struct dp_ct_frontend *only)
 	return flush_deletes(w);
 }
 
-int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, const struct dp_ct_frontend *only,
+int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, enum dp_ct_ask ask, const struct dp_ct_frontend *only,
 		dp_ct_stale_fn *stale, void *arg, struct dp_ct_stats *stats, struct kp_err *err)
 {
-	struct walk w = { .ct = ct, .family = family, .stale = stale, .arg = arg, .stats = stats, .err = err };
+	struct walk w = { .ct = ct, .family = family, .ask = ask, .stale = stale, .arg = arg, .stats = stats, .err = err };
 	int r = prepare_io(ct, err);
 
 	if (r == 0)
@@ -398,21 +422,43 @@ static bool stale_in_set(void *arg, const struct dp_ct_entry *e)
 	return dp_ct_set_stale(arg, e);
 }
 
-static int clean_family(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats,
-			struct kp_err *err)
+static int clean_udp(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats, struct kp_err *err)
 {
 	const struct dp_ct_frontend *due[DIRECT_MAX];
 	size_t n = dp_ct_set_due(ct->set, family, now_ns, due, DIRECT_MAX);
-	uint64_t began = kp_now_ns();
 	int r = 0;
 
-	if (!n)
+	if (n > DIRECT_MAX || (n && ct->no_filter))
+		return dp_ct_sweep(ct, family, DP_CT_UDP, NULL, stale_in_set, ct->set, stats, err);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = dp_ct_sweep(ct, family, DP_CT_UDP, due[i], stale_in_set, ct->set, stats, err);
+	return r;
+}
+
+static int clean_missed(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats,
+			struct kp_err *err)
+{
+	uint64_t before = stats->deleted;
+	int r = 0;
+
+	if (dp_ct_set_missed_due(ct->set, family, now_ns))
+		r = dp_ct_sweep(ct, family, DP_CT_UNREPLIED, NULL, stale_in_set, ct->set, stats, err);
+	stats->missed = stats->deleted - before;
+	return r;
+}
+
+/* Connections first: somebody waits for their next retransmission. */
+static int clean_family(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats,
+			struct kp_err *err)
+{
+	uint64_t began = kp_now_ns();
+	int r;
+
+	if (!dp_ct_set_due(ct->set, family, now_ns, NULL, 0) && !dp_ct_set_missed_due(ct->set, family, now_ns))
 		return 0;
-	if (n > DIRECT_MAX || ct->no_filter)
-		r = dp_ct_sweep(ct, family, NULL, stale_in_set, ct->set, stats, err);
-	else
-		for (size_t i = 0; i < n && r == 0; i++)
-			r = dp_ct_sweep(ct, family, due[i], stale_in_set, ct->set, stats, err);
+	r = clean_missed(ct, family, now_ns, stats, err);
+	if (r == 0)
+		r = clean_udp(ct, family, now_ns, stats, err);
 	if (r == 0)
 		dp_ct_set_done(ct->set, family, now_ns, stats->deleted > 0, now_ns + REPEAT_NS);
 	stats->took_ns = kp_now_ns() - began;

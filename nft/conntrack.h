@@ -11,7 +11,7 @@
 struct kp_err;
 
 /*
- * Removes stale UDP entries from the kernel's conntrack table, over ctnetlink
+ * Removes stale entries (nft/ctmatch.h) from the kernel's conntrack table, over ctnetlink
  * (nft-design 7). To be run after the commit that made them stale was
  * acknowledged: earlier, the next packet would only make the same entry again.
  *
@@ -47,6 +47,7 @@ int dp_ct_pending_ms(const struct dp_ct *ct, uint64_t now_ns);
 struct dp_ct_stats {
 	uint64_t examined;	/* entries the kernel handed over */
 	uint64_t deleted;	/* and were there to be deleted */
+	uint64_t missed;	/* of these: connections that began while our rules were missing */
 	uint64_t took_ns;
 };
 
@@ -54,14 +55,18 @@ struct dp_ct_stats {
 int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAMILIES], struct kp_err *err);
 
 /*
- * The walk alone: every UDP entry of the family is shown to stale(), those it
- * answers true for are deleted. only: let the kernel preselect entries to this
+ * The walk alone: every entry of the family that is asked for is shown to stale(), those it
+ * answers true for are deleted. only: UDP, let the kernel preselect entries to this
  * front end; a hint, stale() may still see others. Adds to *stats. An entry is
  * deleted by its original tuple and its id, so that a flow which is made anew
  * with the same tuple in the meantime is not touched.
  */
+enum dp_ct_ask {
+	DP_CT_UDP,
+	DP_CT_UNREPLIED,	/* TCP and SCTP, without an answer so far */
+};
 typedef bool dp_ct_stale_fn(void *arg, const struct dp_ct_entry *e);
-int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, const struct dp_ct_frontend *only,
+int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, enum dp_ct_ask ask, const struct dp_ct_frontend *only,
 		dp_ct_stale_fn *stale, void *arg, struct dp_ct_stats *stats, struct kp_err *err);
 
 #endif

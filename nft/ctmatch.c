@@ -7,20 +7,30 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
+/* Compared as bytes: made from zeroed memory, and nothing between its members. */
+struct key {
+	struct kp_addr ip;
+	uint8_t node_port;
+	uint16_t port, proto;
+};
+
+/* Front ends of connections whose rules were missing: very many, for a short time. */
+struct missed {
+	struct key *keys;
+	size_t n, cap;
+	bool sorted;
+	bool repeated;		/* this is the repetition */
+	uint64_t due_ns;
+};
+
 struct dp_ct_set {
-	struct kp_map *items;	/* struct key -> struct item */
+	struct kp_map *items;	/* struct key -> struct item; UDP */
+	struct missed missed[KP_N_FAMILIES];
 	struct {
 		bool given;
 		struct kp_addr *ips;
 		size_t n;
 	} node[KP_N_FAMILIES];
-};
-
-/* Compared as bytes: made from zeroed memory. */
-struct key {
-	struct kp_addr ip;
-	uint8_t node_port;
-	uint16_t port;
 };
 
 struct item {
@@ -38,18 +48,26 @@ struct dp_ct_set *dp_ct_set_new(void)
 	return s;
 }
 
+static void forget_missed(struct missed *m)
+{
+	free(m->keys);
+	*m = (struct missed){ 0 };
+}
+
 struct dp_ct_set *dp_ct_set_free(struct dp_ct_set *s)
 {
 	if (!s)
 		return NULL;
 	kp_map_free(s->items);
-	for (int f = 0; f < KP_N_FAMILIES; f++)
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		forget_missed(&s->missed[f]);
 		free(s->node[f].ips);
+	}
 	free(s);
 	return NULL;
 }
 
-static struct key make_key(const struct kp_addr *ip, bool node_port, uint16_t port)
+static struct key make_key(const struct kp_addr *ip, bool node_port, uint8_t proto, uint16_t port)
 {
 	struct key k;
 
@@ -58,13 +76,14 @@ static struct key make_key(const struct kp_addr *ip, bool node_port, uint16_t po
 	if (!node_port)
 		k.ip = *ip;
 	k.node_port = node_port;
+	k.proto = proto;
 	k.port = port;
 	return k;
 }
 
 void dp_ct_set_put(struct dp_ct_set *s, const struct dp_ct_frontend *fe)
 {
-	struct key k = make_key(&fe->ip, fe->node_port, fe->port);
+	struct key k = make_key(&fe->ip, fe->node_port, IPPROTO_UDP, fe->port);
 	size_t len = fe->n_serving * sizeof(*fe->serving);
 	struct item *it = kp_calloc(1, sizeof(*it) + len);
 
@@ -148,6 +167,32 @@ void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const
 	put_difference(s, is, was, false);
 }
 
+static void add_missed(struct missed *m, const struct kp_plan_port *port)
+{
+	for (uint32_t i = 0; i < port->n_frontends; i++) {
+		const struct kp_frontend *fe = &port->frontends[i];
+
+		if (!fe->claimed)
+			continue;
+		kp_grow(&m->keys, m->n, &m->cap);
+		m->keys[m->n++] = make_key(&fe->ip, fe->kind == KP_FE_NODE_PORT, port->proto, fe->port);
+	}
+}
+
+void dp_ct_set_put_missed(struct dp_ct_set *s, enum kp_family family, const struct kp_map *plans)
+{
+	struct missed *m = &s->missed[family];
+
+	forget_missed(m);
+	for (struct kp_map_it it = { 0 }; kp_map_next(plans, &it);) {
+		const struct kp_plan *p = it.value;
+
+		for (uint32_t i = 0; i < p->n_ports; i++)
+			if (p->ports[i].family == family && p->ports[i].proto != IPPROTO_UDP)
+				add_missed(m, &p->ports[i]);
+	}
+}
+
 void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct kp_addr *ips, size_t n)
 {
 	free(s->node[family].ips);
@@ -166,6 +211,11 @@ static int cmp_backend(const void *a, const void *b)
 	return kp_backend_cmp(a, b);
 }
 
+static bool is_translated(const struct dp_ct_entry *e)
+{
+	return e->reply_sport != e->orig_dport || kp_addr_cmp(&e->reply_src, &e->orig_dst) != 0;
+}
+
 /*
  * A front end that exists: stale is what does not lead to a serving endpoint, its
  * port included (the recorded cases, against CT-5). That includes an entry without translation, made while
@@ -182,13 +232,13 @@ static bool stale_at(const struct dp_ct_frontend *fe, const struct dp_ct_entry *
 	const struct kp_backend to = { .addr = e->reply_src, .port = e->reply_sport };
 
 	if (fe->removed)
-		return e->reply_sport != e->orig_dport || kp_addr_cmp(&e->reply_src, &e->orig_dst) != 0;
+		return is_translated(e);
 	return !fe->n_serving || !bsearch(&to, fe->serving, fe->n_serving, sizeof(to), cmp_backend);
 }
 
 static const struct dp_ct_frontend *find(const struct dp_ct_set *s, const struct dp_ct_entry *e, bool node_port)
 {
-	struct key k = make_key(&e->orig_dst, node_port, e->orig_dport);
+	struct key k = make_key(&e->orig_dst, node_port, IPPROTO_UDP, e->orig_dport);
 	const struct item *it = kp_map_get(s->items, &k, sizeof(k));
 
 	return it ? &it->fe : NULL;
@@ -211,29 +261,65 @@ void dp_ct_set_move(struct dp_ct_set *into, struct dp_ct_set *from)
 			into->node[f] = from->node[f];
 			memset(&from->node[f], 0, sizeof(from->node[f]));
 		}
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (from->missed[f].n) {
+			forget_missed(&into->missed[f]);
+			into->missed[f] = from->missed[f];
+			from->missed[f] = (struct missed){ 0 };
+		}
 	for (struct kp_map_it it = { 0 }; kp_map_next(from->items, &it);) {
 		dp_ct_set_put(into, &((const struct item *)it.value)->fe);
 		kp_map_del_at(from->items, &it);
 	}
 }
 
-bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e)
+static bool is_stale_flow(const struct dp_ct_set *s, const struct dp_ct_entry *e)
 {
-	const struct dp_ct_frontend *fe;
+	const struct dp_ct_frontend *fe = find(s, e, false);
 
-	if (e->proto != IPPROTO_UDP)
-		return false;
-	fe = find(s, e, false);
 	if (fe)		/* an exact address comes before node ports in the rules as well */
 		return stale_at(fe, e);
 	fe = find(s, e, true);
 	return fe && may_be_node(s, &e->orig_dst) && stale_at(fe, e);
 }
 
+static int cmp_key(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct key));
+}
+
+static bool was_missed(const struct missed *m, const struct dp_ct_entry *e, bool node_port)
+{
+	struct key k = make_key(&e->orig_dst, node_port, e->proto, e->orig_dport);
+
+	return m->sorted && bsearch(&k, m->keys, m->n, sizeof(k), cmp_key);
+}
+
+/*
+ * Never answered: nothing that works is cut, neither a connection nor one to a server that
+ * listens at the front end's address itself.
+ */
+static bool is_black_hole(const struct dp_ct_set *s, const struct dp_ct_entry *e)
+{
+	const struct missed *m = &s->missed[e->orig_dst.family];
+
+	if (e->replied || is_translated(e))
+		return false;
+	return was_missed(m, e, false) || (may_be_node(s, &e->orig_dst) && was_missed(m, e, true));
+}
+
+bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e)
+{
+	return e->proto == IPPROTO_UDP ? is_stale_flow(s, e) : is_black_hole(s, e);
+}
+
 uint64_t dp_ct_set_due_ns(const struct dp_ct_set *s)
 {
 	uint64_t due = UINT64_MAX;
 
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (s->missed[f].n && s->missed[f].due_ns < due)
+			due = s->missed[f].due_ns;
 	if (!kp_map_len(s->items))	/* the usual case: asked often, and an emptied map keeps its slots */
 		return due;
 	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);) {
@@ -267,8 +353,34 @@ size_t dp_ct_set_due(const struct dp_ct_set *s, enum kp_family family, uint64_t 
 	return n;
 }
 
+/* Sorted here and not when they are put: that is the thread of the commits. */
+bool dp_ct_set_missed_due(struct dp_ct_set *s, enum kp_family family, uint64_t now_ns)
+{
+	struct missed *m = &s->missed[family];
+
+	if (!m->n || m->due_ns > now_ns)
+		return false;
+	if (!m->sorted)
+		qsort(m->keys, m->n, sizeof(*m->keys), cmp_key);
+	m->sorted = true;
+	return true;
+}
+
+static void missed_done(struct missed *m, uint64_t now_ns, bool deleted, uint64_t repeat_ns)
+{
+	if (!m->n || m->due_ns > now_ns)
+		return;
+	if (!deleted || m->repeated) {
+		forget_missed(m);
+		return;
+	}
+	m->due_ns = repeat_ns;
+	m->repeated = true;
+}
+
 void dp_ct_set_done(struct dp_ct_set *s, enum kp_family family, uint64_t now_ns, bool deleted, uint64_t repeat_ns)
 {
+	missed_done(&s->missed[family], now_ns, deleted, repeat_ns);
 	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);) {
 		struct item *item = it.value;
 

@@ -11,7 +11,10 @@
 
 /*
  * Which conntrack entries are stale: the decision alone, no kernel (the walk is in
- * conntrack.h). Only UDP ever is: TCP and SCTP connections run to their end (O4).
+ * conntrack.h). UDP flows are when they do not lead where they should. TCP and SCTP
+ * connections run to their end (O4), but for those that never had a beginning: a first
+ * packet that came while our rules were missing made an entry that translates nothing,
+ * and every repetition of it would follow that entry, also when the rules are back.
  *
  * A set holds the front ends whose entries have to be looked at, each with its
  * newest state, and until when: a front end is due at once when it is put, and
@@ -32,9 +35,11 @@ struct dp_ct_entry {
 	uint8_t proto;			/* IPPROTO_* */
 	struct kp_addr orig_dst, reply_src;
 	uint16_t orig_dport, reply_sport;
+	bool replied;			/* a packet came back, ever */
 };
 
 struct dp_ct_set;
+struct kp_map;
 
 struct dp_ct_set *dp_ct_set_new(void);
 struct dp_ct_set *dp_ct_set_free(struct dp_ct_set *s);
@@ -54,6 +59,12 @@ void dp_ct_set_put_removed(struct dp_ct_set *s, const struct kp_plan *was, const
 void dp_ct_set_put_changed(struct dp_ct_set *s, const struct kp_plan *was, const struct kp_plan *is);
 
 /*
+ * Rules of ours were missing in this family until now. plans: key -> struct kp_plan, all there
+ * are; their front ends replace those that the set knew as missing.
+ */
+void dp_ct_set_put_missed(struct dp_ct_set *s, enum kp_family family, const struct kp_map *plans);
+
+/*
  * The addresses node ports are reachable at, sorted: entries to other destinations
  * are then none of a node port's, whatever their port. Never told: any destination (CT-4).
  */
@@ -68,9 +79,12 @@ bool dp_ct_set_stale(const struct dp_ct_set *s, const struct dp_ct_entry *e);
 /* When something is due: 0 is at once, UINT64_MAX never. Nanoseconds of the monotonic clock. */
 uint64_t dp_ct_set_due_ns(const struct dp_ct_set *s);
 
-/* Front ends of a family due at now_ns; the first max of them go to ret (borrowed). Returns how many there are. */
+/* UDP front ends of a family due at now_ns; the first max of them go to ret (borrowed). Returns how many there are. */
 size_t dp_ct_set_due(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns,
 		     const struct dp_ct_frontend **ret, size_t max);
+
+/* Are those whose rules were missing due? Gets ready for dp_ct_set_stale(), which does not know them before. */
+bool dp_ct_set_missed_due(struct dp_ct_set *s, enum kp_family family, uint64_t now_ns);
 
 /*
  * The family was examined at now_ns. If that deleted anything, what was put since

@@ -42,16 +42,79 @@ static int table_of(const char *name)
 	return -1;
 }
 
+static bool is_from(const struct dp_ipt_jump *j, int table, const char *from, size_t len)
+{
+	return j->table == table && strlen(j->from) == len && memcmp(j->from, from, len) == 0;
+}
+
+/* The rest of the rule after what it says in a comment, which is its only match. */
+static const char *after_comment(const char *rule)
+{
+	static const char word[] = " -m comment --comment ";
+
+	if (strncmp(rule, word, strlen(word)) != 0)
+		return rule;
+	rule += strlen(word);
+	if (*rule != '"')
+		return rule + strcspn(rule, " ");
+	for (rule++; *rule && *rule != '"'; rule++)
+		rule += *rule == '\\' && rule[1];
+	return *rule ? rule + 1 : rule;
+}
+
+/* Every packet that gets here ends here, as far as this chain goes. */
+static bool ends_all(const char *rule)
+{
+	static const char *const ends[] = {
+		"ACCEPT", "DROP", "REJECT", "RETURN", "QUEUE", "NFQUEUE", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP",
+	};
+
+	rule = after_comment(rule);
+	if (strncmp(rule, " -g ", 4) == 0)
+		return true;
+	for (size_t i = 0; strncmp(rule, " -j ", 4) == 0 && i < KP_N(ends); i++)
+		if (strcspn(rule + 4, " ") == strlen(ends[i]) && strncmp(rule + 4, ends[i], strlen(ends[i])) == 0)
+			return true;
+	return false;
+}
+
+static bool is_as_ours(const struct dp_ipt_jump *j, const char *rule)
+{
+	size_t len = strlen(j->match);
+
+	return *rule == ' ' && strncmp(rule + 1, j->match, len) == 0 && strncmp(rule + 1 + len, "-j ", 3) == 0 &&
+	       strcmp(rule + 1 + len + 3, j->to) == 0;
+}
+
+/* Jump i is there: those of its chain that are inserted before it stand below. */
+static bool is_too_low(const struct dp_ipt_held *h, size_t i)
+{
+	const struct dp_ipt_jump *j = &dp_ipt_jumps[i];
+
+	for (size_t k = 0; k < i; k++)
+		if (h->jumps[k] && is_from(&dp_ipt_jumps[k], j->table, j->from, strlen(j->from)))
+			return true;
+	return false;
+}
+
 /* "PREROUTING -m comment --comment "x" -j PXL-SERVICES", and the target is the last word. */
 static void note_jump(struct dp_ipt_held *h, int table, const char *from, size_t len, const char *rule)
 {
 	const char *to = strrchr(rule, ' ');
+	uint64_t end = ends_all(rule) ? kp_hash(KP_HASH_INIT, rule, strlen(rule)) : 0;
 
 	for (size_t i = 0; to && i < DP_IPT_N_JUMPS; i++) {
 		const struct dp_ipt_jump *j = &dp_ipt_jumps[i];
 
-		if (j->table == table && strlen(j->from) == len && memcmp(j->from, from, len) == 0 && strcmp(j->to, to + 1) == 0)
+		if (!is_from(j, table, from, len))
+			continue;
+		if (strcmp(j->to, to + 1) == 0) {
+			h->disordered[i] |= !h->jumps[i] && is_too_low(h, i);
+			h->as_ours[i] += is_as_ours(j, rule);
 			h->jumps[i]++;
+		}
+		h->ends[i] += end;
+		h->cut[i] += end && !h->jumps[i];
 	}
 }
 

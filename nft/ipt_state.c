@@ -28,12 +28,21 @@ struct chain {
 	uint64_t hash;		/* as printed by iptables-save, 0: not seen yet */
 };
 
+/* A way to our chains. */
+struct jump {
+	bool right;		/* it is in the kernel, and where it should be */
+	uint32_t spare;		/* how many can go if it has to be written */
+	bool seen;		/* where it stands: */
+	uint32_t cut;
+	uint64_t ends;
+};
+
 struct dp_ipt_state {
 	struct kp_map *owners;	/* key -> struct dp_ipt_rules; the text of chains is in the chains */
 	struct kp_map *chains[DP_IPT_N_TABLES];
 	struct chain **dirty[DP_IPT_N_TABLES];
 	size_t n_dirty[DP_IPT_N_TABLES], cap_dirty[DP_IPT_N_TABLES];
-	uint32_t jumps[DP_IPT_N_JUMPS];	/* how often each is in the kernel */
+	struct jump jumps[DP_IPT_N_JUMPS];
 	uint32_t n_rules[DP_IPT_N_TABLES], n_last[DP_IPT_N_TABLES];	/* all, and of the last write */
 };
 
@@ -186,9 +195,22 @@ void dp_ipt_state_put(struct dp_ipt_state *s, const char *owner, struct dp_ipt_r
 
 /* --- what the kernel has --- */
 
+/*
+ * It was moved, that is: the chain has the same rules that end every packet's way, and more of them before it.
+ * Who puts a new one there means it, and a plugin that insists on the first place is no damage;
+ * kube-proxy does not move its own either.
+ */
+static bool is_astray(const struct jump *j, const struct dp_ipt_held *held, size_t i)
+{
+	return held->disordered[i] || (j->seen && held->ends[i] == j->ends && held->cut[i] > j->cut);
+}
+
 void dp_ipt_state_jumps(struct dp_ipt_state *s, const struct dp_ipt_held *held)
 {
-	memcpy(s->jumps, held->jumps, sizeof(s->jumps));
+	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++) {
+		s->jumps[i].right = held->jumps[i] && !is_astray(&s->jumps[i], held, i);
+		s->jumps[i].spare = held->as_ours[i];
+	}
 }
 
 void dp_ipt_state_assume(struct dp_ipt_state *s, const struct dp_ipt_held *held)
@@ -214,6 +236,19 @@ static bool differs(struct chain *c, const struct dp_ipt_held_chain *h)
 	return false;
 }
 
+/* NULL: nothing is wrong with it. */
+static const char *jump_differs(struct jump *j, const struct dp_ipt_held *held, size_t i)
+{
+	if (!held->jumps[i])
+		return "deleted";
+	if (is_astray(j, held, i))
+		return "out of place";
+	j->seen = true;
+	j->cut = held->cut[i];
+	j->ends = held->ends[i];
+	return NULL;
+}
+
 bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, char **ret_what)
 {
 	struct kp_buf what = { 0 };
@@ -227,10 +262,13 @@ bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held
 				kp_buf_printf(&what, "%schain %s of %s %s", what.len ? ", " : "", ((struct chain *)it.value)->name,
 					      dp_ipt_tables[t], h ? "changed" : "deleted");
 		}
-	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		if (!held->jumps[i] && n++ < NAMES_MAX)
-			kp_buf_printf(&what, "%sjump from %s to %s of %s deleted", what.len ? ", " : "", dp_ipt_jumps[i].from,
-				      dp_ipt_jumps[i].to, dp_ipt_tables[dp_ipt_jumps[i].table]);
+	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++) {
+		const char *how = jump_differs(&s->jumps[i], held, i);
+
+		if (how && n++ < NAMES_MAX)
+			kp_buf_printf(&what, "%sjump from %s to %s of %s %s", what.len ? ", " : "", dp_ipt_jumps[i].from,
+				      dp_ipt_jumps[i].to, dp_ipt_tables[dp_ipt_jumps[i].table], how);
+	}
 	if (n > NAMES_MAX)
 		kp_buf_printf(&what, " and %u more", n - NAMES_MAX);
 	if (n)
@@ -275,19 +313,33 @@ static uint32_t write_rules(struct chain *c, struct kp_buf *out)
 static bool lacks_jumps(const struct dp_ipt_state *s, int t)
 {
 	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		if (dp_ipt_jumps[i].table == t && !s->jumps[i])
+		if (dp_ipt_jumps[i].table == t && !s->jumps[i].right)
 			return true;
 	return false;
 }
 
+/* Their order counts: if one of a chain is not right, all of them go to the top anew. */
+static bool is_chain_right(const struct dp_ipt_state *s, const struct dp_ipt_jump *j)
+{
+	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
+		if (dp_ipt_jumps[i].table == j->table && strcmp(dp_ipt_jumps[i].from, j->from) == 0 && !s->jumps[i].right)
+			return false;
+	return true;
+}
+
 static void write_jumps(const struct dp_ipt_state *s, int t, struct kp_buf *out)
 {
-	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++) {
-		const struct dp_ipt_jump *j = &dp_ipt_jumps[i];
+	static const char *const how[] = { "-D", "-I" };
 
-		if (j->table == t && !s->jumps[i])
-			kp_buf_printf(out, "-I %s %s-j %s\n", j->from, j->match, j->to);
-	}
+	for (size_t op = 0; op < KP_N(how); op++)
+		for (size_t i = 0; i < DP_IPT_N_JUMPS; i++) {
+			const struct dp_ipt_jump *j = &dp_ipt_jumps[i];
+
+			if (j->table != t || is_chain_right(s, j))
+				continue;
+			for (uint32_t n = op ? 1 : s->jumps[i].spare; n; n--)
+				kp_buf_printf(out, "%s %s %s-j %s\n", how[op], j->from, j->match, j->to);
+		}
 }
 
 /*
@@ -358,9 +410,12 @@ void dp_ipt_state_written(struct dp_ipt_state *s)
 			settle(s, t, s->dirty[t][i]);
 		s->n_dirty[t] = 0;
 	}
+	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++) {
+		s->jumps[i].seen &= is_chain_right(s, &dp_ipt_jumps[i]);
+		s->jumps[i].spare = 1;
+	}
 	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		if (!s->jumps[i])
-			s->jumps[i] = 1;
+		s->jumps[i].right = true;
 }
 
 /* --- who is to blame --- */

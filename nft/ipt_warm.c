@@ -43,9 +43,9 @@ static int check(const struct dp_ipt_held *held, struct kp_err *err)
 			return kp_err_set(err, -EUCLEAN, "chain %s of %s is missing", dp_ipt_fixed[i].name,
 					  dp_ipt_tables[dp_ipt_fixed[i].table]);
 	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		if (!held->jumps[i])
-			return kp_err_set(err, -EUCLEAN, "the jump from %s to %s of %s is missing", dp_ipt_jumps[i].from,
-					  dp_ipt_jumps[i].to, dp_ipt_tables[dp_ipt_jumps[i].table]);
+		if (!held->jumps[i] || held->disordered[i])
+			return kp_err_set(err, -EUCLEAN, "the jump from %s to %s of %s is %s", dp_ipt_jumps[i].from, dp_ipt_jumps[i].to,
+					  dp_ipt_tables[dp_ipt_jumps[i].table], held->jumps[i] ? "out of place" : "missing");
 	for (int t = 0; t < DP_IPT_N_TABLES; t++)
 		for (struct kp_map_it it = { 0 }; kp_map_next(held->chains[t], &it);)
 			if (!((const struct dp_ipt_held_chain *)it.value)->n_rules && !may_be_empty(t, it.key))

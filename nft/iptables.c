@@ -34,6 +34,7 @@ struct ipt {
 	struct kp_said *said;	/* about ct */
 	struct dp_ipt_watch *watch;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
+	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	unsigned backoff_ms, refused_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	bool told_size;
@@ -77,6 +78,8 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	struct ipt *n = kp_calloc(1, sizeof(*n));
 	int r = dp_ipt_tools_choose(opt->variant ? opt->variant : "auto", &n->tools, err);
 
+	if (opt->cancel_fd)
+		n->tools.cancel_fd = opt->cancel_fd;
 	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	dp_ct_background(n->ct);
@@ -140,14 +143,15 @@ static void warn_of_size(struct ipt *n, const struct dp_result *res)
 /* Conntrack follows the commit, never the other way round. */
 static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res, int code)
 {
+	dp_stale_see_missed(n->missed, n->settled, res);
 	if (code < 0) {
 		n->settled = false;
 		return;
 	}
-	if (!n->settled)
-		dp_stale_note_all(n->ct, &n->want);
-	else if (b)
+	if (b && n->settled)
 		dp_stale_note(n->ct, &n->want, b, old);
+	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
+		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;
 	warn_of_size(n, res);
 }

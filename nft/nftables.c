@@ -34,6 +34,7 @@ struct nft {
 	struct kp_said *said;	/* about ct */
 	struct dp_sweep *sweep;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
+	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	unsigned backoff_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
@@ -122,9 +123,8 @@ static void note_stale(struct nft *n, const struct dp_batch *b, struct kp_plan *
 		dp_sweep_note(n->sweep, b->changes[i].key, old[i], b->changes[i].plan, kp_now_ns());
 }
 
-static void note_all_stale(struct nft *n)
+static void sweep_all(struct nft *n)
 {
-	dp_stale_note_all(n->ct, &n->want);
 	for (struct kp_map_it it = { 0 }; kp_map_next(n->want.plans, &it);)
 		dp_sweep_note(n->sweep, it.key, NULL, it.value, kp_now_ns());
 }
@@ -134,16 +134,21 @@ static void note_all_stale(struct nft *n)
  * noted while a family fails may name an endpoint that the kernel still serves: then the
  * next success notes everything again.
  */
-static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old, int code)
+static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res,
+			 int code)
 {
+	dp_stale_see_missed(n->missed, n->settled, res);
 	if (code < 0) {
 		n->settled = false;
-	} else if (!n->settled) {
-		note_all_stale(n);
-		n->settled = true;
-	} else if (b) {
-		note_stale(n, b, old);
+		return;
 	}
+	if (!n->settled)
+		sweep_all(n);
+	else if (b)
+		note_stale(n, b, old);
+	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
+		dp_stale_note_all(n->ct, &n->want, n->missed);
+	n->settled = true;
 }
 
 static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
@@ -166,7 +171,7 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	dp_watch_settle(n->watch, ret);
 	copy_refused(n, ret);
 	code = schedule(n, ret);
-	after_commit(n, b, old, code);
+	after_commit(n, b, old, ret, code);
 	dp_wanted_before_free(old, b);
 	return code;
 }
@@ -201,7 +206,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	copy_refused(n, ret);
 	if (tried) {
 		code = schedule(n, ret);
-		after_commit(n, NULL, NULL, code);
+		after_commit(n, NULL, NULL, ret, code);
 	}
 	dp_stale_remove(n->ct, n->said, ret);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)

@@ -46,11 +46,37 @@ void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct 
 		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
 }
 
-void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want)
+void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct dp_result *res)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		const struct dp_family_result *r = &res->family[f];
+
+		if (r->wrote && r->code == 0)
+			missed[f] |= !settled || (r->drift && r->drift->repaired_ns);
+	}
+}
+
+void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want, bool missed[KP_N_FAMILIES])
 {
 	node_ips(ct, want->node);
 	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
 		dp_ct_set_put_changed(dp_ct_set(ct), NULL, it.value);
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		if (missed[f])
+			dp_ct_set_put_missed(dp_ct_set(ct), (enum kp_family)f, want->plans);
+		missed[f] = false;
+	}
+}
+
+static void say(enum kp_family f, const struct dp_ct_stats *st)
+{
+	unsigned long long took_us = st->took_ns / 1000, flows = st->deleted - st->missed;
+
+	if (flows)
+		kp_info("conntrack", "%s: removed %llu stale UDP entries in %llu us", kp_family_names[f], flows, took_us);
+	if (st->missed)
+		kp_info("conntrack", "%s: removed the entries of %llu connections that began without rules in %llu us",
+			kp_family_names[f], (unsigned long long)st->missed, took_us);
 }
 
 void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *ret)
@@ -62,13 +88,11 @@ void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *r
 		return;
 	if (dp_ct_run(ct, kp_now_ns(), stats, &err) < 0)
 		kp_log(kp_said_lately(said, err.msg, kp_now_ms()) ? KP_LOG_DEBUG : KP_LOG_WARN, "conntrack",
-		       "cannot remove stale UDP entries, will try again: %s", err.msg);
+		       "cannot remove stale entries, will try again: %s", err.msg);
 	else if (stats[KP_IPV4].took_ns || stats[KP_IPV6].took_ns)	/* else it only began */
 		kp_said_forget(said);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		ret->conntrack[f] = (struct dp_conntrack_result){ stats[f].took_ns > 0, stats[f].deleted, stats[f].took_ns };
-		if (stats[f].deleted)
-			kp_info("conntrack", "%s: removed %llu stale UDP entries in %llu us", kp_family_names[f],
-				(unsigned long long)stats[f].deleted, (unsigned long long)(stats[f].took_ns / 1000));
+		say((enum kp_family)f, &stats[f]);
 	}
 }

@@ -14,8 +14,17 @@ struct dp_wanted;
 
 /* old: the plans before, by change; want: as it is now. */
 void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old);
-/* After a start or a failure: anything may be stale. */
-void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want);
+/*
+ * Adds the families to missed whose rules the kernel did not hold until this write: it is the
+ * first one (settled: it is not), or it put right what somebody else did. In mode nftables
+ * a start that finds everything in place writes nothing.
+ */
+void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct dp_result *res);
+/*
+ * After a start, a failure or a repair: any flow may be stale. missed: see above, false
+ * afterwards; connections that began meanwhile go on with their next retransmission.
+ */
+void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want, bool missed[KP_N_FAMILIES]);
 /* said: lately about failures. What was done goes into ret. */
 void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *ret);
 

@@ -5,8 +5,9 @@
 #include <stdint.h>
 
 /*
- * Who commits to nf_tables besides us. The kernel tells listeners only, and makes every
- * commit on the node pay for each of them (nft-design 5): so we listen for a while after a
+ * Who commits to nf_tables besides us. The kernel tells listeners only (it fills the name in
+ * from the process that runs, which in the answer to NFT_MSG_GETGEN is the one that asks), and
+ * makes every commit on the node pay for each of them (nft-design 5): so we listen for a while after a
  * first foreign change of our rules, and not while we write much ourselves.
  */
 struct dp_who;

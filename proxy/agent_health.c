@@ -17,6 +17,7 @@
 #include "proxy/snapshot.h"
 #include "proxy/succession.h"
 #include "proxy/systemd.h"
+#include "proxy/takeover.h"
 
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
@@ -75,6 +76,8 @@ struct kp_health *kp_agent_new_health(const struct agent *a)
 	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	if (a->former ? a->former->started : a->warm)
 		kp_health_warm(h, kp_wall_ns());
+	if (!a->former && a->beside)	/* until the first look at its life */
+		kp_health_block(h, "takeover", "rules of kube-proxy are here as well");
 	return h;
 }
 
@@ -94,6 +97,7 @@ struct hz_state *kp_agent_first_state(struct agent *a)
 	struct hz_state *s;
 
 	a->warm = kp_setup_is_warm(a->backend.ops, &a->backend.opt);
+	a->beside = a->warm && kp_takeover_must_watch(a->cfg->takeover);
 	if (!a->warm)
 		return NULL;
 	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)

@@ -43,6 +43,7 @@ struct agent {
 	bool again, over;		/* to begin anew; to end all the same */
 	bool holding;			/* a former life has programmed: another proxy that comes does not stop us any more */
 	bool warm;			/* our rules were there when the process started; only what no source has told yet */
+	bool beside;			/* and those of another proxy, of which it was not known yet whether it runs */
 	struct kp_err failure;		/* to end with */
 
 	/* One life of it: a node's name and a source. */

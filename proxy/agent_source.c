@@ -1,27 +1,34 @@
 #include "proxy/agent_impl.h"
 
 #include <event2/event.h>
+#include <unistd.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
+#include "proxy/base/mem.h"
 #include "proxy/health.h"
 #include "proxy/intake.h"
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
+#include "proxy/nodestate.h"
 #include "proxy/notify.h"
 #include "proxy/setup.h"
 #include "proxy/snapshot.h"
 #include "proxy/source/file.h"
 #include "proxy/source/kubeapi.h"
+#include "proxy/source/snapfile.h"
 #include "proxy/source/status.h"
 
 /* Sources call this after each burst; a loss shows in the health answers at once (O1). */
 static void on_flush(void *arg)
 {
 	struct agent *a = arg;
+	const struct kp_node *node = kp_model_node(a->model);
 
 	kp_model_pop_node_dirty(a->model);
+	if (node)
+		kp_nodestate_shutdown(a->state, node->shutting_down);
 	kp_health_node(a->health, kp_agent_is_eligible(a));
 	kp_agent_hand_over(a);
 	kp_agent_publish(a);
@@ -93,11 +100,20 @@ void kp_agent_snapshot_status(void *arg, struct kp_snapshot_status *ret)
 	kp_snapshot_status(a->snapshot, ret);
 }
 
+/* To ask what the other mode left takes longer than to see that nothing is kept. */
+static bool finds_rules(const struct agent *a)
+{
+	KP_AUTO(kp_freep) char *kept = kp_asprintf("%s/" KP_SNAPFILE_NAME, a->cfg->snapshot.path);
+
+	return kp_setup_finds_rules(a->backend.ops, &a->backend.opt) ||
+	       (access(kept, F_OK) == 0 && kp_setup_finds_former(&a->backend.opt));
+}
+
 /* Whoever is told by the source goes on being told, by way of it. */
 static void start_snapshot(struct agent *a, struct kp_sink *sink)
 {
 	const struct kp_snapshot_view view = {
-		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !kp_setup_finds_rules(a->backend.ops, &a->backend.opt),
+		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !finds_rules(a),
 		.is_live = is_live, .sink = *sink,
 	};
 

@@ -108,12 +108,18 @@ static int reload(void *arg, const struct kp_config *current, struct kp_config *
 	return r;
 }
 
-/* Established connections live on, unless they may not: see proxylet-residual. */
+/*
+ * Established connections live on, unless they may not: see proxylet-residual. Nobody stays to see them end
+ * (C-10): in a pod he would be killed with it.
+ */
 static int remove_rules(const struct kp_config *cfg)
 {
 	char *argv[] = { (char[]){ "cleanup" }, cfg->cleanup_max_s ? NULL : (char[]){ "--now" }, NULL };
 
 	kp_info("config", "\"enabled\" is false: removing our rules");
+	if (cfg->cleanup_max_s)
+		kp_info("config", "if something is left that keeps connections alive: \"proxylet cleanup --wait --max-seconds %lld\" "
+			"removes it when it is time", (long long)cfg->cleanup_max_s);
 	return kp_cmd_cleanup(cfg->cleanup_max_s ? 1 : 2, argv);
 }
 

@@ -24,6 +24,8 @@ struct kp_nodestate {
 	struct kp_nodechecks *checks;
 	struct event *end;
 	bool started;
+	bool shutdown;		/* of the node is under way */
+	bool drains_itself;	/* because of that, and nobody has said otherwise */
 };
 
 /* --- commands --- */
@@ -63,6 +65,7 @@ static int answer(struct kp_nodestate *ns, int r, const struct kp_err *err, cons
 
 	if (r < 0)
 		return kp_admin_refuse(out, 409, err->msg);
+	ns->drains_itself = false;
 	kp_info("node", "told to be %s%s", hz_node_state_names[hz_node_state(n, ns->started)],
 		n->draining_services ? ", with its Services" : "");
 	ns->changed(ns->arg);
@@ -174,6 +177,28 @@ void kp_nodestate_end(struct kp_nodestate *ns, unsigned seconds, void (*done)(vo
 		event_add(ns->end, &later);
 }
 
+/* --- shutdown of the node --- */
+
+void kp_nodestate_shutdown(struct kp_nodestate *ns, bool on)
+{
+	struct kp_err err = { 0 };
+
+	if (on == ns->shutdown)
+		return;
+	ns->shutdown = on;
+	if (on && !ns->node.draining) {
+		ns->drains_itself = hz_node_drain_start(&ns->node, false, &err) == 0;
+	} else if (!on && ns->drains_itself) {
+		ns->drains_itself = false;
+		(void)hz_node_drain_stop(&ns->node, &err);	/* an end of ours that has begun goes on */
+	} else {
+		return;
+	}
+	kp_info("node", "the kubelet says that the node %s: %s", on ? "is shutting down" : "does not shut down any more",
+		hz_node_state_names[hz_node_state(&ns->node, ns->started)]);
+	ns->changed(ns->arg);
+}
+
 /* --- hand-over --- */
 
 enum { DRAIN_NODE = 1, DRAIN_SERVICES = 2 };	/* bits */
@@ -183,7 +208,7 @@ void kp_nodestate_told(const struct kp_nodestate *ns, int *ret_state, int *ret_d
 	const struct hz_node *n = &ns->node;
 
 	*ret_state = (int)n->told;
-	*ret_drain = n->draining && !n->ending ? DRAIN_NODE | (n->draining_services ? DRAIN_SERVICES : 0) : 0;
+	*ret_drain = n->draining && !n->ending && !ns->drains_itself ? DRAIN_NODE | (n->draining_services ? DRAIN_SERVICES : 0) : 0;
 }
 
 void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain)

@@ -27,6 +27,11 @@ const struct hz_node *kp_nodestate_get(const struct kp_nodestate *ns);
 /* What was said, as small numbers for a successor, and taken over from a predecessor; what ends with the process does not count. */
 void kp_nodestate_told(const struct kp_nodestate *ns, int *ret_state, int *ret_drain);
 void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain);
+/*
+ * The node shuts down (on), or does not after all: drained meanwhile, unless somebody said drain himself before.
+ * Who says drain stop is believed. What a successor needs to know of it its own source says.
+ */
+void kp_nodestate_shutdown(struct kp_nodestate *ns, bool on);
 /* For the answer of /state alone: rules are in the kernel. */
 void kp_nodestate_started(struct kp_nodestate *ns, bool started);
 

@@ -210,19 +210,35 @@ bool kp_setup_is_warm(const struct dp_ops *ops, const struct dp_options *opt)
 	return r == 0;
 }
 
+/* ops->warm() for one family. */
+static int look(const struct dp_ops *ops, const struct dp_options *opt, int f)
+{
+	struct dp_options one = *opt;
+	struct kp_err err = { 0 };
+
+	one.families[KP_IPV4] = f == KP_IPV4;
+	one.families[KP_IPV6] = f == KP_IPV6;
+	return ops->warm(&one, &err);
+}
+
 bool kp_setup_finds_rules(const struct dp_ops *ops, const struct dp_options *opt)
 {
-	struct kp_err err = { 0 };
-	bool found = false;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (opt->families[f] && look(ops, opt, f) != -ENOENT)
+			return true;
+	return false;
+}
 
-	for (int f = 0; f < KP_N_FAMILIES && !found; f++) {
-		struct dp_options one = *opt;
+bool kp_setup_finds_former(const struct dp_options *opt)
+{
+	for (const struct dp_ops *const *o = opt->former; o && *o; o++)
+		for (int f = 0; f < KP_N_FAMILIES; f++) {
+			int r = opt->families[f] ? look(*o, opt, f) : -ENOENT;
 
-		one.families[KP_IPV4] = opt->families[KP_IPV4] && f == KP_IPV4;
-		one.families[KP_IPV6] = opt->families[KP_IPV6] && f == KP_IPV6;
-		found = opt->families[f] && ops->warm(&one, &err) != -ENOENT;
-	}
-	return found;
+			if (r == 0 || r == -EUCLEAN)
+				return true;
+		}
+	return false;
 }
 
 uint64_t kp_setup_stale_ns(const struct kp_config *c)

@@ -53,6 +53,8 @@ struct hz_policy *kp_setup_health_policy(const struct kp_config *c);
 enum hz_proxy_mode kp_setup_shared_proxy(const struct kp_config *c);
 /* Does the kernel hold rules of an earlier process, whatever they are worth? Also true if it does not tell. */
 bool kp_setup_finds_rules(const struct dp_ops *ops, const struct dp_options *opt);
+/* The same of opt->former, the other backends; what cannot be seen of them is not there. Runs their programs. */
+bool kp_setup_finds_former(const struct dp_options *opt);
 
 /* T_stale of health-and-probes B.3. */
 uint64_t kp_setup_stale_ns(const struct kp_config *c);

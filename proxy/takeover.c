@@ -349,6 +349,18 @@ static void release(struct kp_takeover *t)
 	free(t);
 }
 
+bool kp_takeover_must_watch(enum kp_takeover_mode mode)
+{
+	struct dp_other found = { 0 };
+	struct kp_err err = { 0 };
+
+	if (kp_other_decide(mode, KP_OTHER_UNSURE, false) != KP_OTHER_WAIT)
+		return false;
+	if (dp_other_look(&found, true, -1, &err) < 0)
+		kp_debug("takeover", "%s", err.msg);
+	return dp_other_any(&found);
+}
+
 int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp_takeover_mode mode, bool holding,
 		      const struct kp_takeover_hooks *hooks, struct kp_err *err)
 {

@@ -32,6 +32,12 @@ struct kp_takeover_hooks {
 	void *arg;
 };
 
+/*
+ * Before anything is served: are there rules of another proxy that have to be watched before ours may be counted
+ * on? Rules of both do not tell whose are kept. Blocks for as long as one look takes.
+ */
+bool kp_takeover_must_watch(enum kp_takeover_mode mode);
+
 /* holding: we have programmed already, before we began anew. */
 int kp_takeover_start(struct kp_takeover **ret, struct event_base *base, enum kp_takeover_mode mode, bool holding,
 		      const struct kp_takeover_hooks *hooks, struct kp_err *err);

@@ -85,6 +85,7 @@ struct kp_node {
 	size_t n_pod_cidrs;
 	char **taint_keys;		/* NULL-terminated or NULL */
 	bool deleting;			/* has a deletionTimestamp */
+	bool shutting_down;		/* the kubelet says so, not being Ready */
 };
 
 struct kp_service_cidr {

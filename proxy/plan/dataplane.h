@@ -103,6 +103,7 @@ struct dp_options {
 	bool owner;			/* keep everybody else from changing our rules, where the kernel can */
 	const char *variant;		/* of iptables: "nft", "legacy"; NULL, "auto": the one in use on this host */
 	unsigned period_ms;		/* for what must be looked at again and again; 0: 30 s */
+	int cancel_fd;			/* readable: end what takes long, done or not; 0: there is none */
 	const struct dp_ops *const *former;	/* others that may have left rules; ends with NULL; NULL: none */
 };
 
@@ -116,7 +117,7 @@ struct dp_ops {
 	int (*probe)(const struct dp_options *opt, struct kp_err *err);
 	/*
 	 * Does the kernel hold a whole set of rules of an earlier process? Read only. 0: yes;
-	 * -ENOENT: none; else err says what is wrong.
+	 * -ENOENT: none; else err says what is wrong, -EUCLEAN: with those that are there.
 	 */
 	int (*warm)(const struct dp_options *opt, struct kp_err *err);
 	int (*open)(void **ret, const struct dp_options *opt, struct kp_err *err);

@@ -29,7 +29,7 @@
 
 /* How long a commit under way is waited for. */
 #define PAUSE_MS	1000
-#define END_MS		500
+#define END_MS		250	/* then it is called off, if it can be, and this once more */
 
 struct pending {
 	struct kp_plan *plan;	/* NULL: gone */
@@ -42,7 +42,7 @@ struct kp_runner {
 	struct dp_options opt;
 	pthread_t thread;
 	atomic_bool idle;	/* the thread has not run since it was asked to */
-	int wake, done;		/* eventfds: work for the thread, results for the caller */
+	int wake, done, cancel;	/* eventfds: work for the thread, results for the caller, an early end */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
@@ -257,6 +257,7 @@ static void release(struct kp_runner *r)
 	kp_plan_node_unref(r->last_node);
 	kp_closep(&r->wake);
 	kp_closep(&r->done);
+	kp_closep(&r->cancel);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
@@ -286,10 +287,11 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 	r->former = opt->former;
 	r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r->cancel = r->opt.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->pending = kp_map_new(pending_free);
 	r->last = kp_map_new(plan_free);
 	pthread_mutex_init(&r->lock, NULL);
-	rc = r->wake < 0 || r->done < 0 ? kp_err_set(err, -errno, "create eventfd: %s", strerror(errno)) : 0;
+	rc = r->wake < 0 || r->done < 0 || r->cancel < 0 ? kp_err_set(err, -errno, "create eventfd: %s", strerror(errno)) : 0;
 	if (rc == 0)
 		rc = open_backend(r, err);
 	if (rc < 0) {
@@ -448,8 +450,15 @@ struct kp_runner *kp_runner_end(struct kp_runner *r)
 	if (!r)
 		return NULL;
 	if (r->dp) {
+		bool ended;
+
 		tell_to_stop(r);
-		if (!kp_thread_join(r->thread, END_MS)) {
+		ended = kp_thread_join(r->thread, END_MS);
+		if (!ended) {
+			signal_fd(r->cancel);
+			ended = kp_thread_join(r->thread, END_MS);
+		}
+		if (!ended) {
 			kp_warn("dataplane", "the kernel does not answer: ending while a commit is under way");
 			return NULL;
 		}

@@ -43,8 +43,9 @@ bool kp_runner_has_run(struct kp_runner *r);
 /* Finishes the commit under way, not what is still waiting. Joins; returns NULL. The rules stay. */
 struct kp_runner *kp_runner_stop(struct kp_runner *r);
 /*
- * The same at the end of the process, which does not wait longer than half a second for a kernel that
- * does not answer: what that commit needs is then left to it.
+ * The same at the end of the process, which does not wait longer than half a second. A backend that runs
+ * programs calls them off after half of that (dp_options.cancel_fd): each of their commits is then done or
+ * not begun, as when the process is killed. What a kernel needs that does not answer is left to it.
  */
 struct kp_runner *kp_runner_end(struct kp_runner *r);
 

@@ -69,6 +69,28 @@ static char **read_taint_keys(struct kp_dec *d, const struct kp_at *up, json_t *
 	return keys;
 }
 
+/*
+ * The kubelet's graceful shutdown: it has no condition of its own, but is part of the message why the
+ * node is not ready, possibly one of several reasons.
+ */
+static bool is_shutting_down(struct kp_dec *d, json_t *object)
+{
+	const struct kp_at *status_at = KP_AT(NULL, "status"), *at = KP_AT(status_at, "conditions");
+	json_t *list = kp_dec_list(d, status_at, kp_dec_object(d, NULL, object, "status"), "conditions");
+	bool found = false;
+
+	for (size_t i = 0; i < json_array_size(list) && !d->failed; i++) {
+		const struct kp_at *each = KP_AT_INDEX(at, i);
+		json_t *v = kp_dec_element(d, each, json_array_get(list, i));
+		const char *type = kp_dec_text(d, each, v, "type"), *is = kp_dec_text(d, each, v, "status");
+		const char *message = kp_dec_text(d, each, v, "message");
+
+		found |= type && is && message && strcmp(type, "Ready") == 0 && strcmp(is, "False") == 0 &&
+			 strstr(message, "node is shutting down");
+	}
+	return found;
+}
+
 struct kp_node *kp_dec_node(struct kp_dec *d, json_t *object, const char *name)
 {
 	struct kp_node *n = kp_calloc(1, sizeof(*n));
@@ -82,6 +104,7 @@ struct kp_node *kp_dec_node(struct kp_dec *d, json_t *object, const char *name)
 	n->taint_keys = read_taint_keys(d, at, spec);
 	read_pod_cidrs(d, at, spec, n);
 	read_ips(d, object, n);
+	n->shutting_down = is_shutting_down(d, object);
 	return n;
 }
 

@@ -85,7 +85,10 @@ static const struct member node_spec[] = {
 	ONE(1, "podCIDR", TEXT), MESSAGES(5, "taints", taint), MANY(7, "podCIDRs", TEXT), END
 };
 static const struct member node_address[] = { ONE(1, "type", TEXT), ONE(2, "address", TEXT), END };
-static const struct member node_status[] = { MESSAGES(5, "addresses", node_address), END };
+static const struct member node_condition[] = { ONE(1, "type", TEXT), ONE(2, "status", TEXT), ONE(6, "message", TEXT), END };
+static const struct member node_status[] = {
+	MESSAGES(4, "conditions", node_condition), MESSAGES(5, "addresses", node_address), END
+};
 static const struct member node[] = {
 	MESSAGE(1, "metadata", object_meta), MESSAGE(2, "spec", node_spec),
 	MESSAGE(3, "status", node_status), END

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import harness
+import ipt
 import nft
 import objects as obj
 import traffic
@@ -525,7 +526,28 @@ def test_owner(lab):
     check(lab.command("cleanup", "--now").returncode == 0 and not nft.listing(lab.node), "cleanup of the ownerless table")
 
 
-def test_kill(lab):
+def slots(lab):
+    """Service's address -> last bytes of its endpoints' addresses"""
+    table, found = nft.listing(lab.node), {}
+    equal(nft.faults(table), [], "slots")
+    for e in table["set eps"]["elem"]:
+        key, _, data = nft.element(e)
+        found.setdefault(key[0], set()).add(int(data["concat"][0].split(".")[3]))
+    return found
+
+
+def targets(variant):
+    """The same in mode iptables."""
+    def read(lab):
+        table, found = ipt.listing(lab.node, variant), {}
+        for rule in (r for chain, rules in table.items() if chain.startswith("nat PXL-SERVICES-") for r in rules):
+            address, chain = re.search(r"-d ([0-9.]+)/32 .* -j (\S+)$", rule).groups()
+            found[address] = {int(n) for r in table["nat " + chain] for n in re.findall(r"--to-destination [0-9.]+\.(\d+):", r)}
+        return found
+    return read
+
+
+def kill(lab, seconds, held, what="", **config):
     """kill -9 at random moments while everything changes: rules are entirely old or entirely new."""
     lab.put("node.json", obj.node())
     lab.serve(traffic.TcpServer(lab.rem))
@@ -538,17 +560,9 @@ def test_kill(lab):
             items += [obj.service(name, "10.96.1.%d" % i), obj.slice_of(name, ["10.244.2.%d" % (n + k) for k in range(3)])]
         lab.put("all.json", *items)
 
-    def held():
-        """First pod of each Service's slots"""
-        found = {}
-        for e in nft.listing(lab.node)["set eps"]["elem"]:
-            key, _, data = nft.element(e)
-            found.setdefault(key[0], set()).add(int(data["concat"][0].split(".")[3]))
-        return found
-
     rng, n, kills = random.Random(os.getpid()), 10, 0
     generation(n)
-    agent, until = lab.run().ready(), time.monotonic() + (120 if args.long else 6)
+    agent, until = lab.run(**config).ready(), time.monotonic() + (120 if args.long else seconds)
     load = [0, 0]
     while time.monotonic() < until:
         n = 10 + (n - 10 + 4) % 200
@@ -559,13 +573,24 @@ def test_kill(lab):
         time.sleep(rng.uniform(0, 0.03))
         agent.stop(signal.SIGKILL)
         kills += 1
-        now = held()
-        equal(nft.faults(nft.listing(lab.node)), [], "slots")
+        now = held(lab)
         equal({min(v) for v in now.values()}, {min(now["10.96.1.0"])}, "generations in the kernel after kill %d" % kills)
         check(all(len(v) == 3 for v in now.values()) and len(now) == len(names), "half a generation: %s", now)
         agent.start().ready()
-        wait(lambda: min(held()["10.96.1.0"]) == n, "the newest generation after a restart")
-    row("kill -9, %d times" % kills, "", "", "%d of %d" % (load[1], load[0]), "all old or all new, 0 lost", load[1] == 0)
+        wait(lambda: min(held(lab)["10.96.1.0"]) == n, "the newest generation after a restart")
+    row("kill -9, %d times%s" % (kills, what), "", "", "%d of %d" % (load[1], load[0]), "all old or all new, 0 lost", load[1] == 0)
+
+
+def test_kill(lab):
+    kill(lab, 6, slots)
+
+
+def test_kill_iptables_nft(lab):
+    kill(lab, 4, targets("nft"), ", iptables-nft", mode="iptables", proxylet={"iptablesVariant": "nft"})
+
+
+def test_kill_iptables_legacy(lab):
+    kill(lab, 4, targets("legacy"), ", iptables-legacy", mode="iptables", proxylet={"iptablesVariant": "legacy"})
 
 
 def show():

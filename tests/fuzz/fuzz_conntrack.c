@@ -73,11 +73,17 @@ static void on_told(const void *buf, size_t len)
 
 static unsigned n_stale;
 
+static enum dp_ct_ask ask;
+
 static bool is_stale(void *arg, const struct dp_ct_entry *e)
 {
 	bool stale = dp_ct_set_stale(arg, e) || (e->reply_sport & 1);
 
-	FUZZ_CHECK(e->proto == IPPROTO_UDP && e->orig_dst.family == e->reply_src.family);
+	FUZZ_CHECK(e->orig_dst.family == e->reply_src.family);
+	if (ask == DP_CT_UDP)
+		FUZZ_CHECK(e->proto == IPPROTO_UDP);
+	else
+		FUZZ_CHECK((e->proto == IPPROTO_TCP || e->proto == IPPROTO_SCTP) && !e->replied);
 	n_stale += stale;
 	return stale;
 }
@@ -97,7 +103,7 @@ static struct dp_ct *new_ct(void)
 	return ct;
 }
 
-/* Dumps of conntrack: nothing but stale UDP entries is deleted, each by its own tuple and id. */
+/* Dumps of conntrack: nothing but stale entries is deleted, each by its own tuple and id. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dp_ct_stats stats = { 0 };
@@ -106,8 +112,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int r;
 
 	n_deletes = n_stale = 0;
+	ask = size & 2 ? DP_CT_UNREPLIED : DP_CT_UDP;
 	fuzz_kernel_says(data, size)->told = on_told;
-	r = dp_ct_sweep(ct, size & 1 ? KP_IPV6 : KP_IPV4, NULL, is_stale, dp_ct_set(ct), &stats, &err);
+	r = dp_ct_sweep(ct, size & 1 ? KP_IPV6 : KP_IPV4, ask, NULL, is_stale, dp_ct_set(ct), &stats, &err);
 	FUZZ_CHECK(r == 0 || *err.msg);
 	FUZZ_CHECK(n_deletes <= n_stale && stats.deleted == n_deletes && n_stale <= stats.examined);
 	dp_ct_free(ct);

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
@@ -16,6 +17,7 @@
 #include "nft/conntrack.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/map.h"
 
 /*
  * Real conntrack tables, one per test: entries are made by ctnetlink where many
@@ -75,8 +77,8 @@ static void put_tuple(struct nlmsghdr *nlh, uint16_t type, uint8_t proto, struct
 	mnl_attr_nest_end(nlh, tuple);
 }
 
-/* IPCTNL_MSG_CT_NEW, _GET or _DELETE of one entry: 0 or -errno. */
-static int request(unsigned type, const struct flow *f)
+/* IPCTNL_MSG_CT_NEW, _GET or _DELETE of one entry: 0 or -errno. status: of a new one, IPS_*. */
+static int request_as(unsigned type, const struct flow *f, uint32_t status)
 {
 	_Alignas(struct nlmsghdr) char buf[8192] = { 0 };
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -95,17 +97,28 @@ static int request(unsigned type, const struct flow *f)
 		put_tuple(nlh, CTA_TUPLE_REPLY, f->proto, f->from ? addr(f->from) : dst,
 			  f->from ? f->from_port : f->dport, src, f->sport);
 		mnl_attr_put_u32(nlh, CTA_TIMEOUT, htonl(120));
+		mnl_attr_put_u32(nlh, CTA_STATUS, htonl(IPS_CONFIRMED | status));
 	}
 	ck_assert_int_gt(mnl_socket_sendto(nl, nlh, nlh->nlmsg_len), 0);
 	ck_assert_int_gt(mnl_socket_recvfrom(nl, buf, sizeof(buf)), 0);
 	return nlh->nlmsg_type == NLMSG_ERROR ? e->error : 0;
 }
 
-static void make(const struct flow *f)
+static int request(unsigned type, const struct flow *f)
 {
-	int r = request(IPCTNL_MSG_CT_NEW, f);
+	return request_as(type, f, 0);
+}
+
+static void make_as(const struct flow *f, uint32_t status)
+{
+	int r = request_as(IPCTNL_MSG_CT_NEW, f, status);
 
 	ck_assert_msg(r == 0, "make %s:%u -> %s:%u: %s", f->src, f->sport, f->dst, f->dport, strerror(-r));
+}
+
+static void make(const struct flow *f)
+{
+	make_as(f, 0);
 }
 
 static bool there(const struct flow *f)
@@ -142,7 +155,8 @@ static struct dp_ct_stats run(uint64_t now_ns)
 
 	ck_assert_msg(dp_ct_run(ct, now_ns, st, &err) == 0, "%s", err.msg);
 	return (struct dp_ct_stats){ .examined = st[KP_IPV4].examined + st[KP_IPV6].examined,
-				     .deleted = st[KP_IPV4].deleted + st[KP_IPV6].deleted };
+				     .deleted = st[KP_IPV4].deleted + st[KP_IPV6].deleted,
+				     .missed = st[KP_IPV4].missed + st[KP_IPV6].missed };
 }
 
 static const struct {
@@ -243,6 +257,70 @@ START_TEST(removed_and_empty)
 }
 END_TEST
 
+static const struct {
+	struct flow f;
+	bool replied, stays;
+} begun[] = {
+	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.10", NULL, 1001, 80, 0, 0 }, false, false },
+	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.10", NULL, 1002, 80, 0, 7 }, false, false },		/* in a zone */
+	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.10", NULL, 1003, 80, 0, 0 }, true, true },		/* answered */
+	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.10", "10.1.0.1", 1004, 80, 8080, 0 }, false, true },	/* translated */
+	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.10", NULL, 1005, 81, 0, 0 }, false, true },		/* other port */
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.10", NULL, 1006, 80, 0, 0 }, false, true },
+	{ { IPPROTO_SCTP, "10.1.9.1", "10.96.0.10", NULL, 1007, 80, 0, 0 }, false, false },
+	{ { IPPROTO_TCP, "10.1.9.1", "192.0.2.1", NULL, 1008, 30080, 0, 0 }, false, false },		/* node port */
+	{ { IPPROTO_TCP, "10.1.9.1", "198.51.100.1", NULL, 1009, 30080, 0, 0 }, false, true },		/* not this node */
+	{ { IPPROTO_TCP, "fd01::9", "fd00::10", NULL, 1010, 80, 0, 0 }, false, false },
+	{ { IPPROTO_TCP, "fd01::9", "fd00::10", NULL, 1011, 80, 0, 0 }, true, true },
+};
+
+/* A Service at these front ends over TCP, those of IPv4 over SCTP as well. */
+static void put_missed(void)
+{
+	struct kp_frontend v4[] = {
+		{ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 80, .ip = addr("10.96.0.10") },
+		{ .kind = KP_FE_NODE_PORT, .claimed = true, .port = 30080 },
+	};
+	struct kp_frontend v6 = { .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 80, .ip = addr("fd00::10") };
+	struct kp_plan_port ports[] = {
+		{ .family = KP_IPV4, .proto = IPPROTO_TCP, .frontends = v4, .n_frontends = KP_N(v4) },
+		{ .family = KP_IPV4, .proto = IPPROTO_SCTP, .frontends = v4, .n_frontends = KP_N(v4) },
+		{ .family = KP_IPV6, .proto = IPPROTO_TCP, .frontends = &v6, .n_frontends = 1 },
+	};
+	struct kp_plan plan = { .ports = ports, .n_ports = KP_N(ports) };
+	struct kp_map *plans = kp_map_new(NULL);
+	struct kp_addr node = addr("192.0.2.1");
+
+	kp_map_puts(plans, "default/web", &plan);
+	dp_ct_set_node_ips(dp_ct_set(ct), KP_IPV4, &node, 1);
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		dp_ct_set_put_missed(dp_ct_set(ct), f, plans);
+	kp_map_free(plans);
+}
+
+/* Connections that began without rules, and whatever else there is; the kernel hands over those without an answer. */
+START_TEST(rules_were_missing)
+{
+	struct dp_ct_stats st;
+	uint64_t want = 0;
+
+	for (size_t i = 0; i < KP_N(begun); i++)
+		make_as(&begun[i].f, begun[i].replied ? IPS_SEEN_REPLY : 0);
+	put_missed();
+	st = run(1);
+	for (size_t i = 0; i < KP_N(begun); i++) {
+		ck_assert_msg(there(&begun[i].f) == begun[i].stays, "%s:%u port %u %s", begun[i].f.dst, begun[i].f.dport,
+			      begun[i].f.sport, begun[i].stays ? "was deleted" : "is still there");
+		want += !begun[i].stays;
+	}
+	ck_assert_uint_eq(st.deleted, want);
+	ck_assert_uint_eq(st.missed, want);
+	ck_assert_uint_eq(st.examined, 8 + 1);
+	ck_assert_uint_eq(run(1 + 1000000000).missed, 0);
+	ck_assert_int_eq(dp_ct_pending_ms(ct, 1 + 1000000000), -1);
+}
+END_TEST
+
 /* Over several sends, and the repetition a second later finds what came meanwhile. */
 START_TEST(thousands)
 {
@@ -290,7 +368,7 @@ START_TEST(id_protects_a_new_flow)
 	struct kp_err err = { 0 };
 
 	make(&f);
-	ck_assert_msg(dp_ct_sweep(ct, KP_IPV4, NULL, recreate, &f, &st, &err) == 0, "%s", err.msg);
+	ck_assert_msg(dp_ct_sweep(ct, KP_IPV4, DP_CT_UDP, NULL, recreate, &f, &st, &err) == 0, "%s", err.msg);
 	ck_assert_uint_ge(st.examined, 1);
 	ck_assert_uint_eq(st.deleted, 0);
 	ck_assert(there(&f));
@@ -443,6 +521,7 @@ int main(void)
 	tcase_add_test(tc, few_frontends);
 	tcase_add_test(tc, many_frontends);
 	tcase_add_test(tc, removed_and_empty);
+	tcase_add_test(tc, rules_were_missing);
 	tcase_add_test(tc, thousands);
 	tcase_add_test(tc, id_protects_a_new_flow);
 	tcase_add_test(tc, failure_is_retried);

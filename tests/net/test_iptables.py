@@ -76,8 +76,16 @@ def damages(variant):
         "a jump is deleted": [tool + ["-t", "nat", "-D", "PREROUTING", "-j", "PXL-SERVICES"]],
         "a canary is deleted": [tool + ["-t", "mangle", "-X", "PXL-CANARY"]],
         "filter is flushed": [tool + ["-F"]],
+        "jumps change places": moved(variant, "filter", "FORWARD", "-m conntrack --ctstate NEW -j PXL-FIREWALL"),
         "everything goes": [tool + ["-t", t, o] for t in ("nat", "filter", "mangle") for o in ("-F", "-X")],
     }
+
+
+def moved(variant, table, chain, rule, how="-A"):
+    """To the end of its chain, or (-I) to the top, in one step."""
+    lines = ["*" + table, "-D %s %s" % (chain, rule), "%s %s %s" % (how, chain, rule)]
+    feed = "printf '%s\\n' \"$@\" | iptables-" + variant + "-restore --noflush -w 5"
+    return [["sh", "-c", feed, "sh", *lines, "COMMIT"]]
 
 
 def drift(lab, variant):
@@ -91,13 +99,24 @@ def drift(lab, variant):
         seen = agent.log().count("put right")
         for argv in commands:
             ipt.run(lab.node, *argv)
-        wait(lambda: agent.log().count("put right") > seen, what + ": noticed")
-        wait(is_again(lab, variant, before), what + ": repaired")
+        wait(lambda: agent.log().count("put right") > seen, what + ": noticed", 30)
+        wait(is_again(lab, variant, before), what + ": repaired", 30)
     seen, targets = agent.log().count("put right"), itertools.cycle(("RETURN", "ACCEPT"))
     # Until it has seen how its own rule is printed, the first may pass for that; a second one cannot.
     replace = ["iptables-" + variant, "-w", "-t", "nat", "-R", "PXL-POSTROUTING", "4", "-j"]
-    wait(lambda: agent.log().count("put right") > seen or ipt.run(lab.node, *replace, next(targets)), "a replaced rule", every=0.4)
-    wait(is_again(lab, variant, before), "the replaced rule: repaired")
+    wait(lambda: agent.log().count("put right") > seen or ipt.run(lab.node, *replace, next(targets)), "a replaced rule", 30, every=0.4)
+    wait(is_again(lab, variant, before), "the replaced rule: repaired", 30)
+    # The same for a jump behind a rule that lets nothing pass on: until it has seen the two, it may mean any order.
+    ipt.run(lab.node, "iptables-" + variant, "-w", "-t", "nat", "-A", "PREROUTING", "-j", "ACCEPT")
+    seen, places = agent.log().count("put right"), itertools.cycle(("-A", "-I"))
+
+    def move():
+        ipt.run(lab.node, *moved(variant, "nat", "PREROUTING", "-j PXL-SERVICES", next(places))[0])
+
+    wait(lambda: agent.log().count("put right") > seen or move(), "a jump that nothing reaches", 30, every=0.6)
+    wait(is_again(lab, variant, before), "the jump: repaired", 30)
+    rules = [r for r in ipt.run(lab.node, "iptables-%s-save" % variant, "-t", "nat").splitlines() if r.startswith("-A PREROUTING")]
+    equal(rules, ["-A PREROUTING -j PXL-SERVICES", "-A PREROUTING -j ACCEPT"], "the chain afterwards")
     answer = traffic.ask(lab.ext, WEB, 80)
     check(isinstance(answer, tuple), "the Service after all that: %s", answer)
     page = agent.get("/metrics", 10249)[2]
@@ -124,6 +143,7 @@ def test_others_rules_stay(lab):
     log = agent.log()
     for _ in range(20):
         ipt.run(lab.node, "iptables-nft", "-t", "nat", "-A", "FOREIGN", "-d", "192.0.2.201", "-j", "RETURN")
+    ipt.run(lab.node, "iptables-nft", "-t", "nat", "-I", "PREROUTING", "-d", "192.0.2.202", "-j", "RETURN")
     time.sleep(0.2)
     equal(agent.log(), log, "the log")
     check("-A PREROUTING -j FOREIGN" in ipt.save(lab.node, "nft"), "the foreign jump is gone")
@@ -270,7 +290,7 @@ fi
 # Likewise; nothing is restored while a file is there.
 SLOW = """#!/bin/sh
 name=${0##*/}
-while case $name in *-restore) [ -e %(hold)s ];; *) false;; esac; do sleep 0.05; done
+while case "$name $1" in *"-restore --noflush") [ -e %(hold)s ];; *) false;; esac; do sleep 0.05; done
 exec %(real)s/$name "$@"
 """
 
@@ -324,6 +344,39 @@ def test_health_while_a_repair_takes_long(lab):
     lines = [line for line in agent.log().splitlines() if "put right" in line]
     check(len(lines) == 2 and all("chain PXL-SERVICES of nat changed" in line for line in lines), "what: %s", lines)
     check("changed by iptables" in lines[1] and "(pid " in lines[1], "who: %s", lines)
+
+
+def test_end_while_iptables_restore_is_busy(lab):
+    """It is called off: nobody waits for it, and nothing is written afterwards."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), **options("nft")).ready()
+    with open(hold, "w"):
+        pass
+    put(lab, 1, ["77"])
+    children = wait(lambda: restores(agent), "it runs", 10)
+    before = both(lab.node, "nft")
+    equal(agent.stop(), 0, "exit status")
+    check("ending while a commit is under way" not in agent.log(), "the log: %s", agent.log())
+    wait(lambda: not any(os.path.exists("/proc/" + p) for p in children), "it has ended")
+    os.unlink(hold)
+    equal(both(lab.node, "nft"), before, "the rules")
+
+
+def restores(agent):
+    """Programs that it has started to write, and that run. -> process ids"""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                parent = f.read().rsplit(")", 1)[1].split()[1]
+            with open("/proc/%s/cmdline" % pid) as f:
+                command = f.read()
+        except OSError:
+            continue  # gone meanwhile
+        if int(parent) == agent.pid and "-restore\0--noflush" in command:
+            found.append(pid)
+    return found
 
 
 def test_refused_with_a_line(lab):
@@ -405,6 +458,27 @@ def test_mode_switch_under_traffic(lab):
         time.sleep(0.2)
     load.finish()
     check(agent.process.poll() is None and agent.pid == pid, "the process ended")
+
+
+def test_killed_during_a_mode_switch(lab):
+    """With rules of both modes, either way: the next start has its own in place, and the former's go."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), proxylet={"iptablesVariant": "nft"}).ready()
+    for mode in ("iptables", "nftables"):
+        with open(hold, "w"):
+            pass
+        rewrite(agent, mode=mode)
+        wait(lambda: restores(agent), "it writes or removes chains", 20)
+        if mode == "nftables":
+            wait(lambda: nft.raw(lab.node), "rules of both", 10)
+        agent.stop(signal.SIGKILL)
+        os.unlink(hold)
+        check(nft.raw(lab.node), "the table while it was killed")
+        equal(bool(ipt.listing(lab.node, "nft")), mode == "nftables", "chains while it was killed")
+        agent.start().ready()
+        wait(lambda: bool(nft.raw(lab.node)) == (mode == "nftables"), "%s: the table" % mode, 10)
+        wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode, 10)
 
 
 # Runs its arguments without netlink sockets of netfilter (seccomp).

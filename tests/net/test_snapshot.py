@@ -209,6 +209,25 @@ def test_chains_are_rules_too(lab):
     check(not in_use(agent), "in use over the chains that are there")
 
 
+def test_rules_of_the_other_mode_are_rules_too(lab):
+    """The configuration was changed while nobody ran: what serves is newer than what is kept."""
+    server = server_of(lab)
+    agent = run(lab, server).ready()
+    kept(lab)
+    agent.stop()
+    server.stop()
+    before = nft.generation(lab.node)
+    with open(agent.config) as f:
+        config = dict(json.load(f), mode="iptables")
+    with open(agent.config, "w") as f:
+        json.dump(config, f)
+    agent.start()
+    wait(lambda: "in iptables mode" in agent.log(), "it runs", 10)
+    time.sleep(0.6)
+    check(not in_use(agent), "in use over the table that is there")
+    equal(nft.generation(lab.node), before, "generation of the rules")
+
+
 def flip(data):
     data[len(data) // 2] ^= 4
     return data

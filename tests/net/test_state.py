@@ -496,6 +496,43 @@ def test_second_sigterm(lab):
     check(time.monotonic() - began < 1, "it took %.1f s", time.monotonic() - began)
 
 
+def shutting_down():
+    node = obj.node()
+    node["status"]["conditions"] = [{"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "node is shutting down"}]
+    return node
+
+
+def test_node_shutdown(lab):
+    """The kubelet says so through the API server, in either form; whoever says drain stop is believed."""
+    server = lab.serve(ApiServer(lab.node, obj.node(), *local_service()))
+    agent = labs.Agent(lab, lab.node, [], clientConnection={"kubeconfig": kubeconfig(lab.folder, server.url)})
+    lab.agents.append(agent)
+
+    def is_(state, status):
+        wait(lambda: (body(agent, "/agent")[1].get("state"), code(agent), code(agent, "/livez")) == (state, status, 200), state, 10)
+
+    for protobuf in (False, True):
+        agent.stop()
+        server.quirks.protobuf = protobuf
+        agent.start().ready()
+        is_("Ready", 200)
+        server.put(shutting_down())
+        is_("Stopping", 503)
+        equal(code(agent, port=PORT), 200, "the Service's port: its endpoints serve on")
+        server.put(obj.node())
+        is_("Ready", 200)
+        server.put(shutting_down())
+        is_("Stopping", 503)
+        equal(lab.command("drain", "stop", "--socket", agent.socket).returncode, 0, "drain stop")
+        is_("Ready", 200)
+        server.put(obj.node())
+        equal(lab.command("drain", "start", "--socket", agent.socket).returncode, 0, "drain start")
+        server.put(shutting_down())
+        server.put(obj.node())
+        time.sleep(0.2)  # time in which a mistake would show
+        is_("Stopping", 503)
+
+
 def test_C_10_disabled_while_it_runs(lab):
     lab.serve(traffic.TcpServer(lab.rem))
     lab.put("node.json", obj.node())
@@ -503,7 +540,7 @@ def test_C_10_disabled_while_it_runs(lab):
     aks = os.path.join(lab.folder, "aks.json")
     with open(aks, "w") as f:
         f.write('{"mode":"NFTABLES"}')
-    agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 1})
+    agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 1, "cleanupMaxSeconds": 40})
     agent.process.kill()
     agent.process.wait()
     agent.argv += ["--kube-proxy-config", aks]
@@ -516,6 +553,7 @@ def test_C_10_disabled_while_it_runs(lab):
     equal(body(agent)[1]["state"], "Stopping", "state")
     check(isinstance(traffic.ask(lab.ext, "10.96.0.10", 80), tuple), "the rules are there while it waits")
     equal(agent.end(), 0, "exit status")
+    check('"proxylet cleanup --wait --max-seconds 40"' in agent.log(), "how the rest goes: %s", agent.log())
     equal((code(agent), code(agent, port=SHARED)), (0, 0), "the ports")
     check(not isinstance(traffic.ask(lab.ext, "10.96.0.10", 80, timeout=0.5), tuple), "new connections are served")
     for _ in range(int(float(os.environ.get("FLOW_SECONDS", 0.6)) * 5)):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Another proxy's rules: found, waited for, taken over and given back, while connections come and stay."""
 import os
+import signal
 import sys
 import threading
 import time
@@ -115,6 +116,24 @@ def test_port_answers(lab):
     check(not own_table(lab) and agent.get()[0] == 503, "it programs beside one that runs")
     port.close()
     agent.ready()
+
+
+def test_warm_start_beside_it(lab):
+    """Our own rules are whole, and somebody else keeps his: no answer says that ours count."""
+    cluster(lab)
+    agent = lab.run().ready()
+    agent.stop(signal.SIGKILL)
+    process = other.Process(lab, lab.node)
+    other.load(lab.node, "nftables")
+    for _ in range(3):
+        answers = set()
+        agent.start()
+        wait(lambda: answers.add(agent.get()[0]) or "kube-proxy is running here" in agent.log()[agent.logged:], "it says so", 10)
+        check(answers <= {0, 503} and 503 in answers, "answers until it had looked: %s", answers)
+        agent.stop(signal.SIGKILL)
+    process.close()
+    agent.start().ready()
+    wait(lambda: is_gone(lab, "nftables"), "taken over when it has ended")
 
 
 def test_its_return(lab):

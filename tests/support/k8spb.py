@@ -33,7 +33,9 @@ KINDS = {
     "Node": {
         "metadata": (1, META),
         "spec": (2, {"podCIDR": (1, str), "taints": (5, {"key": (1, str), "value": (2, str), "effect": (3, str)}), "podCIDRs": (7, str)}),
-        "status": (3, {"addresses": (5, {"type": (1, str), "address": (2, str)})})},
+        "status": (3, {
+            "conditions": (4, {"type": (1, str), "status": (2, str), "reason": (5, str), "message": (6, str)}),
+            "addresses": (5, {"type": (1, str), "address": (2, str)})})},
     "ServiceCIDR": {"metadata": (1, META), "spec": (2, {"cidrs": (1, str)})},
     "Status": {"status": (2, str), "message": (3, str), "reason": (4, str), "code": (6, int)},
 }

@@ -6,6 +6,7 @@
 
 #include "nft/ctmatch.h"
 #include "proxy/base/cleanup.h"
+#include "proxy/base/map.h"
 #include "proxy/plan/plan.h"
 
 #define SEC 1000000000ull
@@ -86,8 +87,8 @@ static const struct {
 	{ "its former port",			IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.2", 9999, true, true },
 	{ "leads to a vanished endpoint",	IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.4", 5353, true, true },
 	{ "black hole",				IPPROTO_UDP, "10.96.0.10", 53, "10.96.0.10", 53, true, true },
-	{ "TCP is never touched",		IPPROTO_TCP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
-	{ "SCTP is never touched",		IPPROTO_SCTP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
+	{ "TCP is not touched",			IPPROTO_TCP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
+	{ "SCTP is not touched",		IPPROTO_SCTP, "10.96.0.10", 53, "10.1.0.4", 5353, false, false },
 	{ "other port of the address",		IPPROTO_UDP, "10.96.0.10", 54, "10.1.0.4", 5353, false, false },
 	{ "other address",			IPPROTO_UDP, "10.96.0.99", 53, "10.1.0.4", 5353, false, false },
 	{ "nothing serves: translated",		IPPROTO_UDP, "10.96.0.11", 53, "10.1.0.1", 5353, true, true },
@@ -263,6 +264,105 @@ START_TEST(frontend_moves)
 }
 END_TEST
 
+/* The rules of 10.96.0.1 and node port 30053 were missing, over TCP as over UDP. */
+static const struct {
+	const char *name;
+	uint8_t proto;
+	const char *dst;
+	uint16_t dport;
+	const char *from;
+	uint16_t sport;
+	bool replied, stale;
+} missed[] = {
+	{ "never answered",		IPPROTO_TCP, "10.96.0.1", 53, "10.96.0.1", 53, false, true },
+	{ "answered without us",	IPPROTO_TCP, "10.96.0.1", 53, "10.96.0.1", 53, true, false },
+	{ "translated",			IPPROTO_TCP, "10.96.0.1", 53, "10.1.0.9", 5353, false, false },
+	{ "only its port is",		IPPROTO_TCP, "10.96.0.1", 53, "10.96.0.1", 5353, false, false },
+	{ "other port",			IPPROTO_TCP, "10.96.0.1", 54, "10.96.0.1", 54, false, false },
+	{ "other address",		IPPROTO_TCP, "10.96.0.2", 53, "10.96.0.2", 53, false, false },
+	{ "other protocol",		IPPROTO_SCTP, "10.96.0.1", 53, "10.96.0.1", 53, false, false },
+	{ "node port",			IPPROTO_TCP, "192.0.2.1", 30053, "192.0.2.1", 30053, false, true },
+	{ "node port, answered",	IPPROTO_TCP, "192.0.2.1", 30053, "192.0.2.1", 30053, true, false },
+	{ "node port, elsewhere",	IPPROTO_TCP, "8.8.8.8", 30053, "8.8.8.8", 30053, false, false },
+	{ "families are apart",		IPPROTO_TCP, "fd00::1", 30053, "fd00::1", 30053, false, false },
+	{ "UDP is another matter",	IPPROTO_UDP, "10.96.0.1", 53, "10.96.0.1", 53, false, false },
+};
+
+/* A Service of the plan above; the map borrows it. */
+static struct kp_map *one_service(struct small_plan *p)
+{
+	struct kp_map *all = kp_map_new(NULL);
+
+	make(p, "10.96.0.1", 30053, "10.1.0.1");
+	kp_map_puts(all, "default/web", &p->plan);
+	return all;
+}
+
+START_TEST(rules_were_missing)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	struct kp_addr node = addr("192.0.2.1");
+	struct small_plan p;
+	struct kp_map *all = one_service(&p);
+	const struct dp_ct_entry e = {
+		.proto = missed[_i].proto, .orig_dst = addr(missed[_i].dst), .orig_dport = missed[_i].dport,
+		.reply_src = addr(missed[_i].from), .reply_sport = missed[_i].sport, .replied = missed[_i].replied,
+	};
+
+	dp_ct_set_node_ips(s, KP_IPV4, &node, 1);
+	dp_ct_set_put_missed(s, KP_IPV4, all);
+	ck_assert(dp_ct_set_missed_due(s, KP_IPV4, 0));
+	ck_assert(!dp_ct_set_missed_due(s, KP_IPV6, 0));
+	ck_assert_msg(dp_ct_set_stale(s, &e) == missed[_i].stale, "%s", missed[_i].name);
+	dp_ct_set_done(s, KP_IPV4, 0, false, SEC);
+	ck_assert_msg(!dp_ct_set_stale(s, &e), "%s, afterwards", missed[_i].name);
+	kp_map_free(all);
+}
+END_TEST
+
+START_TEST(anothers_claim_was_not_missing)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	const struct dp_ct_entry e = {
+		.proto = IPPROTO_TCP, .orig_dst = addr("10.96.0.1"), .orig_dport = 53, .reply_src = addr("10.96.0.1"), .reply_sport = 53,
+	};
+	struct small_plan p;
+	struct kp_map *all = one_service(&p);
+
+	p.fe[0].claimed = false;
+	dp_ct_set_put_missed(s, KP_IPV4, all);
+	ck_assert(dp_ct_set_missed_due(s, KP_IPV4, 0));	/* for the node port */
+	ck_assert(!dp_ct_set_stale(s, &e));
+	kp_map_free(all);
+}
+END_TEST
+
+START_TEST(missed_is_repeated_once)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new(), *later = dp_ct_set_new();
+	struct small_plan p;
+	struct kp_map *all = one_service(&p);
+
+	dp_ct_set_put_missed(s, KP_IPV4, all);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 0);
+	dp_ct_set_done(s, KP_IPV6, 5 * SEC, true, 6 * SEC);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 0);
+	dp_ct_set_done(s, KP_IPV4, 5 * SEC, true, 6 * SEC);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 6 * SEC);
+	ck_assert(!dp_ct_set_missed_due(s, KP_IPV4, 6 * SEC - 1));
+	ck_assert(dp_ct_set_missed_due(s, KP_IPV4, 6 * SEC));
+
+	dp_ct_set_put_missed(later, KP_IPV4, all);	/* missing once more meanwhile: from the start */
+	dp_ct_set_move(s, later);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), 0);
+	ck_assert_uint_eq(dp_ct_set_due_ns(later), UINT64_MAX);
+	dp_ct_set_done(s, KP_IPV4, 7 * SEC, true, 8 * SEC);
+	dp_ct_set_done(s, KP_IPV4, 8 * SEC, true, 9 * SEC);
+	ck_assert_uint_eq(dp_ct_set_due_ns(s), UINT64_MAX);
+	kp_map_free(all);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ctmatch");
@@ -276,6 +376,9 @@ int main(void)
 	tcase_add_test(tc, repeats_once);
 	tcase_add_loop_test(tc, plan_differences, 0, KP_N(plans));
 	tcase_add_test(tc, frontend_moves);
+	tcase_add_loop_test(tc, rules_were_missing, 0, KP_N(missed));
+	tcase_add_test(tc, anothers_claim_was_not_missing);
+	tcase_add_test(tc, missed_is_repeated_once);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);

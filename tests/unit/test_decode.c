@@ -214,6 +214,7 @@ static const struct {
 	  "\"10.1.0.0\": must be an address range such as 10.9.0.0/16 or 2001:db8::/64" },
 	{ NODE, STRICT, "spec.taints", "[{'value':'x'}]", "spec.taints[0].key", "required" },
 	{ NODE, BOTH, "status.addresses", "{}", "status.addresses", "an object: must be a list" },
+	{ NODE, BOTH, "status.conditions", "[1]", "status.conditions[0]", "1: must be an object" },
 	{ CIDR, STRICT, "spec.cidrs", "[]", "spec.cidrs", "required: at least one address range" },
 	{ CIDR, STRICT, "spec.cidrs[1]", "'10.1.0.0/a'", "spec.cidrs[1]",
 	  "\"10.1.0.0/a\": must be an address range such as 10.9.0.0/16 or 2001:db8::/64" },
@@ -313,6 +314,8 @@ static void print_node(struct kp_buf *b, const struct kp_node *n)
 	kp_buf_printf(b, "%s zone=%s%s", n->name, n->zone ? n->zone : "(none)", n->deleting ? " deleting" : "");
 	add_addrs(b, "ip", n->ips, n->n_ips);
 	add_cidrs(b, "pods", n->pod_cidrs, n->n_pod_cidrs);
+	if (n->shutting_down)
+		kp_buf_puts(b, " shutting-down");
 	for (char **t = n->taint_keys; t && *t; t++)
 		kp_buf_printf(b, " taint=%s", *t);
 }
@@ -425,6 +428,12 @@ static const struct {
 	  "n1 zone=a deleting ip=10.9.0.1 ip=192.0.2.9 pods=10.1.0.0/24", NULL },
 	{ NODE, "spec", "{'podCIDR':'10.2.0.0/24','taints':[{'key':'a','effect':'NoSchedule'},{'key':'b'}]}",
 	  "n1 zone=a ip=10.9.0.1 ip=192.0.2.9 pods=10.2.0.0/24 taint=a taint=b", NULL },
+	{ NODE, "status.conditions", "[{'type':'Ready','status':'False','message':'[PLEG is not healthy, node is shutting down]'}]",
+	  "n1 zone=a ip=10.9.0.1 ip=192.0.2.9 pods=10.1.0.0/24 shutting-down", NULL },
+	{ NODE, "status.conditions", "[{'type':'Ready','status':'True','message':'node is shutting down'},"
+	  "{'type':'Ready','status':'Unknown','message':'node is shutting down'},"
+	  "{'type':'Other','status':'False','message':'node is shutting down'},{'type':'Ready','status':'False'},{}]",
+	  "n1 zone=a ip=10.9.0.1 ip=192.0.2.9 pods=10.1.0.0/24", NULL },
 	{ NODE, "status.addresses[2].address", "'nonsense'", "n1 zone=a ip=192.0.2.9 pods=10.1.0.0/24", NULL },
 	{ CIDR, "", NULL, " kubernetes=10.0.0.0/16 kubernetes=2001:db8::/108", NULL },
 	{ CIDR, "apiVersion", "'networking.k8s.io/v1beta1'", " kubernetes=10.0.0.0/16 kubernetes=2001:db8::/108", NULL },

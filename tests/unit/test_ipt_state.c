@@ -63,6 +63,34 @@ static void must_be_unused(const struct kernel *k, const char *table, const char
 	}
 }
 
+static void add_rule(struct kp_buf *text, const char *rule, bool first)
+{
+	struct kp_buf before = *text;
+
+	*text = (struct kp_buf){ 0 };
+	kp_buf_printf(text, first ? "%s\n%s" : "%2$s%1$s\n", rule, before.len ? before.data : "");
+	kp_buf_release(&before);
+}
+
+/* The first of them. */
+static void delete_rule(struct kp_buf *text, const char *rule)
+{
+	struct kp_buf before = *text;
+	bool found = false;
+
+	*text = (struct kp_buf){ 0 };
+	for (const char *at = before.len ? before.data : ""; *at; at += strcspn(at, "\n") + 1) {
+		size_t len = strcspn(at, "\n");
+		bool this = !found && strlen(rule) == len && memcmp(at, rule, len) == 0;
+
+		found |= this;
+		if (!this)
+			kp_buf_printf(text, "%.*s\n", (int)len, at);
+	}
+	ck_assert_msg(found, "no rule \"%s\" to delete", rule);
+	kp_buf_release(&before);
+}
+
 static void apply_line(struct kernel *k, const char *table, char *line)
 {
 	char name[96], word[64] = "";
@@ -83,7 +111,10 @@ static void apply_line(struct kernel *k, const char *table, char *line)
 		return;
 	}
 	must_exist(k, table, line);
-	kp_buf_printf(text, "%s\n", strchr(line + 3, ' ') + 1);
+	if (line[1] == 'D')
+		delete_rule(text, strchr(line + 3, ' ') + 1);
+	else
+		add_rule(text, strchr(line + 3, ' ') + 1, line[1] == 'I');
 	k->written++;
 }
 
@@ -258,16 +289,44 @@ START_TEST(only_what_changed)
 END_TEST
 
 /* What somebody else may do to "table chain": its text afterwards; NULL: gone. And what is said of it. */
-static const struct { const char *chain, *text, *named; } damages[] = {
-	{ "nat PXL-SVC-0", "", "chain PXL-SVC-0 of nat changed" },
-	{ "nat PXL-SVC-0", "-j DNAT --to-destination 0\n-j DNAT --to-destination 7\n", "chain PXL-SVC-0 of nat changed" },
-	{ "nat PXL-SVC-0", "-j DNAT --to-destination 0\n", "chain PXL-SVC-0 of nat changed" },
-	{ "filter PXL-FORWARD", NULL, "chain PXL-FORWARD of filter deleted" },
-	{ "mangle PXL-CANARY", NULL, "chain PXL-CANARY of mangle deleted" },
-	{ "nat PREROUTING", "", "jump from PREROUTING to PXL-SERVICES of nat deleted" },
-	{ "filter INPUT", "", "of filter deleted" },
-	{ "nat PXL-SERVICES", "-j ACCEPT\n-j ACCEPT\n", "chain PXL-SERVICES of nat changed" },
+/* before: how the chain looked by then, without damage; NULL: as it was written. */
+static const struct { const char *chain, *text, *named, *before; } damages[] = {
+	{ "nat PXL-SVC-0", "", "chain PXL-SVC-0 of nat changed", NULL },
+	{ "nat PXL-SVC-0", "-j DNAT --to-destination 0\n-j DNAT --to-destination 7\n", "chain PXL-SVC-0 of nat changed", NULL },
+	{ "nat PXL-SVC-0", "-j DNAT --to-destination 0\n", "chain PXL-SVC-0 of nat changed", NULL },
+	{ "filter PXL-FORWARD", NULL, "chain PXL-FORWARD of filter deleted", NULL },
+	{ "mangle PXL-CANARY", NULL, "chain PXL-CANARY of mangle deleted", NULL },
+	{ "nat PREROUTING", "", "jump from PREROUTING to PXL-SERVICES of nat deleted", NULL },
+	{ "filter INPUT", "", "of filter deleted", NULL },
+	{ "nat PXL-SERVICES", "-j ACCEPT\n-j ACCEPT\n", "chain PXL-SERVICES of nat changed", NULL },
+	{ "nat PREROUTING", "-j RETURN\n-j PXL-SERVICES\n", "jump from PREROUTING to PXL-SERVICES of nat out of place",
+	  "-j PXL-SERVICES\n-j RETURN\n" },
+	{ "nat POSTROUTING", "-m comment --comment \"a \\\" b\" -j MASQUERADE --random-fully\n-j PXL-POSTROUTING\n-j ACCEPT\n",
+	  "jump from POSTROUTING to PXL-POSTROUTING of nat out of place",
+	  "-j PXL-POSTROUTING\n-j ACCEPT\n-m comment --comment \"a \\\" b\" -j MASQUERADE --random-fully\n" },
+	{ "nat OUTPUT", "-m comment --comment mine -g MINE\n-j PXL-SERVICES\n", "from OUTPUT to PXL-SERVICES of nat out of place",
+	  "-j FOREIGN\n-j PXL-SERVICES\n-m comment --comment mine -g MINE\n" },
+	{ "filter OUTPUT", "-j PXL-LOCALNET\n-m conntrack --ctstate NEW -j PXL-SERVICES\n"
+	  "-m conntrack --ctstate NEW -j PXL-FIREWALL\n", "jump from OUTPUT to PXL-FIREWALL of filter out of place", NULL },
 };
+
+/* Rules of others where they do no harm, and what is there twice. */
+static const struct { const char *chain, *text; } harmless[] = {
+	{ "nat PREROUTING", "-d 192.0.2.7/32 -j RETURN\n-j FOREIGN\n-j PXL-SERVICES\n-j ACCEPT\n" },
+	{ "nat PREROUTING", "-j RETURN\n-j PXL-SERVICES\n" },	/* new, and so meant */
+	{ "nat OUTPUT", "-m comment --comment \"-j DROP\" -m mark --mark 0x1 -j ACCEPT\n-j PXL-SERVICES\n" },
+	{ "nat POSTROUTING", "-j PXL-POSTROUTING\n-j MASQUERADE\n-j PXL-POSTROUTING\n" },
+	{ "filter OUTPUT", "-j LOG\n-j PXL-LOCALNET\n-j FOREIGN\n-m conntrack --ctstate NEW -j PXL-FIREWALL\n"
+	  "-m conntrack --ctstate NEW -j PXL-SERVICES\n-m conntrack --ctstate NEW -j PXL-FIREWALL\n" },
+};
+
+static void rewrite_chain(struct kernel *k, const char *chain, const char *rules)
+{
+	struct kp_buf *text = kp_calloc(1, sizeof(*text));
+
+	kp_buf_puts(text, rules);
+	kp_map_puts(k->chains, chain, text);
+}
 
 START_TEST(damage)
 {
@@ -275,7 +334,6 @@ START_TEST(damage)
 	struct kernel k = kernel_new();
 	struct dp_ipt_held *held;
 	char *what = NULL;
-	struct kp_buf *text;
 
 	put_node(s);
 	put(s, 0, 2);
@@ -284,17 +342,69 @@ START_TEST(damage)
 	held = save(&k);
 	ck_assert_msg(dp_ipt_state_matches(s, held, &what), "untouched: %s", what);
 	dp_ipt_held_free(held);
-	kp_map_dels(k.chains, damages[_i].chain);
-	if (damages[_i].text) {
-		text = kp_calloc(1, sizeof(*text));
-		kp_buf_puts(text, damages[_i].text);
-		kp_map_puts(k.chains, damages[_i].chain, text);
+	if (damages[_i].before) {
+		rewrite_chain(&k, damages[_i].chain, damages[_i].before);
+		held = save(&k);
+		ck_assert_msg(dp_ipt_state_matches(s, held, &what), "before: %s", what);
+		dp_ipt_held_free(held);
 	}
+	kp_map_dels(k.chains, damages[_i].chain);
+	if (damages[_i].text)
+		rewrite_chain(&k, damages[_i].chain, damages[_i].text);
 	held = save(&k);
 	ck_assert_msg(!dp_ipt_state_matches(s, held, &what), "%s: not noticed", damages[_i].chain);
 	ck_assert_msg(strstr(what, damages[_i].named) != NULL, "%s: %s", damages[_i].chain, what);
 	free(what);
 	dp_ipt_held_free(held);
+	dp_ipt_state_free(s);
+	kp_map_free(k.chains);
+}
+END_TEST
+
+START_TEST(no_damage)
+{
+	struct dp_ipt_state *s = dp_ipt_state_new();
+	struct kernel k = kernel_new();
+	struct dp_ipt_held *held;
+	char *what = NULL;
+
+	put_node(s);
+	commit(s, &k);
+	held = save(&k);
+	ck_assert_msg(dp_ipt_state_matches(s, held, &what), "untouched: %s", what);
+	dp_ipt_held_free(held);
+	rewrite_chain(&k, harmless[_i].chain, harmless[_i].text);
+	held = save(&k);
+	ck_assert_msg(dp_ipt_state_matches(s, held, &what), "%s: %s", harmless[_i].chain, what);
+	dp_ipt_held_free(held);
+	dp_ipt_state_free(s);
+	kp_map_free(k.chains);
+}
+END_TEST
+
+/* Of a chain in which one is astray or missing all go to the top, in order; what is not as we write it stays. */
+START_TEST(jumps_are_put_right)
+{
+	static const struct { const char *before, *after; } all[] = {
+		{ "-d 192.0.2.9/32 -j RETURN\n-j PXL-LOCALNET\n-m conntrack --ctstate NEW -j PXL-FIREWALL\n",
+		  "-j PXL-LOCALNET\n-m conntrack --ctstate NEW -j PXL-FIREWALL\n-m conntrack --ctstate NEW -j PXL-SERVICES\n"
+		  "-d 192.0.2.9/32 -j RETURN\n" },
+		{ "-m conntrack --ctstate NEW -j PXL-SERVICES\n-j PXL-LOCALNET\n-m mark --mark 0x1 -j PXL-FIREWALL\n-j PXL-LOCALNET\n",
+		  "-j PXL-LOCALNET\n-m conntrack --ctstate NEW -j PXL-FIREWALL\n-m conntrack --ctstate NEW -j PXL-SERVICES\n"
+		  "-m mark --mark 0x1 -j PXL-FIREWALL\n" },
+	};
+	struct dp_ipt_state *s = dp_ipt_state_new();
+	struct kernel k = kernel_new();
+	struct dp_ipt_held *held;
+
+	put_node(s);
+	commit(s, &k);
+	rewrite_chain(&k, "filter OUTPUT", all[_i].before);
+	held = save(&k);
+	dp_ipt_state_assume(s, held);
+	dp_ipt_held_free(held);
+	commit(s, &k);
+	ck_assert_str_eq(((struct kp_buf *)kp_map_gets(k.chains, "filter OUTPUT"))->data, all[_i].after);
 	dp_ipt_state_free(s);
 	kp_map_free(k.chains);
 }
@@ -375,6 +485,8 @@ int main(void)
 	tcase_add_loop_test(tc, any_way_ends_alike, 0, 30);
 	tcase_add_test(tc, only_what_changed);
 	tcase_add_loop_test(tc, damage, 0, KP_N(damages));
+	tcase_add_loop_test(tc, no_damage, 0, KP_N(harmless));
+	tcase_add_loop_test(tc, jumps_are_put_right, 0, 2);
 	tcase_add_test(tc, blame);
 	tcase_add_test(tc, kept_chain);
 	suite_add_tcase(s, tc);

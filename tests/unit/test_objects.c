@@ -141,6 +141,9 @@ START_TEST(nodes)
 	ck_assert(kp_node_equal(a, b));
 	b->deleting = true;
 	ck_assert(!kp_node_equal(a, b));
+	b->deleting = false;
+	b->shutting_down = true;
+	ck_assert(!kp_node_equal(a, b));
 	kp_node_free(a);
 	kp_node_free(b);
 }

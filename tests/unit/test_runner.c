@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,11 +22,16 @@ static struct fake {
 	uint64_t heavy_ns;		/* what a heavy commit pretends to have taken */
 	int fail6;			/* that many applies fail for IPv6; < 0: it is not tried */
 	int n_removed;			/* as another backend */
+	int cancel_fd;
+	bool hangs;			/* apply() waits until it is called off, or for very long */
+	atomic_bool began;
+	bool closed;
 } fake;
 
 static int fake_open(void **ret, const struct dp_options *opt, struct kp_err *err)
 {
-	(void)opt, (void)err;
+	(void)err;
+	fake.cancel_fd = opt->cancel_fd;
 	*ret = &fake;
 	return 0;
 }
@@ -37,7 +43,12 @@ static int by_key(const void *a, const void *b)
 
 static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
+	struct pollfd cancel = { .fd = fake.cancel_fd, .events = POLLIN };
+
+	atomic_store(&fake.began, true);
 	pthread_mutex_lock(&fake.gate);
+	if (fake.hangs)
+		poll(&cancel, fake.cancel_fd ? 1 : 0, 20000);
 	(void)dp;
 	*ret = (struct dp_result){ 0 };
 	qsort(b->changes, b->n_changes, sizeof(*b->changes), by_key);
@@ -70,6 +81,7 @@ static int fake_pending(void *dp)
 static void fake_close(void *dp)
 {
 	(void)dp;
+	fake.closed = true;
 }
 
 static int fake_remove(struct kp_err *err)
@@ -244,6 +256,20 @@ START_TEST(stop_while_working)
 }
 END_TEST
 
+/* What takes longer is called off, and the thread is not left behind. */
+START_TEST(end_calls_off)
+{
+	uint64_t deadline = kp_now_ms() + 10000;
+
+	fake.hangs = true;
+	submit("a", 1, false);
+	while (!atomic_load(&fake.began) && kp_now_ms() < deadline)
+		poll(NULL, 0, 1);
+	runner = kp_runner_end(runner);
+	ck_assert(fake.closed);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("runner");
@@ -253,6 +279,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, end_calls_off);
 	tcase_add_test(tc, latest_plan_wins);
 	tcase_add_test(tc, failure_is_reported);
 	tcase_add_test(tc, heavy_changes_are_collected);
