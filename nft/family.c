@@ -109,8 +109,8 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e)
 {
 	uint8_t key[DP_KEY_MAX];
-	size_t len = dp_elem_key(e, fam->f, key);
 	struct kp_buf value = { 0 };
+	size_t len;
 
 	if (fam->repeats) {
 		if (e->set == fam->repeated)
@@ -118,6 +118,7 @@ void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const 
 		return;
 	}
 	w->ops->elem(w, add, e);
+	len = dp_elem_key(e, fam->f, key);
 	dp_elem_value(e, fam->f, &value);
 	(add ? dp_sum_add : dp_sum_sub)(&fam->sum[e->set], e->set, key, len, value.data, value.len);
 	kp_buf_release(&value);

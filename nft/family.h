@@ -6,6 +6,7 @@
 
 struct dp_held;
 struct dp_sum;
+struct kp_map;
 
 /*
  * One table: what was last written for every Service, and how to write a change of it.
@@ -41,6 +42,12 @@ void dp_family_prune(struct dp_family *fam, struct dp_writer *w);
 void dp_family_rewrite(struct dp_family *fam, struct dp_writer *w, const struct dp_held *held);
 /* Adds all elements of one set once more; w knows which are there. Tag of an element: 1 + its Service's place in keys. */
 void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set set, const char *const *keys, size_t n);
+
+/*
+ * The Services that elements with these keys are of, sorted; NULL: all. keys: a map by key
+ * bytes. The caller frees the array, not the names.
+ */
+const char **dp_family_owners(const struct dp_family *fam, enum dp_set set, const struct kp_map *keys, size_t *ret_n);
 
 /* The plan last written; borrowed. NULL: none, or nothing of it is of this family. */
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key);

@@ -60,6 +60,7 @@ struct dp_table *dp_table_free(struct dp_table *t)
 	dp_family_free(t->fam);
 	kp_map_free(t->good);
 	kp_map_free(t->refused);
+	kp_map_free(t->suspects);
 	kp_said_free(t->said);
 	mnl_socket_close(t->nl);
 	free(t->name);
