@@ -102,7 +102,9 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 			expect[np ? DP_NPEPS : DP_EPS] += p->n_cluster + p->n_local;
 			expect[DP_CLUSTER_IPS] += p->frontends[j].kind == KP_FE_CLUSTER_IP;
 		}
-		expect[DP_HAIRPIN] += p->family == f ? p->n_cluster : 0;	/* at most */
+		for (uint32_t j = 0; p->family == f && j < p->n_cluster; j++)
+			expect[DP_HAIRPIN] += p->cluster[j].local;
+		expect[DP_HAIRPIN] += p->family == f ? p->n_local : 0;	/* at most: one may serve many */
 	}
 }
 
@@ -417,13 +419,24 @@ bool dp_family_has_sets_of(const struct dp_family *fam, const struct dp_held *he
 	return true;
 }
 
-bool dp_family_is_tight(const struct dp_family *fam)
+/* Some set holds more than so many quarters of its size. */
+static bool is_above(const struct dp_family *fam, uint32_t quarters)
 {
 	for (int set = 0; set < DP_N_SETS; set++) {
 		const struct dp_known *k = kp_map_gets(fam->sets, dp_set_defs[set].name);
 
-		if (k && k->size && fam->sum[set].n > k->size / 4 * 3)
+		if (k && k->size && fam->sum[set].n > k->size / 4 * quarters)
 			return true;
 	}
 	return false;
+}
+
+bool dp_family_is_tight(const struct dp_family *fam)
+{
+	return is_above(fam, 3);
+}
+
+bool dp_family_has_room(const struct dp_family *fam)
+{
+	return !is_above(fam, 4);
 }

@@ -57,5 +57,7 @@ bool dp_family_has_set(const struct dp_family *fam, const char *name);
 bool dp_family_has_sets_of(const struct dp_family *fam, const struct dp_held *held);	/* none of ours is missing there */
 /* A sized set is over three quarters full: time to replace the table (2.5). */
 bool dp_family_is_tight(const struct dp_family *fam);
+/* No sized set is to hold more than it can: the kernel would refuse that. */
+bool dp_family_has_room(const struct dp_family *fam);
 
 #endif
