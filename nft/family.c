@@ -102,15 +102,17 @@ void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t exp
 			expect[np ? DP_NPEPS : DP_EPS] += p->n_cluster + p->n_local;
 			expect[DP_CLUSTER_IPS] += p->frontends[j].kind == KP_FE_CLUSTER_IP;
 		}
-		expect[DP_HAIRPIN] += p->family == f ? p->n_cluster : 0;	/* at most */
+		for (uint32_t j = 0; p->family == f && j < p->n_cluster; j++)
+			expect[DP_HAIRPIN] += p->cluster[j].local;
+		expect[DP_HAIRPIN] += p->family == f ? p->n_local : 0;	/* at most: one may serve many */
 	}
 }
 
 void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const struct dp_elem *e)
 {
 	uint8_t key[DP_KEY_MAX];
-	size_t len = dp_elem_key(e, fam->f, key);
 	struct kp_buf value = { 0 };
+	size_t len;
 
 	if (fam->repeats) {
 		if (e->set == fam->repeated)
@@ -118,6 +120,7 @@ void dp_family_elem(struct dp_family *fam, struct dp_writer *w, bool add, const 
 		return;
 	}
 	w->ops->elem(w, add, e);
+	len = dp_elem_key(e, fam->f, key);
 	dp_elem_value(e, fam->f, &value);
 	(add ? dp_sum_add : dp_sum_sub)(&fam->sum[e->set], e->set, key, len, value.data, value.len);
 	kp_buf_release(&value);
@@ -416,13 +419,24 @@ bool dp_family_has_sets_of(const struct dp_family *fam, const struct dp_held *he
 	return true;
 }
 
-bool dp_family_is_tight(const struct dp_family *fam)
+/* Some set holds more than so many quarters of its size. */
+static bool is_above(const struct dp_family *fam, uint32_t quarters)
 {
 	for (int set = 0; set < DP_N_SETS; set++) {
 		const struct dp_known *k = kp_map_gets(fam->sets, dp_set_defs[set].name);
 
-		if (k && k->size && fam->sum[set].n > k->size / 4 * 3)
+		if (k && k->size && fam->sum[set].n > k->size / 4 * quarters)
 			return true;
 	}
 	return false;
+}
+
+bool dp_family_is_tight(const struct dp_family *fam)
+{
+	return is_above(fam, 3);
+}
+
+bool dp_family_has_room(const struct dp_family *fam)
+{
+	return !is_above(fam, 4);
 }

@@ -6,6 +6,7 @@
 
 struct dp_held;
 struct dp_sum;
+struct kp_map;
 
 /*
  * One table: what was last written for every Service, and how to write a change of it.
@@ -42,6 +43,12 @@ void dp_family_rewrite(struct dp_family *fam, struct dp_writer *w, const struct 
 /* Adds all elements of one set once more; w knows which are there. Tag of an element: 1 + its Service's place in keys. */
 void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set set, const char *const *keys, size_t n);
 
+/*
+ * The Services that elements with these keys are of, sorted; NULL: all. keys: a map by key
+ * bytes. The caller frees the array, not the names.
+ */
+const char **dp_family_owners(const struct dp_family *fam, enum dp_set set, const struct kp_map *keys, size_t *ret_n);
+
 /* The plan last written; borrowed. NULL: none, or nothing of it is of this family. */
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key);
 /* Of all elements of a set, as they should be in the kernel now. */
@@ -50,5 +57,7 @@ bool dp_family_has_set(const struct dp_family *fam, const char *name);
 bool dp_family_has_sets_of(const struct dp_family *fam, const struct dp_held *held);	/* none of ours is missing there */
 /* A sized set is over three quarters full: time to replace the table (2.5). */
 bool dp_family_is_tight(const struct dp_family *fam);
+/* No sized set is to hold more than it can: the kernel would refuse that. */
+bool dp_family_has_room(const struct dp_family *fam);
 
 #endif

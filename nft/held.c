@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/prints.h"
 #include "nft/program.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
@@ -20,6 +21,7 @@
 
 #define DUMP_TRIES 20
 #define DUMP_SEQ 0x80000000u	/* never that of a message in a transaction */
+#define SET_COUNT 20		/* NFTA_SET_COUNT, since Linux 6.16: older headers lack it */
 
 struct dump {
 	struct dp_held *held;
@@ -30,6 +32,8 @@ struct dump {
 	dp_entry_fn *fn;	/* of dp_held_entries() */
 	void *arg;
 	struct dp_sum *sum;	/* of dp_held_sum_more() */
+	struct dp_prints *known;	/* of dp_held_read_others() */
+	const struct kp_map *keys;	/* of dp_held_read_keys() */
 };
 
 struct dp_held *dp_held_new(void)
@@ -183,20 +187,11 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static enum dp_set set_by_name(const char *name)
-{
-	int set = 0;
-
-	while (set < DP_N_SETS && strcmp(dp_set_defs[set].name, name) != 0)
-		set++;
-	return (enum dp_set)set;	/* DP_AFF for all others */
-}
-
 /* Somebody else's set is as he likes it. */
 static bool as_defined(const struct attrs *a, const char *name, enum kp_family f)
 {
 	uint32_t flags = be32(a->tb[NFTA_SET_FLAGS]);
-	enum dp_set set = set_by_name(name);
+	enum dp_set set = dp_set_by_name(name);
 
 	if (set == DP_AFF && strncmp(name, "aff/", 4) != 0 && strncmp(name, "affl/", 5) != 0)
 		return true;
@@ -216,60 +211,108 @@ static int on_set(const struct nlmsghdr *nlh, void *arg)
 	s = kp_calloc(1, sizeof(*s));
 	s->as_defined = as_defined(&a, text(a.tb[NFTA_SET_NAME]), d->f);
 	s->size = be32(desc.tb[NFTA_SET_DESC_SIZE]);
+	s->counted = a.tb[SET_COUNT] != NULL;
+	s->n = be32(a.tb[SET_COUNT]);
 	kp_map_puts(d->held->sets, text(a.tb[NFTA_SET_NAME]), s);
 	return MNL_CB_OK;
 }
 
-/* Data and userdata of an element, as netlink.c's dp_elem_value() makes them. */
-static void value_of(const struct attrs *e, struct kp_buf *out)
+/*
+ * What a dump says of an element; NULL: nothing. There are a hundred thousand of them, so
+ * their attributes are walked once and no table of them is made.
+ */
+struct elem {
+	const struct nlattr *key, *data, *verdict, *user;
+};
+
+static const struct nlattr *attr_in(const struct nlattr *nest, uint16_t type)
 {
-	struct attrs data = nested(e->tb[NFTA_SET_ELEM_DATA]), verdict = nested(data.tb[NFTA_DATA_VERDICT]);
-	const struct nlattr *raw = data.tb[NFTA_DATA_VALUE], *user = e->tb[NFTA_SET_ELEM_USERDATA];
+	const struct nlattr *a;
 
-	if (raw)
-		kp_buf_add(out, mnl_attr_get_payload(raw), mnl_attr_get_payload_len(raw));
-	if (data.tb[NFTA_DATA_VERDICT]) {
-		bool chain = verdict.tb[NFTA_VERDICT_CHAIN] != NULL;
-
-		kp_buf_puts(out, text(verdict.tb[NFTA_VERDICT_CHAIN]));
-		kp_buf_add(out, "", 1);
-		if (be32(verdict.tb[NFTA_VERDICT_CODE]) != (chain ? (uint32_t)NFT_GOTO : NF_DROP))
-			kp_buf_puts(out, "not ours");	/* we write no other */
-	}
-	if (user)
-		kp_buf_add(out, mnl_attr_get_payload(user), mnl_attr_get_payload_len(user));
+	mnl_attr_for_each_nested(a, nest)
+		if (mnl_attr_get_type(a) == type)
+			return a;
+	return NULL;
 }
 
-static void hold_elem(struct dump *d, const struct nlattr *attr)
+static struct elem elem_of(const struct nlattr *nest)
 {
-	struct attrs e = nested(attr), key = nested(e.tb[NFTA_SET_ELEM_KEY]);
-	const struct nlattr *raw = key.tb[NFTA_DATA_VALUE];
-	size_t want = dp_set_key_len(d->set, d->f);
-	uint8_t id[1 + DP_KEY_MAX] = { (uint8_t)d->set };
-	struct kp_buf value = { 0 };
-	struct dp_held_elem *h;
+	struct elem e = { 0 };
+	const struct nlattr *a;
 
-	if (!raw || mnl_attr_get_payload_len(raw) != want)
-		return;
-	memcpy(id + 1, mnl_attr_get_payload(raw), want);
-	value_of(&e, &value);
-	h = kp_malloc(sizeof(*h) + value.len);
+	mnl_attr_for_each_nested(a, nest)
+		switch (mnl_attr_get_type(a)) {
+		case NFTA_SET_ELEM_KEY:
+			e.key = attr_in(a, NFTA_DATA_VALUE);
+			break;
+		case NFTA_SET_ELEM_DATA:
+			e.data = attr_in(a, NFTA_DATA_VALUE);
+			e.verdict = attr_in(a, NFTA_DATA_VERDICT);
+			break;
+		case NFTA_SET_ELEM_USERDATA:
+			e.user = a;
+			break;
+		}
+	return e;
+}
+
+/* Data and userdata of an element, as netlink.c's dp_elem_value() makes them. */
+static void value_of(const struct elem *e, struct kp_buf *out)
+{
+	out->len = 0;
+	if (e->data)
+		kp_buf_add(out, mnl_attr_get_payload(e->data), mnl_attr_get_payload_len(e->data));
+	if (e->verdict) {
+		const struct nlattr *chain = attr_in(e->verdict, NFTA_VERDICT_CHAIN);
+
+		kp_buf_puts(out, text(chain));
+		kp_buf_add(out, "", 1);
+		if (be32(attr_in(e->verdict, NFTA_VERDICT_CODE)) != (chain ? (uint32_t)NFT_GOTO : NF_DROP))
+			kp_buf_puts(out, "not ours");	/* we write no other */
+	}
+	if (e->user)
+		kp_buf_add(out, mnl_attr_get_payload(e->user), mnl_attr_get_payload_len(e->user));
+}
+
+static void hold_elem(struct dump *d, const uint8_t *key, size_t len, const struct kp_buf *value)
+{
+	uint8_t id[1 + DP_KEY_MAX] = { (uint8_t)d->set };
+	struct dp_held_elem *h = kp_malloc(sizeof(*h) + value->len);
+
+	memcpy(id + 1, key, len);
 	h->seen = false;
-	h->len = (uint16_t)value.len;
-	if (value.len)
-		memcpy(h->value, value.data, value.len);
-	kp_map_put(d->held->elems, id, 1 + want, h);
-	kp_buf_release(&value);
+	h->len = (uint16_t)value->len;
+	if (value->len)
+		memcpy(h->value, value->data, value->len);
+	kp_map_put(d->held->elems, id, 1 + len, h);
+}
+
+/* Sums, leaves out what is known, or holds. */
+static void on_elem(struct dump *d, const struct nlattr *attr, struct kp_buf *value)
+{
+	struct elem e = elem_of(attr);
+	size_t len = dp_set_key_len(d->set, d->f);
+	const uint8_t *key = e.key ? mnl_attr_get_payload(e.key) : NULL;
+
+	if (!key || mnl_attr_get_payload_len(e.key) != len)
+		return;
+	value_of(&e, value);
+	if (d->sum)
+		dp_sum_add(d->sum, d->set, key, len, value->data, value->len);
+	else if (!d->known || !dp_prints_see(d->known, dp_elem_print(d->set, key, len, value->data, value->len)))
+		hold_elem(d, key, len, value);
 }
 
 static int on_elems(const struct nlmsghdr *nlh, void *arg)
 {
 	struct attrs a = top(nlh);
+	struct kp_buf value = { 0 };
 	const struct nlattr *attr;
 
 	if (a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
 		mnl_attr_for_each_nested(attr, a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
-			hold_elem(arg, attr);
+			on_elem(arg, attr, &value);
+	kp_buf_release(&value);
 	return MNL_CB_OK;
 }
 
@@ -295,18 +338,25 @@ static void drain(struct mnl_socket *nl)
 		;
 }
 
-/* set: name for NFTA_SET_ELEM_LIST_SET; NULL: not an element dump. */
-static int ask(struct mnl_socket *nl, uint16_t type, const struct dump *d, uint16_t table_attr, const char *set)
+static struct nlmsghdr *head(char *buf, uint16_t type, uint16_t flags, enum kp_family f)
 {
-	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO))) = "";	/* libmnl leaves padding as it is */
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct nfgenmsg *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
 
 	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
 	nlh->nlmsg_seq = DUMP_SEQ;
-	g->nfgen_family = d->f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	g->nfgen_family = f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
 	g->version = NFNETLINK_V0;
+	return nlh;
+}
+
+/* set: name for NFTA_SET_ELEM_LIST_SET; NULL: not an element dump. */
+static int ask(struct mnl_socket *nl, uint16_t type, const struct dump *d, uint16_t table_attr, const char *set)
+{
+	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO))) = "";	/* libmnl leaves padding as it is */
+	struct nlmsghdr *nlh = head(buf, type, NLM_F_DUMP, d->f);
+
 	if (table_attr)
 		mnl_attr_put_strz(nlh, table_attr, d->table);
 	if (set)
@@ -348,43 +398,16 @@ static int dump_all(struct mnl_socket *nl, struct dump *d)
 
 /* --- sums --- */
 
-static uint64_t elem_hash(enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len)
-{
-	return kp_hash(kp_hash(KP_HASH_INIT + set, key, key_len), value, len);
-}
-
 void dp_sum_add(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len)
 {
-	s->sum += elem_hash(set, key, key_len, value, len);
+	s->sum += dp_elem_print(set, key, key_len, value, len);
 	s->n++;
 }
 
 void dp_sum_sub(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t key_len, const void *value, size_t len)
 {
-	s->sum -= elem_hash(set, key, key_len, value, len);
+	s->sum -= dp_elem_print(set, key, key_len, value, len);
 	s->n--;
-}
-
-static int on_summed(const struct nlmsghdr *nlh, void *arg)
-{
-	struct attrs a = top(nlh);
-	struct kp_buf value = { 0 };
-	const struct nlattr *attr;
-	struct dump *d = arg;
-
-	if (!a.tb[NFTA_SET_ELEM_LIST_ELEMENTS])
-		return MNL_CB_OK;
-	mnl_attr_for_each_nested(attr, a.tb[NFTA_SET_ELEM_LIST_ELEMENTS]) {
-		struct attrs e = nested(attr), key = nested(e.tb[NFTA_SET_ELEM_KEY]);
-		const struct nlattr *raw = key.tb[NFTA_DATA_VALUE];
-
-		value.len = 0;
-		value_of(&e, &value);
-		if (raw)
-			dp_sum_add(d->sum, d->set, mnl_attr_get_payload(raw), mnl_attr_get_payload_len(raw), value.data, value.len);
-	}
-	kp_buf_release(&value);
-	return MNL_CB_OK;
 }
 
 int dp_held_sum_begin(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set)
@@ -396,7 +419,7 @@ int dp_held_sum_begin(struct mnl_socket *nl, enum kp_family f, const char *table
 
 int dp_held_sum_more(struct mnl_socket *nl, enum kp_family f, enum dp_set set, struct dp_sum *sum)
 {
-	return read_part(nl, on_summed, &(struct dump){ .f = f, .set = set, .sum = sum });
+	return read_part(nl, on_elems, &(struct dump){ .f = f, .set = set, .sum = sum });
 }
 
 /* --- single questions --- */
@@ -470,6 +493,38 @@ static int dump_set(struct mnl_socket *nl, struct dump *d)
 	return dump(nl, NFT_MSG_GETSETELEM, d, NFTA_SET_ELEM_LIST_TABLE, dp_set_defs[d->set].name, on_elems);
 }
 
+/* One element: it is the answer, or -ENOENT is. */
+static int ask_elem(struct mnl_socket *nl, struct dump *d, const void *key, size_t len)
+{
+	char buf[1024] __attribute__((aligned(NLMSG_ALIGNTO))) = "";
+	struct nlmsghdr *nlh = head(buf, NFT_MSG_GETSETELEM, 0, d->f);
+	struct nlattr *list, *elem, *nest;
+
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, d->table);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, dp_set_defs[d->set].name);
+	list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
+	elem = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
+	nest = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
+	mnl_attr_put(nlh, NFTA_DATA_VALUE, len, key);
+	mnl_attr_nest_end(nlh, nest);
+	mnl_attr_nest_end(nlh, elem);
+	mnl_attr_nest_end(nlh, list);
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	return read_part(nl, on_elems, d);
+}
+
+static int ask_elems(struct mnl_socket *nl, struct dump *d)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(d->keys, &it);) {
+		int r = ask_elem(nl, d, it.key, it.len);
+
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return 0;
+}
+
 /* One consistent picture: the generation must be the same before and after. */
 static int read_once(struct mnl_socket *nl, struct dump *d, int (*read)(struct mnl_socket *, struct dump *))
 {
@@ -494,6 +549,8 @@ static int read_whole(struct mnl_socket *nl, const struct dump *what, int (*read
 		struct dump d = *what;
 
 		d.held = dp_held_new();
+		if (d.known)
+			dp_prints_unsee(d.known);
 		r = read_once(nl, &d, read);
 		if (r == 0) {
 			*ret = d.held;
@@ -510,8 +567,14 @@ int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, boo
 	return read_whole(nl, &(struct dump){ .f = f, .table = table, .elements = elements }, dump_all, ret, err);
 }
 
-int dp_held_read_set(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set, struct dp_held **ret,
-		     struct kp_err *err)
+int dp_held_read_others(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set,
+			struct dp_prints *ours, struct dp_held **ret, struct kp_err *err)
 {
-	return read_whole(nl, &(struct dump){ .f = f, .table = table, .set = set }, dump_set, ret, err);
+	return read_whole(nl, &(struct dump){ .f = f, .table = table, .set = set, .known = ours }, dump_set, ret, err);
+}
+
+int dp_held_read_keys(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set,
+		      const struct kp_map *keys, struct dp_held **ret, struct kp_err *err)
+{
+	return read_whole(nl, &(struct dump){ .f = f, .table = table, .set = set, .keys = keys }, ask_elems, ret, err);
 }

@@ -30,7 +30,8 @@ struct dp_held_chain {
 
 struct dp_held_set {
 	bool as_defined;	/* types and flags are what dp_set_defs says; always true for private maps */
-	uint32_t size;
+	bool counted;		/* since Linux 6.16 the kernel tells how many elements a set has, */
+	uint32_t size, n;	/* and n is that */
 };
 
 /* Value bytes: dp_elem_value() in netlink.h. */
@@ -61,9 +62,17 @@ struct dp_held *dp_held_free(struct dp_held *h);
 int dp_held_read(struct mnl_socket *nl, enum kp_family f, const char *table, bool elements,
 		 struct dp_held **ret, struct kp_err *err);
 
-/* The elements of one set and nothing else. */
-int dp_held_read_set(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set, struct dp_held **ret,
-		     struct kp_err *err);
+/*
+ * The elements of one set that are not among ours (prints.h), which are marked as they are
+ * seen. Nothing is kept of those, so a large set costs no more than its dump.
+ */
+struct dp_prints;
+int dp_held_read_others(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set,
+			struct dp_prints *ours, struct dp_held **ret, struct kp_err *err);
+
+/* Single elements of one set; keys: a map by key bytes. What is not there is not held. */
+int dp_held_read_keys(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set,
+		      const struct kp_map *keys, struct dp_held **ret, struct kp_err *err);
 
 /* What a set holds, in a word: equal sums, equal contents, whatever the order. */
 struct dp_sum {

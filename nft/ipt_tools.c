@@ -47,7 +47,7 @@ static void ask_version(struct dp_ipt_tools *t)
 	kp_buf_release(&out);
 }
 
-bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
+static bool find_programs(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
 {
 	const char *dash = v == DP_IPT_PLAIN ? "" : "-", *variant = dp_ipt_variant_names[v];
 
@@ -62,8 +62,26 @@ bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
 		if (!find(name, ret->save[f]))
 			return false;
 	}
-	ask_version(ret);
 	return true;
+}
+
+bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret)
+{
+	bool found = find_programs(v, ret);
+
+	if (found)
+		ask_version(ret);
+	return found;
+}
+
+bool dp_ipt_tools_any(void)
+{
+	struct dp_ipt_tools tools;
+	bool any = false;
+
+	for (int v = 0; v < DP_IPT_N_VARIANTS && !any; v++)
+		any = find_programs((enum dp_ipt_variant)v, &tools);
+	return any;
 }
 
 /* table: NULL for all that exist. */

@@ -22,8 +22,9 @@ struct dp_ipt_tools {
 	int cancel_fd;				/* see exec.h; -1 unless the caller sets it */
 };
 
-/* False: not installed. */
+/* False: not installed. Runs one of them to ask for its version. */
 bool dp_ipt_tools_find(enum dp_ipt_variant v, struct dp_ipt_tools *ret);
+bool dp_ipt_tools_any(void);	/* any variant is installed; runs nothing */
 
 /*
  * Which one to use. name: "nft", "legacy", or "auto": as the iptables-wrappers of

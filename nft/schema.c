@@ -31,6 +31,15 @@ const struct dp_set_def dp_set_defs[DP_N_SETS + 1] = {
 	[DP_AFF] = { .fields = { FIELD_ADDR }, .data = DP_DATA_ENDPOINT, .dynamic = true, .min_size = 65536 },
 };
 
+enum dp_set dp_set_by_name(const char *name)
+{
+	int set = 0;
+
+	while (set < DP_N_SETS && strcmp(dp_set_defs[set].name, name) != 0)
+		set++;
+	return (enum dp_set)set;
+}
+
 /* The two fields of an endpoint, as if they were a key. */
 static const uint8_t endpoint_fields[] = { FIELD_ADDR, FIELD_PORT, FIELD_END };
 

@@ -40,6 +40,7 @@ struct dp_set_def {
 	uint32_t min_size;	/* size at creation; 0: grows by itself */
 };
 extern const struct dp_set_def dp_set_defs[DP_N_SETS + 1];
+enum dp_set dp_set_by_name(const char *name);	/* DP_AFF: none of the fixed */
 
 #define DP_KEY_MAX 64		/* the kernel's limit for keys and data */
 #define DP_LOCAL_SLOT 32768	/* slots of the local set of a front end begin here */

@@ -351,3 +351,52 @@ void dp_family_need_service(struct dp_family *fam, struct dp_writer *w, const st
 		each_frontend(fam, w, &s->ports[i], need_chain_of);
 	}
 }
+
+/* The key of a slot begins with that of its front end. */
+static struct kp_map *frontends_of(const struct kp_map *keys, size_t len)
+{
+	struct kp_map *m = kp_map_new(NULL);
+
+	for (struct kp_map_it it = { 0 }; kp_map_next(keys, &it);)
+		if (it.len >= len)
+			kp_map_put(m, it.key, len, m);
+	return m;
+}
+
+static bool has_frontend(const struct dp_family *fam, const struct dp_service *s, enum dp_set kind,
+			 const struct kp_map *keys)
+{
+	uint8_t key[DP_KEY_MAX];
+
+	for (uint32_t i = 0; i < s->plan->n_ports; i++) {
+		const struct kp_plan_port *p = &s->plan->ports[i];
+
+		for (uint32_t j = 0; p->family == fam->f && j < p->n_frontends; j++) {
+			struct dp_elem e = dp_layout_key(p, &p->frontends[j]);
+
+			if (e.set == kind && kp_map_get(keys, key, dp_elem_key(&e, fam->f, key)))
+				return true;
+		}
+	}
+	return false;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+const char **dp_family_owners(const struct dp_family *fam, enum dp_set set, const struct kp_map *keys, size_t *ret_n)
+{
+	enum dp_set kind = set == DP_NP || set == DP_NPEPS || set == DP_AFFRECNP ? DP_NP : DP_SVC;
+	struct kp_map *frontends = keys ? frontends_of(keys, dp_set_key_len(kind, fam->f)) : NULL;
+	const char **names = kp_calloc(kp_map_len(fam->services), sizeof(*names));
+
+	*ret_n = 0;
+	for (struct kp_map_it it = { 0 }; kp_map_next(fam->services, &it);)
+		if (!keys || has_frontend(fam, it.value, kind, frontends))
+			names[(*ret_n)++] = it.key;
+	qsort(names, *ret_n, sizeof(*names), by_name);
+	kp_map_free(frontends);
+	return names;
+}

@@ -60,6 +60,7 @@ struct dp_table *dp_table_free(struct dp_table *t)
 	dp_family_free(t->fam);
 	kp_map_free(t->good);
 	kp_map_free(t->refused);
+	kp_map_free(t->suspects);
 	kp_said_free(t->said);
 	mnl_socket_close(t->nl);
 	free(t->name);
@@ -292,6 +293,22 @@ static bool must_replace(const struct dp_txn_report *rep)
 	return !rep->n_tags && (rep->code == -EBUSY || rep->code == -EEXIST || rep->code == -EOPNOTSUPP);
 }
 
+/* One element too many, and the kernel refuses its Service. */
+static bool has_room(const struct dp_table *t, const struct dp_wanted *want, const struct dp_held *held)
+{
+	uint32_t expect[DP_N_SETS] = { 0 };
+	bool fits = true;
+
+	for (struct kp_map_it it = { 0 }; kp_map_next(want->plans, &it);)
+		dp_family_expect(it.value, t->f, expect);
+	for (int set = 0; set < DP_N_SETS; set++) {
+		const struct dp_held_set *s = kp_map_gets(held->sets, dp_set_defs[set].name);
+
+		fits &= !s || !s->size || expect[set] <= s->size;
+	}
+	return fits;
+}
+
 static bool is_anothers(const struct dp_table *t, const struct dp_held *held)
 {
 	return held->flags & DP_TABLE_OWNER && held->owner && held->owner != mnl_socket_get_portid(t->nl);
@@ -330,7 +347,7 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 		r = report_owner(t, held, ret, rep);
 	else if (!held->table)
 		r = load_fresh(t, t->name, want, keys, n, NULL, ret, rep);
-	else if (!is_usable(t, held))
+	else if (!is_usable(t, held) || !has_room(t, want, held))
 		r = replace(t, want, keys, n, held, ret, rep);
 	else
 		r = reconcile(t, want, keys, n, held, ret, rep);
@@ -421,7 +438,10 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 		dp_family_service(t->fam, w, batch->changes[i].key, batch->changes[i].plan);
 	}
 	dp_family_finish(t->fam, w);
-	dp_table_commit(t, txn, NULL, &rep);
+	if (dp_family_has_room(t->fam))
+		dp_table_commit(t, txn, NULL, &rep);
+	else
+		rep = (struct dp_txn_report){ .code = -ENFILE, .message = "a set would be too full" };
 	dp_table_note_result(txn, &rep, ret);
 	if (ret->wrote && dp_txn_changes_verdicts(txn))
 		ret->heavy_ns = kp_thread_ns() - began;

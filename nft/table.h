@@ -6,6 +6,7 @@
 #include "nft/wanted.h"
 
 struct dp_family;
+struct dp_heard;
 struct dp_txn;
 struct dp_txn_report;
 struct kp_map;
@@ -35,10 +36,11 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_family_result *ret);
 
 /*
- * A look at chains, rules and sets, after somebody else committed. *ret: a drift that the
- * caller owns, NULL if they are what we wrote. < 0: it could not be seen, look again.
+ * A look at chains, rules, sets and the number of their elements, and at those elements that
+ * were heard of, after somebody else committed. *ret: a drift that the caller owns, NULL if
+ * they are what we wrote. < 0: it could not be seen, look again.
  */
-int dp_table_look(struct dp_table *t, struct dp_drift **ret);
+int dp_table_look(struct dp_table *t, const struct dp_heard *heard, struct dp_drift **ret);
 /* The drift for elements that were found to differ. */
 struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set);
 /*

@@ -20,12 +20,40 @@ static struct dp_drift *new_drift(struct dp_table *t, enum dp_drift_kind kind, c
 	return d;
 }
 
-int dp_table_look(struct dp_table *t, struct dp_drift **ret)
+struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
+{
+	struct kp_buf what = { 0 };
+
+	t->drifted = set;
+	t->suspects = kp_map_free(t->suspects);
+	kp_buf_printf(&what, "elements of %s changed", dp_set_defs[set].name);
+	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
+}
+
+/* NULL: everything looks as we wrote it. */
+static struct dp_drift *compare(struct dp_table *t, const struct dp_held *held, const struct dp_heard *heard)
+{
+	struct dp_words *w = dp_words_new(NULL);
+	struct dp_drift *d = NULL;
+	enum dp_drift_kind kind;
+	enum dp_set set;
+
+	if (dp_diff_structure(t->fam, held, !t->keep_gone, dp_table_flags(t), w, &kind)) {
+		d = new_drift(t, kind, dp_words_text(w));
+	} else if (heard->complete && dp_table_heard_differ(t, heard, &set)) {
+		d = dp_table_elements_differ(t, set);
+		t->suspects = dp_heard_copy(heard->keys[t->f][set]);
+	} else if (dp_table_miscounts(t, held, &set)) {
+		d = dp_table_elements_differ(t, set);
+	}
+	dp_words_free(w);
+	return d;
+}
+
+int dp_table_look(struct dp_table *t, const struct dp_heard *heard, struct dp_drift **ret)
 {
 	struct dp_held *held = NULL;
 	struct kp_err err = { 0 };
-	enum dp_drift_kind kind;
-	struct dp_words *w;
 	int r;
 
 	*ret = NULL;
@@ -34,21 +62,9 @@ int dp_table_look(struct dp_table *t, struct dp_drift **ret)
 	r = dp_held_read(t->nl, t->f, t->name, false, &held, &err);
 	if (r < 0)
 		return r;
-	w = dp_words_new(NULL);
-	if (dp_diff_structure(t->fam, held, !t->keep_gone, dp_table_flags(t), w, &kind))
-		*ret = new_drift(t, kind, dp_words_text(w));
-	dp_words_free(w);
+	*ret = compare(t, held, heard);
 	dp_held_free(held);
 	return 0;
-}
-
-struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
-{
-	struct kp_buf what = { 0 };
-
-	t->drifted = set;
-	kp_buf_printf(&what, "elements of %s changed", dp_set_defs[set].name);
-	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
 }
 
 static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
@@ -94,52 +110,51 @@ static void rewrite_chains(struct dp_table *t, struct dp_writer *w, const struct
 	dp_family_rewrite(t->fam, w, held);
 }
 
-/* The elements of one set; tags as in write_all(). */
-static void rewrite_set(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, struct dp_txn *txn)
+bool dp_table_commit_part(struct dp_table *t, struct dp_txn *txn, const struct dp_held *held, struct dp_family_result *ret)
 {
-	const char **keys = kp_map_sorted_keys(want->plans);
-
-	dp_family_repeat(t->fam, w, t->drifted, keys, kp_map_len(want->plans));
-	dp_netlink_prune(w);
-	dp_table_describe(t, w, txn, keys);
-	free(keys);
-}
-
-/*
- * Only what differs is read and written: at 10,000 Services a look at everything takes
- * longer than rules may be missing. False: this does not help, or failed.
- */
-static bool repair_part(struct dp_table *t, const struct dp_wanted *want, const struct dp_drift *d, struct dp_family_result *ret)
-{
-	bool elements = d->kind == DP_DRIFT_ELEMENTS;
-	struct dp_held *held = NULL;
 	struct dp_txn_report rep = { 0 };
-	struct kp_err err = { 0 };
-	struct dp_writer *w;
-	struct dp_txn *txn;
 
-	if (elements ? dp_held_read_set(t->nl, t->f, t->name, t->drifted, &held, &err) < 0 :
-		       dp_held_read(t->nl, t->f, t->name, false, &held, &err) < 0)
-		return false;
-	if (!elements && !can_rewrite(t, held)) {
-		dp_held_free(held);
-		return false;
-	}
-	txn = dp_txn_new(t->f, t->name);
-	w = dp_netlink_new(txn, t->f, elements ? held : NULL);
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
-	if (elements)
-		rewrite_set(t, w, want, txn);
-	else
-		rewrite_chains(t, w, held, txn);
 	t->known = dp_table_commit(t, txn, &held->genid, &rep) == 0;
 	dp_table_note_result(txn, &rep, ret);
 	dp_txn_report_release(&rep);
-	dp_netlink_free(w);
-	dp_txn_free(txn);
-	dp_held_free(held);
 	return t->known;
+}
+
+struct dp_writer *dp_table_writer(const struct dp_table *t, struct dp_txn *txn, struct dp_held *held)
+{
+	struct dp_writer *w = dp_netlink_new(txn, t->f, held);
+
+	if (t->keep_gone)
+		dp_netlink_keep_gone(w);
+	return w;
+}
+
+static bool repair_chains(struct dp_table *t, struct dp_family_result *ret)
+{
+	struct dp_held *held = NULL;
+	struct kp_err err = { 0 };
+	bool done = false;
+
+	if (dp_held_read(t->nl, t->f, t->name, false, &held, &err) == 0 && can_rewrite(t, held)) {
+		struct dp_txn *txn = dp_txn_new(t->f, t->name);
+		struct dp_writer *w = dp_table_writer(t, txn, NULL);
+
+		rewrite_chains(t, w, held, txn);
+		done = dp_table_commit_part(t, txn, held, ret);
+		dp_netlink_free(w);
+		dp_txn_free(txn);
+	}
+	dp_held_free(held);
+	return done;
+}
+
+/*
+ * Only what differs is kept and written: at 10,000 Services a look at everything takes
+ * longer than rules may be missing. False: this does not help, or failed.
+ */
+static bool repair_part(struct dp_table *t, const struct dp_drift *d, struct dp_family_result *ret)
+{
+	return d->kind == DP_DRIFT_ELEMENTS ? dp_table_repair_elements(t, ret) : repair_chains(t, ret);
 }
 
 int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret)
@@ -148,7 +163,7 @@ int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_
 
 	t->repairing = d;
 	ret->tried = true;
-	if (repair_part(t, want, d, ret))
+	if (repair_part(t, d, ret))
 		ret->took_ns = kp_now_ns() - began;
 	else
 		dp_table_full(t, want, ret);

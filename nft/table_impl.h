@@ -7,8 +7,9 @@
 #include "nft/family.h"
 #include "nft/netlink.h"
 #include "nft/table.h"
+#include "nft/who.h"
 
-/* Shared by table.c (writing) and table_drift.c (what somebody else did to it). */
+/* Shared by table.c (writing), table_drift.c (what somebody else did to it) and table_elems.c (and to its elements). */
 
 struct kp_said;
 
@@ -27,6 +28,8 @@ struct dp_table {
 	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
 	bool described;			/* its text says all */
 	enum dp_set drifted;		/* the set that differs, for drift of elements */
+	struct kp_map *suspects;	/* keys of those of its elements that do; NULL: not known */
+	unsigned miscounts;		/* in a row: elements seemed to differ, and did not */
 	bool looked_for_next;	/* a crash while replacing leaves a second table */
 };
 
@@ -35,5 +38,15 @@ void dp_table_note_result(const struct dp_txn *txn, const struct dp_txn_report *
 bool dp_table_is_writable(const struct dp_table *t, const struct dp_held *held);	/* without replacing it */
 /* What a write has to put right tells what somebody else did to the elements. Once for each drift; keys by tag - 1. */
 void dp_table_describe(struct dp_table *t, struct dp_writer *w, const struct dp_txn *txn, const char **keys);
+/* A transaction that is right for the generation of held only. */
+bool dp_table_commit_part(struct dp_table *t, struct dp_txn *txn, const struct dp_held *held, struct dp_family_result *ret);
+struct dp_writer *dp_table_writer(const struct dp_table *t, struct dp_txn *txn, struct dp_held *held);
+
+/* The elements of t->drifted, or t->suspects among them. False: this does not help, or failed. */
+bool dp_table_repair_elements(struct dp_table *t, struct dp_family_result *ret);
+/* Is one of those that others wrote not what it should be? */
+bool dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret);
+/* Elements that others added or deleted show in how many the kernel says there are, if it does (held.h). */
+bool dp_table_miscounts(const struct dp_table *t, const struct dp_held *held, enum dp_set *ret);
 
 #endif

@@ -20,11 +20,15 @@
 #define BYTES_PER_MSG	60000	/* a nested attribute has a 16-bit length */
 #define HEAD_LEN	(NLMSG_HDRLEN + sizeof(struct nfgenmsg))
 
-/* Elements of one set in one direction, until they are packed. */
+/*
+ * Elements of one set in one direction, packed into messages as they come: a cold start
+ * has hundreds of thousands, and moving them once more would take their size again.
+ */
 struct stage {
-	struct kp_buf attrs;
-	struct { uint32_t end, tag; } *elems;	/* end: offset in attrs */
+	struct kp_buf buf;
+	struct { uint32_t end, tag; } *elems;	/* end: offset in buf */
 	size_t n, cap;
+	uint32_t open;		/* sequence number of the message that elements are added to; 0: none */
 };
 
 struct message {
@@ -33,7 +37,7 @@ struct message {
 	uint8_t set;
 	bool add;
 	uint32_t first, n;	/* elements in the stage */
-	uint32_t head;		/* bytes before the first element */
+	uint32_t at, list, start;	/* offsets in its buf: message, list of elements, first element */
 };
 
 struct dp_txn {
@@ -42,7 +46,7 @@ struct dp_txn {
 	struct kp_buf sections[DP_N_SECTIONS];
 	struct stage stages[2][DP_N_SETS];	/* [add][set] */
 	struct message *messages;	/* by sequence number - 1 */
-	size_t n, cap;
+	size_t n, cap, n_others;	/* n_others: not of elements */
 	uint32_t set_ids;
 	struct { enum dp_section sec; size_t at; } open;	/* between begin and end */
 	struct { struct stage *stage; size_t at; uint32_t tag; } open_elem;
@@ -65,7 +69,7 @@ struct dp_txn *dp_txn_free(struct dp_txn *t)
 		kp_buf_release(&t->sections[s]);
 	for (int add = 0; add < 2; add++)
 		for (int set = 0; set < DP_N_SETS; set++) {
-			kp_buf_release(&t->stages[add][set].attrs);
+			kp_buf_release(&t->stages[add][set].buf);
 			free(t->stages[add][set].elems);
 		}
 	for (size_t i = 0; i < t->n; i++)
@@ -115,6 +119,7 @@ struct kp_buf *dp_txn_begin(struct dp_txn *t, enum dp_section sec, uint16_t type
 	struct kp_buf *b = &t->sections[sec];
 	uint32_t seq = add_message(t, (struct message){ .tag = tag, .what = kp_strdup(what) });
 
+	t->n_others++;
 	t->open.sec = sec;
 	t->open.at = b->len;
 	put_header(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, seq, nfproto(t->f), 0);
@@ -126,24 +131,59 @@ void dp_txn_end(struct dp_txn *t)
 	close_message(&t->sections[t->open.sec], t->open.at);
 }
 
+static struct message *open_message(struct dp_txn *t, const struct stage *s)
+{
+	return s->open ? &t->messages[s->open - 1] : NULL;
+}
+
+static void close_list(struct dp_txn *t, struct stage *s)
+{
+	const struct message *m = open_message(t, s);
+
+	if (!m)
+		return;
+	dp_attr_close(&s->buf, m->list);
+	close_message(&s->buf, m->at);
+	s->open = 0;
+}
+
+static void open_list(struct dp_txn *t, struct stage *s, bool add, enum dp_set set)
+{
+	struct message m = { .set = (uint8_t)set, .add = add, .first = (uint32_t)s->n, .at = (uint32_t)s->buf.len };
+
+	put_header(&s->buf, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | (add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM)),
+		   add ? NLM_F_CREATE : 0, (uint32_t)t->n + 1, nfproto(t->f), 0);
+	dp_attr_str(&s->buf, NFTA_SET_ELEM_LIST_TABLE, t->table);
+	dp_attr_str(&s->buf, NFTA_SET_ELEM_LIST_SET, dp_set_defs[set].name);
+	m.list = (uint32_t)dp_attr_open(&s->buf, NFTA_SET_ELEM_LIST_ELEMENTS);
+	m.start = (uint32_t)s->buf.len;
+	s->open = add_message(t, m);
+}
+
 struct kp_buf *dp_txn_elem_begin(struct dp_txn *t, bool add, enum dp_set set, uint32_t tag)
 {
 	struct stage *s = &t->stages[add][set];
+	const struct message *m = open_message(t, s);
 
+	if (m && (m->n >= ELEMS_PER_MSG || s->buf.len - m->start > BYTES_PER_MSG))
+		close_list(t, s);
+	if (!s->open)
+		open_list(t, s, add, set);
 	t->open_elem.stage = s;
 	t->open_elem.tag = tag;
-	t->open_elem.at = dp_attr_open(&s->attrs, NFTA_LIST_ELEM);
-	return &s->attrs;
+	t->open_elem.at = dp_attr_open(&s->buf, NFTA_LIST_ELEM);
+	return &s->buf;
 }
 
 void dp_txn_elem_end(struct dp_txn *t)
 {
 	struct stage *s = t->open_elem.stage;
 
-	dp_attr_close(&s->attrs, t->open_elem.at);
+	dp_attr_close(&s->buf, t->open_elem.at);
 	kp_grow(&s->elems, s->n, &s->cap);
-	s->elems[s->n].end = (uint32_t)s->attrs.len;
+	s->elems[s->n].end = (uint32_t)s->buf.len;
 	s->elems[s->n++].tag = t->open_elem.tag;
+	open_message(t, s)->n++;
 }
 
 uint32_t dp_txn_next_set_id(struct dp_txn *t)
@@ -167,7 +207,7 @@ bool dp_txn_empty(const struct dp_txn *t)
 	uint32_t added, deleted;
 
 	dp_txn_counts(t, &added, &deleted);
-	return !t->n && !added && !deleted;
+	return !t->n_others && !added && !deleted;
 }
 
 static bool is_among(const uint32_t *tags, size_t n, uint32_t tag)
@@ -206,7 +246,6 @@ size_t dp_txn_tags(const struct dp_txn *t, uint32_t *ret, size_t max)
 	return n;
 }
 
-/* Before packing, sections of elements are empty: they are looked at in their stages. */
 static bool has_later(const struct dp_txn *t)
 {
 	uint32_t added, deleted;
@@ -227,44 +266,12 @@ uint32_t dp_txn_commits(const struct dp_txn *t)
 
 bool dp_txn_changes_verdicts(const struct dp_txn *t)
 {
-	if (t->n)
+	if (t->n_others)
 		return true;
 	for (int set = 0; set < DP_N_SETS; set++)
 		if (dp_set_defs[set].data == DP_DATA_VERDICT && (t->stages[0][set].n || t->stages[1][set].n))
 			return true;
 	return false;
-}
-
-/* Elements first..: as many as fit into one message. Returns the next one. */
-static size_t pack_one(struct dp_txn *t, bool add, enum dp_set set, size_t first)
-{
-	struct stage *s = &t->stages[add][set];
-	struct kp_buf *b = &t->sections[add ? DP_SEC_ADD_ELEM : DP_SEC_DEL_ELEM];
-	size_t from = first ? s->elems[first - 1].end : 0, n = first, at = b->len, list;
-	struct message m = { .set = (uint8_t)set, .add = add, .first = (uint32_t)first };
-
-	while (n < s->n && n - first < ELEMS_PER_MSG && s->elems[n].end - from <= BYTES_PER_MSG)
-		n++;
-	m.n = (uint32_t)(n - first);
-	put_header(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | (add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM)),
-		   add ? NLM_F_CREATE : 0, (uint32_t)t->n + 1, nfproto(t->f), 0);
-	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, t->table);
-	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, dp_set_defs[set].name);
-	list = dp_attr_open(b, NFTA_SET_ELEM_LIST_ELEMENTS);
-	m.head = (uint32_t)(b->len - at);
-	kp_buf_add(b, s->attrs.data + from, s->elems[n - 1].end - from);
-	dp_attr_close(b, list);
-	close_message(b, at);
-	add_message(t, m);
-	return n;
-}
-
-static void pack(struct dp_txn *t)
-{
-	for (int add = 0; add < 2; add++)
-		for (int set = 0; set < DP_N_SETS; set++)
-			for (size_t i = 0; i < t->stages[add][set].n;)
-				i = pack_one(t, add, (enum dp_set)set, i);
 }
 
 void dp_txn_report_release(struct dp_txn_report *r)
@@ -284,19 +291,19 @@ static void add_tag(struct dp_txn_report *r, uint32_t tag)
 	r->tags[r->n_tags++] = tag;
 }
 
-/* The key of a staged element, from its attributes. */
-static const uint8_t *elem_key(const struct stage *s, size_t i)
+/* The key of an element, from its attributes: LIST_ELEM { KEY { VALUE } } comes first. */
+static const uint8_t *elem_key(const struct stage *s, const struct message *m, size_t i)
 {
-	size_t at = i ? s->elems[i - 1].end : 0;
+	size_t at = i ? s->elems[m->first + i - 1].end : m->start;
 
-	return (const uint8_t *)s->attrs.data + at + 3 * NLA_HDRLEN;	/* LIST_ELEM { KEY { VALUE } } comes first */
+	return (const uint8_t *)s->buf.data + at + 3 * NLA_HDRLEN;
 }
 
 static void describe_elem(const struct dp_txn *t, const struct message *m, size_t i, char *out, size_t room)
 {
 	struct kp_buf key = { 0 };
 
-	dp_key_print(m->set, t->f, elem_key(&t->stages[m->add][m->set], i), &key);
+	dp_key_print(m->set, t->f, elem_key(&t->stages[m->add][m->set], m, i), &key);
 	snprintf(out, room, "%s element %s %s %s", m->add ? "add" : "delete", key.data,
 		 m->add ? "to" : "from", dp_set_defs[m->set].name);
 	kp_buf_release(&key);
@@ -305,12 +312,10 @@ static void describe_elem(const struct dp_txn *t, const struct message *m, size_
 /* Which element an attribute offset within the message points at; n if it points at none. */
 static size_t elem_at(const struct stage *s, const struct message *m, uint32_t offset)
 {
-	uint32_t from = m->first ? s->elems[m->first - 1].end : 0;
-
-	if (offset < m->head)
+	if (m->at + offset < m->start)
 		return m->n;
 	for (size_t i = 0; i < m->n; i++)
-		if (offset - m->head < s->elems[m->first + i].end - from)
+		if (m->at + offset < s->elems[m->first + i].end)
 			return i;
 	return m->n;
 }
@@ -336,7 +341,7 @@ static void note_error(struct dp_txn *t, const struct nlmsghdr *nlh, struct dp_t
 		snprintf(what, sizeof(what), "%s elements of %s", m->add ? "add" : "delete", dp_set_defs[m->set].name);
 		if (i < m->n) {
 			tag = s->elems[m->first + i].tag;
-			describe_elem(t, m, m->first + i, what, sizeof(what));
+			describe_elem(t, m, i, what, sizeof(what));
 		}
 	}
 	add_tag(r, tag);
@@ -382,39 +387,61 @@ static void read_answers(struct dp_txn *t, struct mnl_socket *nl, uint32_t last,
 	}
 }
 
-/* The last message in the order of sending asks for the ACK. Returns its sequence number. */
-static uint32_t ask_for_ack(struct dp_txn *t, int from, int to)
-{
-	for (int s = to - 1; s >= from; s--) {
-		struct kp_buf *b = &t->sections[s];
-		struct nlmsghdr h;
-		size_t at = 0;
+/* What goes into a transaction, in this order. */
+struct parts {
+	struct kp_buf *v[DP_N_SECTIONS + 2 * DP_N_SETS];
+	size_t n;
+};
 
-		if (!b->len)
-			continue;
-		for (;; at += NLMSG_ALIGN(h.nlmsg_len)) {
-			memcpy(&h, b->data + at, sizeof(h));
-			if (at + NLMSG_ALIGN(h.nlmsg_len) >= b->len)
-				break;
-		}
-		h.nlmsg_flags |= NLM_F_ACK;
-		memcpy(b->data + at, &h, sizeof(h));
-		return h.nlmsg_seq;
-	}
-	return 0;
+static void add_part(struct parts *p, struct kp_buf *b)
+{
+	if (b->len)
+		p->v[p->n++] = b;
 }
 
-static int send_sections(struct dp_txn *t, struct mnl_socket *nl, int from, int to, struct kp_buf *begin, struct kp_buf *end)
+static struct parts parts_of(struct dp_txn *t, int from, int to)
 {
-	struct iovec iov[DP_N_SECTIONS + 2] = { { begin->data, begin->len } };
+	struct parts p = { .n = 0 };
+
+	for (int sec = from; sec < to; sec++) {
+		add_part(&p, &t->sections[sec]);
+		for (int set = 0; set < DP_N_SETS && (sec == DP_SEC_DEL_ELEM || sec == DP_SEC_ADD_ELEM); set++) {
+			struct stage *s = &t->stages[sec == DP_SEC_ADD_ELEM][set];
+
+			close_list(t, s);
+			add_part(&p, &s->buf);
+		}
+	}
+	return p;
+}
+
+/* The last message asks for the ACK. Returns its sequence number. */
+static uint32_t ask_for_ack(const struct parts *p)
+{
+	struct kp_buf *b = p->v[p->n - 1];
+	struct nlmsghdr h;
+	size_t at = 0;
+
+	for (;; at += NLMSG_ALIGN(h.nlmsg_len)) {
+		memcpy(&h, b->data + at, sizeof(h));
+		if (at + NLMSG_ALIGN(h.nlmsg_len) >= b->len)
+			break;
+	}
+	h.nlmsg_flags |= NLM_F_ACK;
+	memcpy(b->data + at, &h, sizeof(h));
+	return h.nlmsg_seq;
+}
+
+static int send_parts(const struct parts *p, struct mnl_socket *nl, struct kp_buf *begin, struct kp_buf *end)
+{
+	struct iovec iov[DP_N_SECTIONS + 2 * DP_N_SETS + 2] = { { begin->data, begin->len } };
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	struct msghdr msg = { .msg_name = &kernel, .msg_namelen = sizeof(kernel), .msg_iov = iov };
 	size_t n = 1, total = 0;
 	int room, fd = mnl_socket_get_fd(nl);
 
-	for (int s = from; s < to; s++)
-		if (t->sections[s].len)
-			iov[n++] = (struct iovec){ t->sections[s].data, t->sections[s].len };
+	for (size_t i = 0; i < p->n; i++)
+		iov[n++] = (struct iovec){ p->v[i]->data, p->v[i]->len };
 	iov[n++] = (struct iovec){ end->data, end->len };
 	for (size_t i = 0; i < n; i++)
 		total += iov[i].iov_len;
@@ -432,8 +459,9 @@ static int send_sections(struct dp_txn *t, struct mnl_socket *nl, int from, int 
 static int commit_sections(struct dp_txn *t, struct mnl_socket *nl, int from, int to, const uint32_t *genid,
 			   struct dp_txn_report *ret)
 {
+	struct parts parts = parts_of(t, from, to);
 	struct kp_buf begin = { 0 }, end = { 0 };
-	uint32_t last = ask_for_ack(t, from, to);
+	uint32_t last = ask_for_ack(&parts);
 	int r;
 
 	put_header(&begin, NFNL_MSG_BATCH_BEGIN, 0, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
@@ -442,7 +470,7 @@ static int commit_sections(struct dp_txn *t, struct mnl_socket *nl, int from, in
 	close_message(&begin, 0);
 	put_header(&end, NFNL_MSG_BATCH_END, 0, (uint32_t)t->n + 1, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	close_message(&end, 0);
-	r = send_sections(t, nl, from, to, &begin, &end);
+	r = send_parts(&parts, nl, &begin, &end);
 	if (r < 0) {
 		ret->code = r;
 		snprintf(ret->message, sizeof(ret->message), "send transaction of %zu messages: %s", t->n, strerror(-r));
@@ -461,7 +489,6 @@ int dp_txn_commit(struct dp_txn *t, struct mnl_socket *nl, const uint32_t *genid
 	*ret = (struct dp_txn_report){ 0 };
 	if (!commits)
 		return 0;
-	pack(t);
 	if (commits == 1)
 		return commit_sections(t, nl, 0, DP_N_SECTIONS, genid, ret);
 	if (commit_sections(t, nl, 0, DP_SEC_LATER, genid, ret) < 0)

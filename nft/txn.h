@@ -13,7 +13,7 @@ struct mnl_socket;
 /*
  * One nf_tables transaction: all of it applies, or none of it. Messages are sorted into
  * sections in the order the kernel needs, whatever the order they were made in; set
- * elements are collected per set and packed into few messages. Every message and every
+ * elements are packed per set into few messages. Every message and every
  * element carries the tag of the object it was made for, so that "ENOENT at sequence
  * 4711, offset 1032" comes out as "element 10.96.0.1 . tcp . 80 of svc, for object 17".
  */

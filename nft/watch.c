@@ -41,7 +41,9 @@ struct dp_watch {
 	uint64_t audit_ns;	/* when to audit next without cause */
 	unsigned restarts;	/* of the audit under way, for commits that came meanwhile */
 	bool again;		/* somebody committed during the audit under way */
+	bool doubt;		/* something was repaired: is everything else as it should be? */
 	char *suspect;		/* who did, as far as the kernel told; NULL: nobody is known */
+	struct dp_heard heard;	/* and to which elements, since all were last as they should be */
 	uint64_t paid_ns;	/* when all audits up to now are paid for */
 };
 
@@ -52,6 +54,7 @@ struct dp_watch *dp_watch_new(struct dp_table *const tables[KP_N_FAMILIES], cons
 	*w = (struct dp_watch){ .tables = tables, .want = want, .generation = generation };
 	w->audit = dp_audit_new(tables);
 	w->who = dp_who_new();
+	w->heard.complete = true;
 	return w;
 }
 
@@ -62,15 +65,21 @@ struct dp_watch *dp_watch_free(struct dp_watch *w)
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_drift_free(w->history[f].open);
 	free(w->suspect);
+	dp_heard_release(&w->heard);
 	dp_audit_free(w->audit);
 	dp_who_free(w->who);
 	free(w);
 	return NULL;
 }
 
+static struct dp_table *any_table(const struct dp_watch *w)
+{
+	return w->tables[KP_IPV4] ? w->tables[KP_IPV4] : w->tables[KP_IPV6];
+}
+
 static struct mnl_socket *any_socket(const struct dp_watch *w)
 {
-	return dp_table_socket(w->tables[KP_IPV4] ? w->tables[KP_IPV4] : w->tables[KP_IPV6]);
+	return dp_table_socket(any_table(w));
 }
 
 void dp_watch_begin(struct dp_watch *w)
@@ -153,26 +162,34 @@ static void forget_suspect(struct dp_watch *w)
 	w->suspect = NULL;
 }
 
-/* Somebody committed: chains, rules and sets at once, elements next. self: our pid, as the kernel counts. */
-static void look_closer(struct dp_watch *w, uint32_t self, struct dp_result *ret)
+/* Somebody committed: chains, rules, sets and how much is in them at once, each element next. */
+static void look_closer(struct dp_watch *w, struct dp_result *ret)
 {
-	bool found = false;
+	bool found = false, open = false;
 
-	forget_suspect(w);
-	w->suspect = dp_who_take(w->who, self);
+	w->doubt = false;
 	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++) {
 		struct dp_drift *d = NULL;
 
+		open |= w->history[f].open != NULL;
 		if (!w->tables[f] || w->history[f].open)
 			continue;
-		if (dp_table_look(w->tables[f], &d) < 0)
+		if (dp_table_look(w->tables[f], &w->heard, &d) < 0) {
 			--*w->generation;	/* not seen: it is not the one we know */
+			w->heard.complete = false;
+		}
 		found |= d != NULL;
 		if (d)
 			notice(w, f, d, ret);
 	}
-	if (!found)
+	if (found)
+		return;
+	if (!w->heard.complete)
 		want_audit(w, kp_now_ns());
+	if (open)
+		return;		/* what was heard of that family is looked at when it is repaired */
+	dp_heard_release(&w->heard);
+	w->heard.complete = true;
 }
 
 static void look(struct dp_watch *w, struct dp_result *ret)
@@ -185,8 +202,14 @@ static void look(struct dp_watch *w, struct dp_result *ret)
 	if (dp_genid(any_socket(w), &generation, &self) < 0)
 		return;
 	if (generation != *w->generation) {
+		const struct dp_span span = { .from = *w->generation, .to = generation, .self = self };
+
 		*w->generation = generation;	/* first: what comes while we look is seen next time */
-		look_closer(w, self, ret);
+		forget_suspect(w);
+		w->suspect = dp_who_hear(w->who, dp_table_name(any_table(w)), &span, &w->heard);
+		look_closer(w, ret);
+	} else if (w->doubt) {
+		look_closer(w, ret);
 	} else if (now >= w->audit_ns) {
 		forget_suspect(w);
 		want_audit(w, now);
@@ -269,8 +292,10 @@ void dp_watch_settle(struct dp_watch *w, struct dp_result *ret)
 		d->repaired_ns = kp_now_ns();
 		d->wait_ns = 0;
 		tell(d, &ret->family[f]);
-		if (d->kind != DP_DRIFT_TABLE)
-			want_audit(w, kp_now_ns());	/* only what was found is repaired; there may be more */
+		if (d->kind != DP_DRIFT_TABLE) {	/* only what was found is repaired; there may be more */
+			w->doubt = true;
+			w->look_ns = d->repaired_ns;
+		}
 		w->history[f].open = dp_drift_free(d);
 	}
 }

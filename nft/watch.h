@@ -8,7 +8,8 @@ struct dp_audit;
 /*
  * Notices what others do to our tables, and has it put right. Every 40 ms the generation
  * of the ruleset is asked for, which costs microseconds; when it moved and we did not do it,
- * chains, rules and sets are looked at at once, elements in slices right after (audit.h).
+ * chains, rules, sets and how many elements they have are looked at at once. Then elements:
+ * those that were heard of while we listen (who.h), else all, in slices (audit.h).
  *
  * A drift is told first and repaired in the next step, so that health knows of it even if
  * the kernel keeps us waiting. Where repairs are undone again and again they are put off,

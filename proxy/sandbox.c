@@ -33,17 +33,6 @@ static bool has_low_port(const struct kp_config *c)
 	return is_low(c->healthz_bind_address) || is_low(c->shared_healthz_bind_address) || is_low(c->metrics_bind_address);
 }
 
-/* Where iptables is installed: mode iptables is its tools, any mode may be changed to it, and has to find what it left. */
-static bool has_iptables(void)
-{
-	struct dp_ipt_tools tools;
-	bool any = false;
-
-	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
-		any |= dp_ipt_tools_find((enum dp_ipt_variant)v, &tools);
-	return any;
-}
-
 /* Raw sockets are how iptables-legacy talks to the kernel. */
 static bool needs_raw(const struct kp_config *c, enum kp_mode mode)
 {
@@ -51,10 +40,13 @@ static bool needs_raw(const struct kp_config *c, enum kp_mode mode)
 	       dp_ipt_legacy_in_use(KP_IPV4) || dp_ipt_legacy_in_use(KP_IPV6);
 }
 
-/* iptables' tools, and the checks of the node; a relay has neither. */
+/*
+ * iptables' tools, where they are installed: mode iptables is nothing without, any mode may
+ * be changed to it, and has to find what it left. And the checks of the node; a relay has neither.
+ */
 static bool runs_programs(const struct kp_config *c, enum kp_mode mode)
 {
-	bool any = mode == KP_MODE_IPTABLES || (mode != KP_MODE_UNSET && has_iptables());
+	bool any = mode == KP_MODE_IPTABLES || (mode != KP_MODE_UNSET && dp_ipt_tools_any());
 
 	for (char *const *text = c->checks; mode != KP_MODE_UNSET && *text; text++) {
 		KP_AUTO(kp_check_freep) struct kp_check *check = NULL;

@@ -262,7 +262,7 @@ def test_foreign_changes_long_1000_services(lab):
 
 def test_foreign_changes_long_10000_services(lab):
     # a table that is gone is loaded anew, and the largest map read: that takes as long as it takes
-    matrix(lab, [m for m in MATRIX if not m[3].startswith(("table deleted", "table repl", "hook"))], 10000, (0.5, 1.0), False)
+    matrix(lab, [m for m in MATRIX if not m[3].startswith(("table deleted", "table repl", "hook"))], 10000, (0.1, 0.6), False)
 
 
 def test_fight(lab):

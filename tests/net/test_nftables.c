@@ -315,7 +315,66 @@ START_TEST(drift)
 }
 END_TEST
 
-/* 5,000 x 11 slots pass three quarters of what eps was made for: the table is replaced, nothing is lost. */
+/* After a first foreign change the kernel names the elements that others write. */
+static const struct {
+	const char *name, *script, *gone, *there;
+} heard[] = {
+	{ "changed", "delete element ip proxylet eps { 10.96.0.1 . tcp . 80 . 1 }\n"
+	  "add element ip proxylet eps { 10.96.0.1 . tcp . 80 . 1 : 10.9.9.9 . 1 }", "10.9.9.9", "10.96.0.1 . tcp . 80 . 1" },
+	{ "one for another", "delete element ip proxylet eps { 10.96.0.1 . tcp . 80 . 2 }\n"
+	  "add element ip proxylet eps { 10.99.9.9 . tcp . 80 . 2 : 10.9.9.9 . 1 }", "10.99.9.9", "10.96.0.1 . tcp . 80 . 2" },
+	{ "two sets", "delete element ip proxylet svc { 10.96.0.1 . tcp . 80 }\n"
+	  "add element ip proxylet cluster-ips { 10.9.9.9 }", "10.9.9.9", "10.96.0.1 . tcp . 80 comment" },
+	{ "as it was", "delete element ip proxylet eps { 10.96.0.1 . tcp . 80 . 1 }\nflush chain ip proxylet services\n"
+	  "delete element ip proxylet eps { 10.96.0.1 . tcp . 80 . 0 }", "no such thing", "10.96.0.1 . tcp . 80 . 0" },
+};
+
+static void listens(void)
+{
+	must(APPLY(true, GUARDED(1, 3), STICKY(2, 1), SVC(3, 1)), true, 0);
+	script("flush chain ip proxylet services");
+	ck_assert(runs_until("vmap @svc", true, 5000));
+	while (dp_nftables_ops.pending_ms(dp) == 0) {	/* all is looked at once more */
+		struct dp_result res;
+
+		dp_nftables_ops.retry(dp, &res);
+		dp_result_release(&res);
+	}
+}
+
+static void is_as_wanted(void)
+{
+	restart();
+	must(APPLY(true, GUARDED(1, 3), STICKY(2, 1), SVC(3, 1)), false, 0);
+}
+
+START_TEST(heard_of)
+{
+	listens();
+	script(heard[_i].script);
+	ck_assert_msg(runs_until(heard[_i].gone, false, 5000), "%s: not put right", heard[_i].name);
+	ck_assert_msg(runs_until(heard[_i].there, true, 5000), "%s: not put right", heard[_i].name);
+	ck_assert_msg(runs_until("vmap @svc", true, 5000), "%s: not put right", heard[_i].name);
+	is_as_wanted();
+}
+END_TEST
+
+/* More than are kept one by one. */
+START_TEST(heard_of_many)
+{
+	struct kp_buf text = { 0 };
+
+	listens();
+	for (unsigned i = 0; i < 600; i++)
+		kp_buf_printf(&text, "add element ip proxylet cluster-ips { 10.9.%u.%u }\n", i / 256, i % 256);
+	script(text.data);
+	kp_buf_release(&text);
+	ck_assert(runs_until("10.9.", false, 5000));
+	is_as_wanted();
+}
+END_TEST
+
+/* 5,000 x 14 slots are more than eps was made for: the table is replaced, nothing is lost. */
 START_TEST(growth_replaces_the_table)
 {
 	struct dp_batch b = { 0 };
@@ -325,7 +384,7 @@ START_TEST(growth_replaces_the_table)
 	must(APPLY(true, SVC(1, 11), STICKY(6000, 1)), true, 0);
 	script("add element ip proxylet aff/default/s6000/tcp/8080 { 192.0.2.1 timeout 1h : 10.244.0.0 . 8080 }");
 	for (unsigned i = 2; i <= 5000; i++) {
-		KP_AUTO(kp_plan_unrefp) struct kp_plan *p = plan((struct spec)SVC(i, 11));
+		KP_AUTO(kp_plan_unrefp) struct kp_plan *p = plan((struct spec)SVC(i, 14));
 
 		dp_batch_add(&b, p->key, p, &cap);
 	}
@@ -333,7 +392,7 @@ START_TEST(growth_replaces_the_table)
 	dp_batch_release(&b);
 	must(res, true, 0);
 	assert_lists("10.96.19.136 . tcp . 80 . 10", true);
-	assert_lists("size 131072", true);
+	assert_lists("size 262144", true);
 	assert_lists("192.0.2.1 timeout", true);		/* with the time it had left */
 	assert_lists("expires 59m", true);
 	script("add table ip proxylet-next\ndelete table ip proxylet-next");	/* it is not there: this adds it newly */
@@ -392,6 +451,8 @@ int main(void)
 	tcase_add_test(tc, refused_from_the_start);
 	tcase_add_loop_test(tc, damage, 0, sizeof(damages) / sizeof(damages[0]));
 	tcase_add_loop_test(tc, drift, 0, sizeof(drifts) / sizeof(drifts[0]));
+	tcase_add_loop_test(tc, heard_of, 0, sizeof(heard) / sizeof(heard[0]));
+	tcase_add_test(tc, heard_of_many);
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
