@@ -39,9 +39,9 @@ struct fixed {
 /*
  * The hand-over of states is one pointer. publish() swaps the newest state into the slot, and
  * whoever finds a state in his hands frees it: publish() one that nobody took, the thread
- * the one it answered from so far. The eventfd only tells the thread to look at its
- * listeners; every request looks into the slot itself, so that no answer is older
- * than the last publish() that returned before it.
+ * the one it answered from so far. Every request looks into the slot itself, so that no
+ * answer is older than the last publish() that returned before it. The eventfd only tells
+ * the thread to look at its listeners, and most states ask for none but those before.
  */
 struct hz_server {
 	struct hz_state *slot;		/* atomic */
@@ -59,6 +59,7 @@ struct hz_server {
 	int wake_fd, told_fd;		/* told_fd: a report is there */
 	int failures[2];		/* a pipe of struct hz_failure, one a packet: a queue with a limit and without a lock */
 	pthread_t thread;
+	struct hz_state *told;		/* publisher's: the last state that the thread was woken for; NULL: none */
 
 	/* The thread's own from here on, once it runs. */
 	struct hz_state *state;		/* NULL: none yet */
@@ -242,8 +243,15 @@ static void wake(struct hz_server *s)
 
 void hz_server_publish(struct hz_server *s, struct hz_state *taken)
 {
+	bool is_told = s->told && hz_state_same_ports(s->told, taken);
+
+	if (!is_told) {
+		hz_state_free(s->told);
+		s->told = hz_state_copy(taken);
+	}
 	hz_state_free(__atomic_exchange_n(&s->slot, taken, __ATOMIC_ACQ_REL));
-	wake(s);
+	if (!is_told)
+		wake(s);
 }
 
 void hz_server_listen(struct hz_server *s, const struct hz_listen *listen, size_t n)
@@ -281,6 +289,7 @@ struct hz_report *hz_server_report(struct hz_server *s, unsigned timeout_ms)
 void hz_server_inherit(struct hz_server *s, struct kp_inherit *taken)
 {
 	kp_inherit_free(__atomic_exchange_n(&s->inherit, taken, __ATOMIC_ACQ_REL));
+	hz_state_free(kp_steal(&s->told));	/* the next one decides what of them is of no use */
 	wake(s);
 }
 
@@ -372,6 +381,7 @@ static void free_server(struct hz_server *s)
 	free(s->policy);
 	hz_report_free(s->report);
 	hz_state_free(s->slot);
+	hz_state_free(s->told);
 	hz_state_free(s->state);
 	free(s);
 }

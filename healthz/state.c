@@ -74,6 +74,13 @@ struct hz_state *hz_state_copy(const struct hz_state *s)
 	return copy;
 }
 
+bool hz_state_same_ports(const struct hz_state *a, const struct hz_state *b)
+{
+	return a->services == b->services && a->n_addresses == b->n_addresses &&
+	       memcmp(a->any_address, b->any_address, sizeof(a->any_address)) == 0 &&
+	       (!a->n_addresses || memcmp(a->addresses, b->addresses, a->n_addresses * sizeof(*a->addresses)) == 0);
+}
+
 uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
 {
 	uint64_t since = s->family[f].oldest_pending_ns;

@@ -63,6 +63,8 @@ struct hz_state {
 };
 void hz_state_free(struct hz_state *s);	/* NULL is fine */
 struct hz_state *hz_state_copy(const struct hz_state *s);
+/* Do both ask for the same listeners? Services are the same when they are one object: they are frozen. */
+bool hz_state_same_ports(const struct hz_state *a, const struct hz_state *b);
 
 /* Pure decisions, at a moment of the monotonic clock. */
 uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age; 0: none */

@@ -22,10 +22,19 @@
  * After a commit that changed verdicts the kernel walks the whole ruleset: 1 ms at 10,000
  * Services, eight times that before Linux 6.12 (nft-design 2.4). So ten times as long as
  * the last one took is left between two of them, and what comes meanwhile goes together.
- * Changes of endpoints alone need no waiting.
+ * Changes of endpoints alone do not wait for that.
  */
 #define HEAVY_PAUSE	10
 #define HEAVY_PAUSE_MAX	500000000ull
+
+/*
+ * A commit and a wake-up at either end for each change cost more than all the rest, when a
+ * thousand come in a second. So after a small one that followed the last closely the thread
+ * rests, and what comes meanwhile goes together. A burst comes in large pieces anyway.
+ */
+#define CLOSE_NS	5000000u
+#define REST_NS		2000000
+#define SMALL		8	/* changes */
 
 /* How long a commit under way is waited for. */
 #define PAUSE_MS	1000
@@ -44,6 +53,7 @@ struct kp_runner {
 	atomic_bool idle;	/* the thread has not run since it was asked to */
 	int wake, done, cancel;	/* eventfds: work for the thread, results for the caller, an early end */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
+	uint64_t applied_ns;		/* dataplane thread only: when changes were last written */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
 	unsigned former_tries;		/* dataplane thread only */
@@ -213,6 +223,41 @@ static bool has_to_end(struct kp_runner *r)
 	return end;
 }
 
+static void rest_if_busy(struct kp_runner *r, size_t n_changes)
+{
+	const struct timespec rest = { .tv_nsec = REST_NS };
+	uint64_t now = kp_now_ns();
+
+	if (n_changes < SMALL && now - r->applied_ns < CLOSE_NS)
+		(void)nanosleep(&rest, NULL);
+	r->applied_ns = now;
+}
+
+static void work(struct kp_runner *r, uint64_t *generation)
+{
+	struct dp_result res = { 0 };
+	struct dp_batch b;
+	size_t n_changes;
+	bool changes = take_pending(r, &b, generation);
+
+	if (changes)
+		r->ops->apply(r->dp, &b, &res);
+	else
+		r->ops->retry(r->dp, &res);
+	n_changes = b.n_changes;
+	note_heavy(r, &res);
+	dp_batch_release(&b);
+	note_ours(r, &res);
+	if (dp_result_tells(&res)) {
+		post(r, &res, *generation);
+		remove_former(r);
+	} else {
+		dp_result_release(&res);
+	}
+	if (changes)
+		rest_if_busy(r, n_changes);
+}
+
 static void *run(void *arg)
 {
 	struct kp_runner *r = arg;
@@ -220,27 +265,11 @@ static void *run(void *arg)
 
 	while (!has_to_end(r)) {
 		struct pollfd p = { .fd = r->wake, .events = POLLIN };
-		struct dp_result res = { 0 };
-		struct dp_batch b;
-		bool tells;
 
 		if (poll(&p, 1, pause_ms(r)) > 0)
 			clear_fd(r->wake);
 		atomic_store(&r->idle, false);
-		if (take_pending(r, &b, &generation))
-			r->ops->apply(r->dp, &b, &res);
-		else
-			r->ops->retry(r->dp, &res);
-		note_heavy(r, &res);
-		dp_batch_release(&b);
-		note_ours(r, &res);
-		tells = dp_result_tells(&res);
-		if (tells)
-			post(r, &res, generation);
-		else
-			dp_result_release(&res);
-		if (tells)
-			remove_former(r);
+		work(r, &generation);
 	}
 	r->ops->close(r->dp);	/* here, since that takes its time as well: a walk over conntrack ends first */
 	return NULL;

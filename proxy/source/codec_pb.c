@@ -7,6 +7,7 @@
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
+#include "proxy/base/json_room.h"
 #include "proxy/base/mem.h"
 #include "proxy/source/codec.h"
 #include "proxy/source/pb.h"
@@ -77,8 +78,10 @@ static int on_event(struct kp_body *b, const uint8_t *p, size_t n)
 	while (r == 0 && kp_pb_next(&extension, &f) > 0)
 		if (f.number == EXTENSION_RAW && f.wire == KP_PB_BYTES)
 			raw = f;
+	kp_json_room_begin();
 	if (raw.data)
 		object = kp_pb_body(raw.data, raw.n);
+	kp_json_room_end();
 	return object ? kp_watch_event(type, object, b->fn, b->arg) : bad(b, "no Kubernetes protobuf in an event");
 }
 
@@ -112,7 +115,9 @@ static int on_item(struct kp_body *b, const struct kp_pb_field *f, struct kp_err
 	if (len <= 4 || strcmp(b->type.kind + len - 4, "List") != 0)
 		return kp_err_set(err, -EPROTO, "the answer is no list");
 	snprintf(kind, sizeof(kind), "%.*s", (int)len - 4, b->type.kind);
+	kp_json_room_begin();
 	object = kp_pb_object(kind, f->data, f->n);
+	kp_json_room_end();
 	if (!object)
 		return (int)garbled(err);
 	return kp_watch_object(KP_EVENT_ADDED, object, b->type.kind, b->fn, b->arg);

@@ -5,6 +5,7 @@
 
 #include "proxy/base/cleanup.h"
 #include "proxy/base/doc.h"
+#include "proxy/base/json_room.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/plain_json.h"
 #include "proxy/source/pb.h"
@@ -135,9 +136,12 @@ int kp_watch_event(const char *type, json_t *object, kp_event_fn *fn, void *arg)
 
 static json_t *parse_line(const char *line, size_t len, json_error_t *ret_where)
 {
-	json_t *event = kp_json_plain(line, len, kp_decode_unread);
 	struct kp_buf read = { 0 };
+	json_t *event;
 
+	kp_json_room_begin();
+	event = kp_json_plain(line, len, kp_decode_unread);
+	kp_json_room_end();
 	if (event)
 		return event;
 	kp_buf_add(&read, line, len);

@@ -13,6 +13,7 @@ from session import Session, quantile
 OUR_RULES, SHAPE = "our rules", "kube-proxy's shape"
 COLD, COLD_FILE, KERNEL = "cold start, API to 200", "cold start, one file to 200", "of it in the kernel"
 ONE, OWN_50, OWN_99 = "one endpoint changes, p50", "one endpoint changes, own metric p50", "one endpoint changes, own metric p99"
+UNSEEN = ", commits not listened to"
 BURST, ADD, ADD_100 = "500 slices at once", "Service added, p50", "100 Services added at once"
 PEAK, RESIDENT, IDLE = "peak memory at start", "resident memory later", "processor when idle"
 LATEST, BUSY = "1,000 changes a second, latest", "1,000 changes a second, processor"
@@ -140,14 +141,17 @@ def rest(report, session, load, args):
 
 
 def changes(report, session, load, args):
-    agent, seen = session.agent, session.agent.histogram()
+    agent, before = session.agent, session.agent.histogram()
     latency = []
     for _ in range(args.changes):
         latency.append(session.replace_one())
         time.sleep(args.gap)
-    now = agent.histogram()
+    seen = agent.histogram()
+    session.replace_unseen(args.changes, args.gap)
+    after = agent.histogram()
     for row, q in ((OWN_50, .5), (OWN_99, .99)):
-        ours(report, row, load, "ms", 1000 * quantile(seen, now, q))
+        ours(report, row, load, "ms", 1000 * quantile(before, seen, q))
+        report.add(row + UNSEEN, load.name, OURS, "ms", 1000 * quantile(seen, after, q))
     ours(report, ONE, load, "ms", [quantiles(latency)["p50"]])
     report.add("one endpoint changes, p99", load.name, OURS, "ms", [quantiles(latency)["p99"]])
     ours(report, BURST, load, "ms", [session.burst(500) for _ in range(3)])

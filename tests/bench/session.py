@@ -109,6 +109,15 @@ class Session:
     def replace_one(self):
         return self.first_commit(SLICES, event("MODIFIED", self.load.replace()))
 
+    def replace_unseen(self, count, gap):
+        """Changes while nobody hears of commits: the kernel tells within the commit, and whoever hears takes a processor."""
+        NETLINK, DROP, ADD, NFTABLES = 270, 2, 1, 7
+        self.commits.sock.setsockopt(NETLINK, DROP, NFTABLES)
+        for _ in range(count):
+            self.send(SLICES, event("MODIFIED", self.load.replace()))
+            time.sleep(gap)
+        self.commits.sock.setsockopt(NETLINK, ADD, NFTABLES)
+
     def burst(self, count):
         data = b"".join(event("MODIFIED", self.load.replace(i % self.load.services)) for i in range(count))
         return self.last_commit(SLICES, data)

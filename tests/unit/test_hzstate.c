@@ -101,6 +101,34 @@ START_TEST(find)
 }
 END_TEST
 
+/* What the health thread is woken for. */
+START_TEST(same_ports)
+{
+	struct kp_addr here = { .b = { 10, 0, 0, 1 } }, there = { .b = { 10, 0, 0, 2 } };
+	struct hz_services *services = hz_services_new(1), *others = hz_services_new(1);
+	struct hz_state a = { .services = services, .addresses = &here, .n_addresses = 1 }, b = a;
+
+	b.generation = 7;
+	b.family[KP_IPV4].updated_wall_ns = 1;
+	ck_assert(hz_state_same_ports(&a, &b));
+	b.services = others;
+	ck_assert(!hz_state_same_ports(&a, &b));
+	b = a;
+	b.services = NULL;
+	ck_assert(!hz_state_same_ports(&a, &b));
+	b = a;
+	b.addresses = &there;
+	ck_assert(!hz_state_same_ports(&a, &b));
+	b.n_addresses = 0;
+	ck_assert(!hz_state_same_ports(&a, &b));
+	b = a;
+	b.any_address[KP_IPV6] = true;
+	ck_assert(!hz_state_same_ports(&a, &b));
+	hz_services_unref(services);
+	hz_services_unref(others);
+}
+END_TEST
+
 START_TEST(owners)
 {
 	struct hz_services *v = hz_services_new(6);
@@ -173,6 +201,7 @@ int main(void)
 	tcase_add_loop_test(tc, stamp, 0, KP_N(stamps));
 	tcase_add_test(tc, zero_time);
 	tcase_add_test(tc, find);
+	tcase_add_test(tc, same_ports);
 	tcase_add_test(tc, owners);
 	tcase_add_loop_test(tc, wanted_addrs, 0, KP_N(addrs));
 	suite_add_tcase(s, tc);

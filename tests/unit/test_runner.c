@@ -198,6 +198,33 @@ START_TEST(heavy_changes_are_collected)
 }
 END_TEST
 
+/*
+ * A commit right after another is followed by a rest of 2 ms, and what is handed over in it goes
+ * together. On a machine that is too slow to hand over both in time nothing can be said.
+ */
+START_TEST(close_changes_go_together)
+{
+	for (unsigned i = 0, judged = 0; i < 100 && judged < 5; i++) {
+		unsigned endpoints = 1 + i % 2;
+		uint64_t began, last;
+		bool in_time;
+
+		usleep(10000);		/* the last rest is over, and not close any more */
+		fake.log[0] = '\0';
+		began = kp_now_ns();
+		wait_for(submit("a", endpoints, false));
+		wait_for(submit("b", endpoints, false));
+		submit("c", endpoints, false);
+		usleep(200);
+		last = submit("d", endpoints, false);
+		in_time = kp_now_ns() - began < 2000000;
+		wait_for(last);
+		ck_assert_msg(!in_time || !strcmp(fake.log, "a | b | c d | "), "%s", fake.log);
+		judged += in_time;
+	}
+}
+END_TEST
+
 /* The successor is told to come again; the runner goes on as if nothing had been. */
 START_TEST(pause_in_a_commit_that_lasts)
 {
@@ -283,6 +310,7 @@ int main(void)
 	tcase_add_test(tc, latest_plan_wins);
 	tcase_add_test(tc, failure_is_reported);
 	tcase_add_test(tc, heavy_changes_are_collected);
+	tcase_add_test(tc, close_changes_go_together);
 	tcase_add_test(tc, pause_in_a_commit_that_lasts);
 	tcase_add_test(tc, end_in_a_commit_that_lasts);
 	tcase_add_test(tc, former_rules_go_last);
