@@ -84,7 +84,7 @@ static struct hz_server *start(struct hz_options opt)
 	struct hz_server *s = lab_start(opt);
 
 	hz_server_publish(s, lab_state(web));
-	ck_assert_int_ge(wait_for(HERE, SERVICE_PORT, 200, 1000), 0);
+	ck_assert_int_ge(wait_for(HERE, SERVICE_PORT, 200, 60000), 0);
 	return s;
 }
 

@@ -189,19 +189,25 @@ static void flip(const char *version, const char *ip)
 
 START_TEST(config_map)
 {
+	char version[16], ip[16], want[32];
+	int soon = 0;
 	uint64_t before;
 
 	flip("..v1", "10.0.0.1");
 	ck_assert_int_eq(symlink("..data/a.yaml", lab_path(&lab, "a.yaml")), 0);
 	lab_start(&lab, _i ? lab_path(&lab, "a.yaml") : NULL, NULL);
 	lab_await(&lab, "a=10.0.0.1 ");
-	before = kp_now_ns();
-	flip("..v2", "10.0.0.2");
-	lab_await(&lab, "a=10.0.0.2 ");
-	ck_assert_msg(lab.last_ns - before < 500000000, "seen by chance: %llu ms",
-		      (unsigned long long)(lab.last_ns - before) / 1000000);
-	flip("..v3", "10.0.0.3");
-	lab_await(&lab, "a=10.0.0.3 ");
+	for (int i = 2; i < 12; i++) {
+		snprintf(version, sizeof(version), "..v%d", i);
+		snprintf(ip, sizeof(ip), "10.0.0.%d", i);
+		snprintf(want, sizeof(want), "a=10.0.0.%d ", i);
+		before = kp_now_ns();
+		flip(version, ip);
+		lab_await(&lab, want);
+		soon += lab.last_ns - before < 500000000;
+	}
+	/* The look of every second would see each with a chance of a half; a busy machine is late at times. */
+	ck_assert_msg(soon >= 8, "only %d of 10 were seen at once", soon);
 	ck_assert_ptr_null(strstr(lab.journal.data, "-"));
 }
 END_TEST
