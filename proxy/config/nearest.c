@@ -34,9 +34,10 @@ static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_le
 void kp_nearest_offer(struct kp_nearest *n, const char *word, const char *known)
 {
 	size_t word_len = strlen(word), known_len = strlen(known);
-	unsigned d, limit = 1 + (unsigned)(word_len < known_len ? word_len : known_len) / 3;
+	size_t shorter = word_len < known_len ? word_len : known_len, at_least = word_len + known_len - 2 * shorter;
+	unsigned d, limit = 1 + (unsigned)shorter / 3;
 
-	if (word_len > LONGEST || known_len > LONGEST)
+	if (word_len > LONGEST || known_len > LONGEST || at_least > limit || (n->best && at_least >= n->distance))
 		return;
 	d = distance(word, word_len, known, known_len);
 	if (d > limit || (n->best && d >= n->distance))

@@ -36,7 +36,8 @@ class Target:
 
     def call(self, *flags):
         argv = [self.program, "-max_len=%d" % MAX_LEN.get(self.name, 4096), "-artifact_prefix=" + self.findings]
-        env = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1")
+        # Where memory was allocated is noted for each piece of it, which is half the time of what parses trees.
+        env = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1", ASAN_OPTIONS="malloc_context_size=4")
         return subprocess.run(argv + LIMITS + list(flags), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                               text=True, errors="replace", env=env)
 
