@@ -81,12 +81,13 @@ def run_one(name, function, agent):
         result, text = "SKIP", str(e)
     except (Failure, labs.AgentError) as e:
         result, text = "FAIL", str(e)
-    except Exception:  # a fault of the test or of the environment: show where
-        result, text = "FAIL", traceback.format_exc(limit=-4)
+    except Exception as e:  # a fault of the test or of the environment: show where
+        result, text = "FAIL", "%s: %s\n%s" % (type(e).__name__, e, traceback.format_exc(limit=-4))
     finally:
         logs = lab.logs() if lab and result == "FAIL" else ""
-        if lab:
-            lab.close()
+        left = lab.close() if lab else ""
+        if left:
+            result, text = "FAIL", "; ".join(filter(None, (text, left)))
     if result == "ok":
         print("ok   %s (%.1f s)" % (name, time.monotonic() - began), flush=True)
     else:

@@ -293,10 +293,14 @@ class Lab:
         return "".join(last_lines("log of agent %d" % a.pid, a.log()) for a in self.agents)
 
     def close(self):
-        for a in self.agents:
-            a.stop(signal.SIGKILL)
-        for s in self.servers:
-            s.close()
-        for ns in self.namespaces:
-            ns.close()
+        """-> what could not be taken down, one after the other; the rest is"""
+        steps = [(lambda a=a: a.stop(signal.SIGKILL)) for a in self.agents]
+        steps += [thing.close for thing in self.servers + self.namespaces]
+        wrong = []
+        for step in steps:
+            try:
+                step()
+            except Exception as e:
+                wrong.append(repr(e))
         shutil.rmtree(self.folder, ignore_errors=True)
+        return "; ".join(wrong)
