@@ -214,7 +214,8 @@ def test_flags(lab):
     for flags in (["--kubeconfig", kubeconfig(lab.folder, server.url, name="right")], ["--master", server.url],
                   ["--kubeconfig", wrong, "--master", server.url]):
         with lab.node:
-            p = subprocess.Popen([lab.agent, "run", "--hostname-override", obj.NODE, *flags], stderr=subprocess.PIPE, text=True)
+            p = subprocess.Popen([lab.agent, "run", "--hostname-override", obj.NODE, "--socket", lab.folder + "/sock", *flags],
+                                 stderr=subprocess.PIPE, text=True)
         try:
             with lab.node:
                 wait(lambda: obj.http_get("127.0.0.1", 10256)[0] == 200, "ready with %s" % flags)

@@ -334,7 +334,7 @@ START_TEST(thousands)
 	put("fd00::10", 0, 53, "fd01::1");
 	ck_assert_int_eq(dp_ct_pending_ms(ct, now), 0);
 	ck_assert_uint_eq(run(now).deleted, 3000);
-	ck_assert_int_eq(dp_ct_pending_ms(ct, now), 1000);
+	ck_assert_int_ge(dp_ct_pending_ms(ct, now), 1000);	/* or longer, as the run may have taken */
 	make(&f);
 	ck_assert_uint_eq(run(now + 1000000).examined, 0);	/* not yet */
 	ck_assert_uint_eq(run(now + 1000000000).deleted, 1);
@@ -499,10 +499,10 @@ START_TEST(real_flow)
 	put(real[_i].vip, 0, 53, real[_i].pod[0]);
 	ck_assert_uint_eq(run(1).deleted, 0);
 	put(real[_i].vip, 0, 53, real[_i].pod[1]);
-	ck_assert_uint_eq(run(1 + 1000000000).deleted, 1);
+	ck_assert_uint_eq(run(1 + 100000000000u).deleted, 1);
 	send_to(client, real[_i].vip, 53);
 	ck_assert_msg(receives(pod[1]), "after the clean-up");
-	ck_assert_uint_eq(run(1 + 3000000000u).deleted, 0);
+	ck_assert_uint_eq(run(1 + 300000000000u).deleted, 0);
 	close(client);
 	close(pod[0]);
 	close(pod[1]);

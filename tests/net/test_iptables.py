@@ -22,6 +22,7 @@ from harness import check, equal, wait
 from lab import Agent
 
 WEB = "10.96.0.10"
+KILLS = int(os.environ.get("PXL_KILLS", "6"))
 
 
 def options(variant, period="300ms"):
@@ -208,11 +209,11 @@ def kill(lab, variant, turns):
 
 
 def test_kill_at_any_moment_nft(lab):
-    kill(lab, "nft", 6)
+    kill(lab, "nft", KILLS)
 
 
 def test_kill_at_any_moment_legacy(lab):
-    kill(lab, "legacy", 6)
+    kill(lab, "legacy", KILLS)
 
 
 def test_leftovers_go_and_changes_come(lab):
