@@ -21,7 +21,7 @@ MAX_LEN = {"conntrack": 4096, "held": 8192, "list": 16384, "list_pb": 16384, "ob
            "watch_pb": 16384}
 MAX_CORPUS = 64 * 1024
 # The agent's parsers hold one object at a time: nothing of a few KB may take this long or this much.
-LIMITS = ["-timeout=10", "-rss_limit_mb=1500"]
+LIMITS = ["-timeout=30", "-rss_limit_mb=1500"]
 
 
 class Target:
