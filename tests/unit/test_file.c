@@ -189,7 +189,7 @@ static void flip(const char *version, const char *ip)
 
 START_TEST(config_map)
 {
-	char version[16], ip[16], want[32];
+	char version[32], ip[32], want[64];
 	int soon = 0;
 	uint64_t before;
 
