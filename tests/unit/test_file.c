@@ -482,7 +482,7 @@ END_TEST
 START_TEST(many_files)
 {
 	enum { N = 10000, CHANGES = 30 };
-	uint64_t best = UINT64_MAX, worst = 0, t;
+	uint64_t best = UINT64_MAX, worst = 0, all, t;
 	char name[32], file[40], ip[32];
 
 	for (int i = 0; i < N; i++) {
@@ -495,9 +495,9 @@ START_TEST(many_files)
 	t = kp_now_ns();
 	while (!lab.n_synced)
 		event_base_loop(lab.base, EVLOOP_ONCE);
-	t = kp_now_ns() - t;
+	all = kp_now_ns() - t;
 	ck_assert_uint_eq(kp_map_len(lab.state), N);
-	dprintf(lab.old_stderr, "10,000 files: read in %llu ms", (unsigned long long)t / 1000000);
+	dprintf(lab.old_stderr, "10,000 files: read in %llu ms", (unsigned long long)all / 1000000);
 	for (int i = 0; i < CHANGES; i++) {
 		const char *text;
 
@@ -516,8 +516,8 @@ START_TEST(many_files)
 	}
 	dprintf(lab.old_stderr, ", one change in %llu-%llu us\n", (unsigned long long)best / 1000,
 		(unsigned long long)worst / 1000);
-	/* The best, as the machine may be busy; a scan of the folder takes 10 times as long. */
-	ck_assert_msg(best < 2000000, "a change took %llu us", (unsigned long long)best / 1000);
+	/* The best, as the machine may be busy, and slow; a scan of the folder is a tenth of the work of reading it. */
+	ck_assert_msg(best < all / 50, "a change took %llu us", (unsigned long long)best / 1000);
 }
 END_TEST
 
