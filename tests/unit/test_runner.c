@@ -25,7 +25,7 @@ static struct fake {
 	int cancel_fd;
 	bool hangs;			/* apply() waits until it is called off, or for very long */
 	atomic_uint n_begun;		/* applies, also those that are held */
-	bool closed;
+	atomic_bool closed;
 } fake;
 
 static int fake_open(void **ret, const struct dp_options *opt, struct kp_err *err)
@@ -273,6 +273,8 @@ START_TEST(end_calls_off)
 	submit("a", 1, false);
 	wait_begun(1);
 	runner = kp_runner_end(runner);
+	for (uint64_t deadline = kp_now_ms() + 60000; !fake.closed && kp_now_ms() < deadline;)
+		usleep(1000);
 	ck_assert(fake.closed);
 }
 END_TEST
