@@ -100,13 +100,13 @@ def drift(lab, variant):
         seen = agent.log().count("put right")
         for argv in commands:
             ipt.run(lab.node, *argv)
-        wait(lambda: agent.log().count("put right") > seen, what + ": noticed", 30)
-        wait(is_again(lab, variant, before), what + ": repaired", 30)
+        wait(lambda: agent.log().count("put right") > seen, what + ": noticed")
+        wait(is_again(lab, variant, before), what + ": repaired")
     seen, targets = agent.log().count("put right"), itertools.cycle(("RETURN", "ACCEPT"))
     # Until it has seen how its own rule is printed, the first may pass for that; a second one cannot.
     replace = ["iptables-" + variant, "-w", "-t", "nat", "-R", "PXL-POSTROUTING", "4", "-j"]
     wait(lambda: agent.log().count("put right") > seen or ipt.run(lab.node, *replace, next(targets)), "a replaced rule", 30, every=0.4)
-    wait(is_again(lab, variant, before), "the replaced rule: repaired", 30)
+    wait(is_again(lab, variant, before), "the replaced rule: repaired")
     # The same for a jump behind a rule that lets nothing pass on: until it has seen the two, it may mean any order.
     ipt.run(lab.node, "iptables-" + variant, "-w", "-t", "nat", "-A", "PREROUTING", "-j", "ACCEPT")
     seen, places = agent.log().count("put right"), itertools.cycle(("-A", "-I"))
@@ -115,7 +115,7 @@ def drift(lab, variant):
         ipt.run(lab.node, *moved(variant, "nat", "PREROUTING", "-j PXL-SERVICES", next(places))[0])
 
     wait(lambda: agent.log().count("put right") > seen or move(), "a jump that nothing reaches", 30, every=0.6)
-    wait(is_again(lab, variant, before), "the jump: repaired", 30)
+    wait(is_again(lab, variant, before), "the jump: repaired")
     rules = [r for r in ipt.run(lab.node, "iptables-%s-save" % variant, "-t", "nat").splitlines() if r.startswith("-A PREROUTING")]
     equal(rules, ["-A PREROUTING -j PXL-SERVICES", "-A PREROUTING -j ACCEPT"], "the chain afterwards")
     answer = traffic.ask(lab.ext, WEB, 80)
@@ -355,7 +355,7 @@ def test_end_while_iptables_restore_is_busy(lab):
     with open(hold, "w"):
         pass
     put(lab, 1, ["77"])
-    children = wait(lambda: restores(agent), "it runs", 10)
+    children = wait(lambda: restores(agent), "it runs")
     before = both(lab.node, "nft")
     equal(agent.stop(), 0, "exit status")
     check("ending while a commit is under way" not in agent.log(), "the log: %s", agent.log())
@@ -470,16 +470,16 @@ def test_killed_during_a_mode_switch(lab):
         with open(hold, "w"):
             pass
         rewrite(agent, mode=mode)
-        wait(lambda: restores(agent), "it writes or removes chains", 20)
+        wait(lambda: restores(agent), "it writes or removes chains")
         if mode == "nftables":
-            wait(lambda: nft.raw(lab.node), "rules of both", 10)
+            wait(lambda: nft.raw(lab.node), "rules of both")
         agent.stop(signal.SIGKILL)
         os.unlink(hold)
         check(nft.raw(lab.node), "the table while it was killed")
         equal(bool(ipt.listing(lab.node, "nft")), mode == "nftables", "chains while it was killed")
         agent.start().ready()
-        wait(lambda: bool(nft.raw(lab.node)) == (mode == "nftables"), "%s: the table" % mode, 10)
-        wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode, 10)
+        wait(lambda: bool(nft.raw(lab.node)) == (mode == "nftables"), "%s: the table" % mode)
+        wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode)
 
 
 # Runs its arguments without netlink sockets of netfilter (seccomp).

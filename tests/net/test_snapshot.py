@@ -222,7 +222,7 @@ def test_rules_of_the_other_mode_are_rules_too(lab):
     with open(agent.config, "w") as f:
         json.dump(config, f)
     agent.start()
-    wait(lambda: "in iptables mode" in agent.log(), "it runs", 10)
+    wait(lambda: "in iptables mode" in agent.log(), "it runs")
     time.sleep(0.6)
     check(not in_use(agent), "in use over the table that is there")
     equal(nft.generation(lab.node), before, "generation of the rules")

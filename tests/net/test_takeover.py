@@ -128,7 +128,7 @@ def test_warm_start_beside_it(lab):
     for _ in range(3):
         answers = set()
         agent.start()
-        wait(lambda: answers.add(agent.get()[0]) or "kube-proxy is running here" in agent.log()[agent.logged:], "it says so", 10)
+        wait(lambda: answers.add(agent.get()[0]) or "kube-proxy is running here" in agent.log()[agent.logged:], "it says so")
         check(answers <= {0, 503} and 503 in answers, "answers until it had looked: %s", answers)
         agent.stop(signal.SIGKILL)
     process.close()
