@@ -54,7 +54,7 @@ def quick(step, limit, *names, rounds=7):
     step() measures once, -> seconds for each of the names. As often as rounds, and until most of so many were within
     the limit: what is slow itself never gets there, and a machine that does other things, too, at last.
     """
-    taken, deadline = [], time.monotonic() + DEADLINE
+    taken, deadline = [], time.monotonic() + DEADLINE / 2
     enough = rounds // 2 + 1
     while len(taken) < rounds or any(sum(t[i] <= limit for t in taken) < enough for i in range(len(names))):
         check(len(taken) < rounds or time.monotonic() < deadline, "over %g ms: %s", 1000 * limit,
