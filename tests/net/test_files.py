@@ -24,12 +24,12 @@ def start(lab):
     return lab.run().ready()
 
 
-def reaches(lab, address, pod):
-    return traffic.ask(lab.ext, address, 80) == (pod, "192.0.2.1")
+def reaches(lab, address, pod, **more):
+    return traffic.ask(lab.ext, address, 80, **more) == (pod, "192.0.2.1")
 
 
 def arrives(lab, address, pod):
-    wait(lambda: reaches(lab, address, pod), "%s leads to %s" % (address, pod))
+    wait(lambda: reaches(lab, address, pod, timeout=traffic.POLLING), "%s leads to %s" % (address, pod))
 
 
 def test_bad_file_beside_good_ones(lab):

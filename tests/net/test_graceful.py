@@ -221,8 +221,8 @@ def ask(lab, address=VIP, **more):
     return answer[0] if isinstance(answer, tuple) else answer
 
 
-def asks(lab, address=VIP, times=24):
-    return {ask(lab, address) for _ in range(times)}
+def asks(lab, address=VIP, times=24, **more):
+    return {ask(lab, address, **more) for _ in range(times)}
 
 
 def within(seconds, condition, what):
@@ -264,7 +264,7 @@ def test_timeline_local(lab):
     within(RULES, lambda: c.probe() == (200, "1"), "t7: 200 and weight 1")
     equal(ask(lab), ALSO_HERE, "t7: at the first 200 the pod is reached")
     c.put()  # nowhere any pod
-    within(RULES, lambda: ask(lab) == traffic.REFUSED, "without any endpoint anywhere: refused")
+    within(RULES, lambda: ask(lab, timeout=traffic.POLLING) == traffic.REFUSED, "without any endpoint anywhere: refused")
     for s in standing:
         s.close()
 
@@ -277,7 +277,7 @@ def test_timeline_one_of_two(lab):
     standing = [traffic.Connection(lab.ext, VIP, 80) for _ in range(8)]
     c.put(going(HERE), ALSO_HERE, AWAY)
     within(0.1, lambda: c.probe() == (200, "1"), "weight 1")
-    within(RULES, lambda: asks(lab, times=12) == {ALSO_HERE}, "no new flow to who goes")
+    within(RULES, lambda: asks(lab, times=12, timeout=traffic.POLLING) == {ALSO_HERE}, "no new flow to who goes")
     check(all(s.ping() for s in standing), "an established connection broke")
     for s in standing:
         s.close()
@@ -289,16 +289,16 @@ def test_timeline_cluster(lab):
     load = Load(lab.ext, 200, lambda: connect(VIP))
     standing = [traffic.Connection(lab.ext, VIP, 80) for _ in range(8)]
     c.put(going(HERE), AWAY)
-    within(RULES, lambda: asks(lab) == {AWAY}, "t1: new flows go to the others")
+    within(RULES, lambda: asks(lab, timeout=traffic.POLLING) == {AWAY}, "t1: new flows go to the others")
     c.put(going(HERE), going(AWAY))
-    within(RULES, lambda: asks(lab) == {HERE, AWAY}, "none is ready: those that still serve")
+    within(RULES, lambda: asks(lab, timeout=traffic.POLLING) == {HERE, AWAY}, "none is ready: those that still serve")
     equal(c.healthz(), 200, "health of the node")
     c.put(going(HERE, serving=False), going(AWAY))
-    within(RULES, lambda: asks(lab) == {AWAY}, "only one serves")
+    within(RULES, lambda: asks(lab, timeout=traffic.POLLING) == {AWAY}, "only one serves")
     check(all(s.ping() for s in standing), "an established connection broke")
     equal(set(load.end()) - {HERE, AWAY}, set(), "what went wrong with new connections")
     c.put(going(HERE, serving=False), going(AWAY, serving=False))
-    within(RULES, lambda: ask(lab) == traffic.REFUSED, "none serves: refused")
+    within(RULES, lambda: ask(lab, timeout=traffic.POLLING) == traffic.REFUSED, "none serves: refused")
     check(all(s.ping() for s in standing), "an established connection broke")
     for s in standing:
         s.close()
@@ -350,7 +350,7 @@ def test_affinity_follows_the_used_set(lab):
     wait(lambda: nft.endpoints(lab.node, "10.96.0.54", 80), "the agent has seen what came after it")
     equal(asks(lab), {mine}, "both go, both serve")
     c.put(going(mine), other)
-    within(RULES, lambda: asks(lab, times=4) == {other}, "the other one is ready")
+    within(RULES, lambda: asks(lab, times=4, timeout=traffic.POLLING) == {other}, "the other one is ready")
     c.put(mine, other)
     wait(lambda: nft.endpoints(lab.node, VIP, 80) == {mine, other}, "both are ready")
     equal(asks(lab), {other}, "and he stays with whom he is now")

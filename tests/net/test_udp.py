@@ -111,10 +111,10 @@ def test_tcp_is_left_alone(lab):
     start(lab, ["10.244.2.2"])
     lab.serve(traffic.TcpServer(lab.rem))
     lab.put("web.json", obj.service("web", "10.96.0.10"), obj.slice_of("web", ["10.244.2.2"]))
-    wait(lambda: isinstance(traffic.ask(lab.ext, "10.96.0.10", 80), tuple), "the Service")
+    wait(lambda: isinstance(traffic.ask(lab.ext, "10.96.0.10", 80, timeout=traffic.POLLING), tuple), "the Service")
     c = traffic.Connection(lab.ext, "10.96.0.10", 80)
     lab.put("web.json", obj.service("web", "10.96.0.10"), obj.slice_of("web", []))
-    wait(lambda: traffic.ask(lab.ext, "10.96.0.10", 80) == traffic.REFUSED, "new connections are refused")
+    wait(lambda: traffic.ask(lab.ext, "10.96.0.10", 80, timeout=traffic.POLLING) == traffic.REFUSED, "new connections are refused")
     check(c.ping(), "the established connection is dead")
     c.close()
 

@@ -7,7 +7,8 @@ import threading
 import time
 
 REFUSED, SILENT, UNREACHABLE, RESET, REPEATED = "refused", "silent", "unreachable", "reset", "only when asked again"
-PATIENCE = 20.0  # seconds; who expects silence gives less
+PATIENCE = 20.0  # seconds; who expects silence gives less,
+POLLING = 1.0    # and so does who asks again and again, until it is another answer than silence
 
 
 def plain(address):
@@ -203,7 +204,7 @@ class UdpClient:
 
     def is_at(self, endpoint):
         """For polling: who is asked now may be gone, and say nothing."""
-        return self.ask(1.0) == endpoint
+        return self.ask(POLLING) == endpoint
 
     def close(self):
         self.sock.close()
