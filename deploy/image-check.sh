@@ -124,10 +124,10 @@ confined_agent() {
 
 healthy='
 import sys, time, urllib.request
-end = time.monotonic() + 10
+end = time.monotonic() + 60
 while True:
     try:
-        sys.exit(print("healthz", urllib.request.urlopen("http://127.0.0.1:10256/healthz", timeout=2).status))
+        sys.exit(print("healthz", urllib.request.urlopen("http://127.0.0.1:10256/healthz", timeout=20).status))
     except OSError as e:
         if time.monotonic() > end:
             sys.exit("healthz: %s" % e)

@@ -26,7 +26,7 @@ EXAMPLES = os.path.join(os.path.dirname(HERE), "examples")
 FRONTEND, API, API6, EMPTY, DNS, VIP = ("10.96.0.10", "10.96.0.20", "fd00:10:96::20", "10.96.0.30", "10.96.0.53", "203.0.113.10")
 NODE_PORT, HEALTH_NODE_PORT, HEALTHZ = 30080, 32040, 10256
 EVERY_POD = ["pod-1a", "pod-1b", "pod-2a", "pod-2b"]
-START_LIMIT, CHANGE_LIMIT = 10.0, 3.0  # seconds; usual are milliseconds
+START_LIMIT, CHANGE_LIMIT = 60.0, 30.0  # seconds; usual are milliseconds
 REFUSED, SILENT = "refused", "no answer"
 
 
@@ -45,7 +45,7 @@ def connect(ns, address, port, timeout):
     return s
 
 
-def http(ns, address, port, path="/", timeout=1.0):
+def http(ns, address, port, path="/", timeout=10.0):
     """One request on one connection. -> (status, body), or (REFUSED or SILENT, "")"""
     try:
         with connect(ns, address, port, timeout) as s:
@@ -73,7 +73,7 @@ class UdpClient:
 
     def __init__(self, ns, address, port):
         self.sock = ns.socket(labs.family_of(address), socket.SOCK_DGRAM)
-        self.sock.settimeout(0.02)  # an answer under way when the flow is cut is lost
+        self.sock.settimeout(0.1)  # an answer under way when the flow is cut is lost
         self.sock.connect((address, port))
 
     def ask(self):
@@ -198,8 +198,8 @@ class Demo:
 
     def cluster_ip(self):
         self.report.title("ClusterIP: connections are spread over the pods of both nodes")
-        self.spread("pod-1a to shop/frontend %s:80" % FRONTEND, self.pod1a, FRONTEND, 80, EVERY_POD, times=60)
-        self.spread("node-2 itself to shop/frontend", self.node2.ns, FRONTEND, 80, EVERY_POD, times=60)
+        self.spread("pod-1a to shop/frontend %s:80" % FRONTEND, self.pod1a, FRONTEND, 80, EVERY_POD, times=100)
+        self.spread("node-2 itself to shop/frontend", self.node2.ns, FRONTEND, 80, EVERY_POD, times=100)
         self.spread("pod-1b to shop/api %s:8080" % API, self.lab.pod("pod-1b"), API, 8080, ["pod-1a", "pod-2a"], sees="10.244.1.12")
         self.spread("the same over IPv6, [%s]:8080" % API6, self.lab.pod("pod-1b"), API6, 8080, ["pod-1a", "pod-2a"],
                     sees="fd00:10:244:1::12")
@@ -207,7 +207,7 @@ class Demo:
     def node_port(self):
         self.report.title("NodePort: every node answers for all pods")
         for node in self.lab.nodes:
-            self.spread("client to %s:%d" % (node.address, NODE_PORT), self.client, node.address, NODE_PORT, EVERY_POD, times=60)
+            self.spread("client to %s:%d" % (node.address, NODE_PORT), self.client, node.address, NODE_PORT, EVERY_POD, times=100)
 
     def virtual_ip(self):
         self.report.title("VIP with externalTrafficPolicy Local: own pods only, the client's address stays")
@@ -221,7 +221,7 @@ class Demo:
             began = time.monotonic()
             answer = ask(ns, EMPTY, 80)[0]
             took = time.monotonic() - began
-            self.report.check(answer == REFUSED and took < 0.5, "%s to shop/empty %s:80" % (name, EMPTY), "%s after %s" % (answer, ms(took)))
+            self.report.check(answer == REFUSED and took < 5, "%s to shop/empty %s:80" % (name, EMPTY), "%s after %s" % (answer, ms(took)))
 
     def health_check_node_port(self):
         self.report.title("healthCheckNodePort %d: which nodes can take traffic of edge/web" % HEALTH_NODE_PORT)
@@ -274,19 +274,19 @@ class Demo:
         self.report.title("The agent on node-1 is killed: rules stay, health does not pretend")
         self.node1.stop(signal.SIGKILL)
         self.node1.process = None
-        self.spread("pod-1a to shop/frontend", self.pod1a, FRONTEND, 80, EVERY_POD, times=60)
+        self.spread("pod-1a to shop/frontend", self.pod1a, FRONTEND, 80, EVERY_POD, times=100)
         status = self.health(self.node1)
         self.report.check(status == REFUSED, "node-1 /healthz", status)
         began = time.monotonic()
         self.node1.run(self.agent, self.config, self.objects)
         self.changes("started again: /healthz 200", lambda: self.health(self.node1) == 200, began, START_LIMIT)
-        self.spread("pod-1a to shop/frontend", self.pod1a, FRONTEND, 80, EVERY_POD, times=60)
+        self.spread("pod-1a to shop/frontend", self.pod1a, FRONTEND, 80, EVERY_POD, times=100)
 
     def taken_away(self):
         self.report.title("Another program deletes the rules of node-2: they come back by themselves")
         began = time.monotonic()
         self.node2.ns.run("nft", "delete", "table", "ip", "proxylet")
-        self.changes("node-2 itself to shop/frontend", lambda: http(self.node2.ns, FRONTEND, 80, timeout=0.02)[0] == 200, began)
+        self.changes("node-2 itself to shop/frontend", lambda: http(self.node2.ns, FRONTEND, 80, timeout=0.1)[0] == 200, began)
         said = self.until(lambda: "somebody else" in self.node2.log(), began)
         line = [l for l in self.node2.log().splitlines() if "somebody else" in l][-1:]
         self.report.check(said is not None, "its log says so", line[0].partition("drift: ")[2] if line else "nothing")

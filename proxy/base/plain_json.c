@@ -65,11 +65,11 @@ static json_t *read_number(struct reader *r)
 	const char *from = r->p;
 	json_int_t n = 0;
 
-	for (; r->p < r->end && *r->p >= '0' && *r->p <= '9' && r->p - from <= MAX_DIGITS; r->p++)
+	for (; r->p < r->end && *r->p >= '0' && *r->p <= '9' && r->p - from < MAX_DIGITS; r->p++)
 		n = 10 * n + (*r->p - '0');
-	if (r->p == from || r->p - from > MAX_DIGITS || (*from == '0' && r->p - from > 1))
+	if (r->p == from || (*from == '0' && r->p - from > 1))
 		return NULL;
-	return json_integer(n);		/* whatever makes it a fraction is no comma or bracket, and so not plain */
+	return json_integer(n);		/* what makes it longer, or a fraction, is no comma or bracket: not plain */
 }
 
 static json_t *read_word(struct reader *r)

@@ -38,7 +38,8 @@
 
 /* How long a commit under way is waited for. */
 #define PAUSE_MS	1000
-#define END_MS		250	/* then it is called off, if it can be, and this once more */
+/* Then it is called off, if it can be, and this once more; what is left alone then is a leak to sanitizers. */
+#define END_MS		(KP_SANITIZED ? 2500 : 250)
 
 struct pending {
 	struct kp_plan *plan;	/* NULL: gone */

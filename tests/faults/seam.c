@@ -4,11 +4,12 @@
  * nothing of it. The file that PROXYLET_FAULTS names is read before every nf_tables
  * transaction, so that a test can change its mind at any time:
  *
- *     txn_delay=S       the kernel takes S seconds (or until the line is gone)
+ *     txn_delay=S       the kernel takes S seconds (or until the line is gone); meanwhile there is a file FILE.held
  *     txn_fail=ERRNO    it refuses the whole transaction: EBUSY, ENOMEM, ...
  *     txn_refuse=TEXT   it refuses the elements whose comment is TEXT, by itself
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -73,9 +74,13 @@ static bool is_transaction(const struct msghdr *msg)
 static void delay(double seconds)
 {
 	uint64_t until = kp_now_ns() + (uint64_t)(seconds * 1e9);
+	char held[4096];
 
+	snprintf(held, sizeof(held), "%s.held", getenv("PROXYLET_FAULTS"));
+	close(open(held, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	while (kp_now_ns() < until && read_faults().delay > 0)
 		usleep(5000);
+	unlink(held);
 }
 
 /* Userdata in front of the comment becomes a timeout, which these sets do not have: EINVAL, at this element. */

@@ -10,6 +10,7 @@
 
 #include "proxy/base/buf.h"
 #include "proxy/base/hash.h"
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
 /*
@@ -19,6 +20,12 @@
  * besides "does not crash"; what it needs to choose follows from a hash of the input.
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Lines about what is wrong with an input cost more than to read it. */
+__attribute__((constructor)) static inline void fuzz_be_quiet(void)
+{
+	kp_log_set_level(KP_LOG_ERROR);
+}
 
 #define FUZZ_CHECK(cond) \
 	do { \

@@ -15,12 +15,13 @@ static void say_value(struct reading *r, json_t *value, const char *list_kind)
 	free(text);
 }
 
+/* At most: YAML ends lines with a carriage return, and with some characters of Unicode, too. */
 static size_t n_lines(const struct kp_doc_item *item)
 {
 	size_t n = 1;
 
 	for (size_t i = 0; i < item->text_len; i++)
-		n += item->text[i] == '\n';
+		n += memchr("\n\r\x85\xa8\xa9", item->text[i], 5) != NULL;
 	return n;
 }
 

@@ -29,7 +29,7 @@ def run(lab, server, **client):
 
 
 def holds(lab, *endpoints, ip=IP):
-    wait(lambda: nft.endpoints(lab.node, ip, 80) == set(endpoints), "%s has the endpoints %s" % (ip, endpoints), 5, 0.02)
+    wait(lambda: nft.endpoints(lab.node, ip, 80) == set(endpoints), "%s has the endpoints %s" % (ip, endpoints), every=0.02)
 
 
 def accepts(server):
@@ -56,7 +56,7 @@ def test_follows(lab):
 def test_split_at_every_byte(lab):
     server = serve(lab)
     server.quirks.split = True
-    run(lab, server).ready(20)
+    run(lab, server).ready()
     follows(lab, server)
 
 
@@ -64,7 +64,7 @@ def test_pages(lab):
     server = serve(lab, *(obj.service("s%03d" % i, "10.96.1.%d" % i) for i in range(1, 250)),
                    *(obj.service("t%03d" % i, "10.96.2.%d" % i) for i in range(1, 254)))
     server.quirks.stream = 422
-    run(lab, server).ready(20)
+    run(lab, server).ready()
     equal(len(server.asked("services", limit="500")), 2, "pages of Services")
     equal(server.asked("services", limit="500")[0][2]["accept"], "application/vnd.kubernetes.protobuf, application/json", "Accept")
     holds(lab, "10.244.2.2")
@@ -85,7 +85,7 @@ def test_refusal_names_the_reason(lab):
     server = serve(lab)
     server.quirks.refuse = [Refusal(403, name="services", body=status_body(403, 'services is forbidden: User "x" cannot list'))]
     agent = run(lab, server)
-    wait(lambda: 'services is forbidden: User "x" cannot list' in agent.log(), "the server's message", 5, 0.02)
+    wait(lambda: 'services is forbidden: User "x" cannot list' in agent.log(), "the server's message", every=0.02)
 
 
 def test_json_when_configured(lab):

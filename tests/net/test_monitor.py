@@ -82,7 +82,7 @@ def test_values_follow(lab):
     equal(first["kubeproxy_sync_proxy_rules_endpoint_changes_total"], 1, "slices")
     check(first['kubeproxy_proxy_healthz_total{code="200"}'] >= 1, "answers of /healthz")
     equal(first["proxylet_services"], 1, "Services")
-    check(abs(first["process_start_time_seconds"] - before) < 5 and first["process_open_fds"] > 5, "process")
+    check(abs(first["process_start_time_seconds"] - before) < 30 and first["process_open_fds"] > 5, "process")
 
     web = obj.slice_of("web", ["10.244.2.2", "10.244.2.3"])
     now = time.time()
@@ -91,7 +91,7 @@ def test_values_follow(lab):
     lab.put("web.json", obj.service("web", "10.96.0.10"), web)
     wait(lambda: by_family(samples(agent), "kubeproxy_network_programming_duration_seconds_count") == 1, "the latency")
     second = samples(agent)
-    check(0 < by_family(second, "kubeproxy_network_programming_duration_seconds_sum") < 3, "the latency's size")
+    check(0 < by_family(second, "kubeproxy_network_programming_duration_seconds_sum") < 30, "the latency's size")
     equal(by_family(second, "kubeproxy_network_programming_duration_seconds_count", "IPv6"), 0, "latency of the other family")
     check(by_family(second, "kubeproxy_sync_partial_proxy_rules_duration_seconds_count") >= 1, "partial syncs")
     equal(second["kubeproxy_sync_proxy_rules_endpoint_changes_total"], 2, "slices")
@@ -124,7 +124,7 @@ def test_port_is_taken(lab):
     agent = start(lab)
     check("10249" in agent.log(), "the log does not say so: %s", agent.log())
     taken.close()
-    wait(lambda: agent.get("/healthz", PORT)[0] == 200, "the port, once it is free", 8)
+    wait(lambda: agent.get("/healthz", PORT)[0] == 200, "the port, once it is free")
 
 
 def test_port_is_taken_and_that_is_an_error(lab):
@@ -161,6 +161,7 @@ def test_health_ports(lab):
                                       allocateLoadBalancerNodePorts=False, healthCheckNodePort=31999),
             obj.slice_of("local", ["10.244.1.2", obj.endpoint("10.244.1.3", ready=False, serving=True, terminating=True)]))
     agent = start(lab)
+    wait(lambda: '"svc/default/local"' in agent.status("-o", "json").stdout, "the Service's port")
     status, _, body = agent.get("/?verbose", 31999, "192.0.2.1")
     verbose = json.loads(body)
     equal((status, verbose["localEndpoints"], verbose["terminatingServing"], verbose["reason"]), (200, 1, 1, "ok"), "verbose")

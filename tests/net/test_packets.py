@@ -14,7 +14,7 @@ import nft
 import objects as obj
 import packets
 import traffic
-from harness import check, equal, wait
+from harness import DEADLINE, check, equal, wait
 
 V4 = dict(ip="10.96.0.10", remote=["10.244.2.2", "10.244.2.3"], local="10.244.1.2", node="192.0.2.1", ext="192.0.2.100")
 V6 = dict(ip="fd00:10:96::10", remote=["fd00:10:244:2::2", "fd00:10:244:2::3"], local="fd00:10:244:1::2",
@@ -68,18 +68,24 @@ def test_wrong_port_refuses(lab):
 
 
 def test_affinity(lab):
-    start(lab, sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 2}})
-    sources = ["198.51.100.%d" % n for n in range(1, 13)]
+    start(lab, sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 10800}})
+    sources = ["198.51.100.%d" % n for n in range(1, 41)]  # all of them the same: 2^-39
     first = {s: traffic.ask(lab.ext, V4["ip"], 80, source=s)[0] for s in sources}
-    equal(set(first.values()), set(V4["remote"]), "endpoints chosen by 12 clients")
+    equal(set(first.values()), set(V4["remote"]), "endpoints chosen by %d clients" % len(sources))
     for s in sources:
         equal(traffic.endpoints_of(traffic.ask_often(lab.ext, V4["ip"], 80, 4, source=s)), {first[s]}, "client %s" % s)
         equal(traffic.ask(lab.ext, V4["node"], 30080, source=s)[0], first[s], "client %s at the node port" % s)
     entries = [i["set"]["name"] for i in nft.raw(lab.node) if "set" in i and "timeout" in i["set"].get("flags", [])]
     entries += [i["map"]["name"] for i in nft.raw(lab.node) if "map" in i and "timeout" in i["map"].get("flags", [])]
     check(entries, "no map with a timeout")
-    # Unused for longer than its timeout, each client draws again: 12 clients do not draw the same as before (p = 2^-12 each try).
-    deadline = time.monotonic() + 20
+
+
+def test_affinity_expires(lab):
+    """Unused for longer than its timeout, each client draws again: 40 do not draw the same as before."""
+    start(lab, sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 2}})
+    sources = ["198.51.100.%d" % n for n in range(1, 41)]
+    first = {s: traffic.ask(lab.ext, V4["ip"], 80, source=s)[0] for s in sources}
+    deadline = time.monotonic() + DEADLINE
     while {s: traffic.ask(lab.ext, V4["ip"], 80, source=s)[0] for s in sources} == first:
         check(time.monotonic() < deadline, "the choice never expires")
         time.sleep(2.2)
@@ -120,7 +126,7 @@ def test_sctp(lab):
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     lab.run().ready()
     raw.sendto(packets.build("192.0.2.100", "10.96.0.20", "SCTP", 20000, 3868, 4711), ("10.96.0.20", 0))
-    heard.settimeout(2)
+    heard.settimeout(DEADLINE)
     try:
         seen = packets.parse(heard.recv(2048))
     finally:
@@ -135,12 +141,12 @@ def test_uniform(lab):
     lab.put("web.json", obj.service("web", "10.96.0.10"), obj.slice_of("web", pods))
     lab.serve(traffic.TcpServer(lab.rem))
     lab.run().ready()
-    times, count = 600, {}
+    times, count = 1000, {}
     for _ in range(times):
         me = traffic.ask(lab.ext, "10.96.0.10", 80)[0]
         count[me] = count.get(me, 0) + 1
     chi2 = sum((count.get(p, 0) - times / 5) ** 2 / (times / 5) for p in pods)
-    check(chi2 < 33.4, "chi-square %.1f with 4 degrees of freedom (33.4 is p = 1e-6): %s", chi2, count)
+    check(chi2 < 50, "chi-square %.1f with 4 degrees of freedom (50 is p = 4e-10): %s", chi2, count)
 
 
 if __name__ == "__main__":

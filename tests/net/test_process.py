@@ -61,7 +61,7 @@ def test_nothing_is_writable(lab):
             raise Skip("no read-only mounts here: %s" % agent.log().strip())
         raise
     lab.put("web.json", obj.service("web", "10.96.0.10"), obj.slice_of("web", ["10.244.2.9"]))
-    wait(lambda: traffic.ask(lab.ext, "10.96.0.10", 80) == ("10.244.2.9", "192.0.2.1"), "the change arrives")
+    wait(lambda: traffic.ask(lab.ext, "10.96.0.10", 80, timeout=traffic.POLLING) == ("10.244.2.9", "192.0.2.1"), "the change arrives")
 
 
 def test_without_net_admin(lab):

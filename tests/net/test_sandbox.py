@@ -26,13 +26,17 @@ def rights(agent):
     found = {}
     tasks = "/proc/%d/task" % agent.pid
     for task in os.listdir(tasks):
-        with open("%s/%s/status" % (tasks, task)) as f:
-            for line in f:
-                name, _, value = line.partition(":")
-                if name.startswith("Cap"):
-                    found.setdefault(name, set()).add(int(value, 16))
-                elif name in ("NoNewPrivs", "Seccomp"):
-                    found.setdefault(name, set()).add(int(value))
+        try:
+            with open("%s/%s/status" % (tasks, task)) as f:
+                lines = list(f)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread that has ended
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.startswith("Cap"):
+                found.setdefault(name, set()).add(int(value, 16))
+            elif name in ("NoNewPrivs", "Seccomp"):
+                found.setdefault(name, set()).add(int(value))
     check(len(os.listdir(tasks)) >= 3, "only %d threads", len(os.listdir(tasks)))
     return found
 

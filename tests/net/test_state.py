@@ -22,7 +22,7 @@ import nft
 import objects as obj
 import traffic
 from apiserver import ApiServer, kubeconfig
-from harness import check, equal, wait
+from harness import BUSY, DEADLINE, check, equal, quick, wait
 
 PORT = 31998
 MAIN, SHARED = 10256, 10356
@@ -129,70 +129,71 @@ class ApiSource:
 
 
 class Watcher:
-    """Asks one port again and again on one connection, as fast as it goes; knows when its answer changed."""
+    """Asks one port again and again on a connection that it keeps, as fast as it goes; knows when its answer changed."""
 
     def __init__(self, agent, port):
-        self.changes, self.stopped = [], False
-        with agent.ns:
-            self.socket = socket.create_connection(("192.0.2.1", port), 2)
+        self.ns, self.port, self.changes, self.stopped = agent.ns, port, [], False
         self.thread = threading.Thread(target=self.loop, daemon=True)
         self.thread.start()
 
     def loop(self):
-        last = None
+        while not self.stopped:
+            with self.ns:
+                s = socket.create_connection(("192.0.2.1", self.port), traffic.PATIENCE)
+            with s:
+                self.ask(s)
+
+    def ask(self, s):
         for _ in range(900):  # fewer than end the connection
             if self.stopped:
-                break
-            self.socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            text = self.socket.recv(4096).decode()
-            now = int(text.split(" ")[1])
-            if now != last:
+                return
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            now = int(obj.read_answer(s).decode().split(" ")[1])
+            if not self.changes or now != self.changes[-1][1]:
                 self.changes.append((time.monotonic(), now))
-            last = now
             time.sleep(0.002)
-        self.socket.close()
 
     def seconds_to(self, want, since):
         """From an event to the answer, which may be the one there was."""
-        deadline = since + 5
-        while time.monotonic() < deadline:
-            at = [t for t, status in self.changes if t > since and status == want]
-            if at:
-                return at[0] - since
-            time.sleep(0.002)
-        raise harness.Failure("no %d within 5 s" % want)
+        return wait(lambda: [t for t, status in self.changes if t > since and status == want], "%d" % want, every=0.002)[0] - since
 
     def stop(self):
         self.stopped = True
-        self.thread.join(5)
+        self.thread.join(traffic.PATIENCE)
+
+
+def until_seen(agent, change, want):
+    """-> seconds from the change to what both ports have to answer then"""
+    watchers = [Watcher(agent, port) for port in (MAIN, SHARED)]
+    wait(lambda: all(w.changes for w in watchers), "the first answers")
+    since = time.monotonic()
+    change()
+    took = [w.seconds_to(want, since) for w in watchers]
+    for w in watchers:
+        w.stop()
+    return max(took)
 
 
 def eligibility(lab, source):
-    agent, took = source.run().ready(), []
+    agent = source.run().ready()
     wait(lambda: code(agent, port=PORT) == 200, "the Service's port")
     before = 200
     for name, node, want in NODES:
-        watchers = [Watcher(agent, port) for port in (MAIN, SHARED)]
-        wait(lambda: all(w.changes for w in watchers), "the first answers")
-        since = time.monotonic()
-        source.put(node)
         if want != before:
-            took += [w.seconds_to(want, since) for w in watchers]
+            until_seen(agent, lambda: source.put(node), want)
         else:
-            time.sleep(LIMIT)
-        for w in watchers:
-            w.stop()
+            source.put(node)
+            time.sleep(5 * LIMIT)
         got = body(agent)
         equal((got[0], got[1]["healthy"], got[1]["nodeEligible"], got[1]["state"]), (want, True, want == 200, "Ready"), name)
         equal(body(agent, port=SHARED)[0], want, name + " shared")
         equal((code(agent, "/livez"), code(agent, port=PORT)), (200, 200), name + ": /livez and the Service's port (S-11)")
         before = want
+    quick(lambda: (until_seen(agent, lambda: source.put(tainted(TAINT)), 503), until_seen(agent, lambda: source.put(obj.node()), 200)),
+          LIMIT, "503 after the taint", "200 after it went", rounds=ROUNDS)
     source.delete_node()
     wait(lambda: code(agent) == 503, "503 without the Node object (N-05)")
     equal((code(agent, "/livez"), code(agent, port=PORT), agent.process.poll()), (200, 200, None), "N-05: deleted")
-    text = ", ".join("%.0f ms" % (1000 * t) for t in took)
-    print("     event to answer: %s" % text)
-    check(statistics.median(took) <= LIMIT, "median of %s is over %.0f ms", text, 1000 * LIMIT)
 
 
 def test_N_01_to_N_05_from_files(lab):
@@ -319,7 +320,7 @@ def test_B_20_at_start(lab):
 def raw_ask(path, text, uid):
     """As that user, which is whom the kernel then names as the peer."""
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(5)
+    s.settimeout(60)
     os.seteuid(uid)
     try:
         s.connect(path)
@@ -391,7 +392,7 @@ def test_B_25_cpu_check(lab):
     equal(code(agent, "/agent"), 200, "before the load")
     for load, want in ((100, 503), (10, 200)):
         stat.load, began = load, time.monotonic()
-        wait(lambda: code(agent, "/agent") == want, "%d after load %d" % (want, load), window + 2)
+        wait(lambda: code(agent, "/agent") == want, "%d after load %d" % (want, load))
         print("     %d after %.1f s of load %d %%, window %d s" % (want, time.monotonic() - began, load, window))
         equal(code(agent), want, "/healthz, to which the check applies")
         result = body(agent, "/agent")[1]["checks"]
@@ -426,11 +427,11 @@ def test_B_26_exec_check(lab):
     began = time.monotonic()
     took = []
     while lives(mark):
-        check(time.monotonic() - began < 4, "the process group lives on")
+        check(time.monotonic() - began < DEADLINE, "the process group lives on")
         asked = time.monotonic()
         equal(code(agent, "/agent"), 503, "/agent while a check runs")
         took.append(time.monotonic() - asked)
-    check(statistics.median(took) < 0.005, "/agent takes %.1f ms while a check runs", 1000 * statistics.median(took))
+    check(statistics.median(took) < 0.25, "/agent takes %.1f ms while a check runs", 1000 * statistics.median(took))
     wait(lambda: all(c["ok"] == (c["name"] == "counts") for c in body(agent, "/agent")[1]["checks"]), "the results")
     equal([c["name"] for c in body(agent, "/agent")[1]["checks"]], ["slow", "counts", "fails", "missing"], "the checks")
     equal(os.path.getsize(runs), 1, "runs of a program, however often it was asked for")
@@ -458,7 +459,7 @@ def seen_until_the_end(agent):
     ports, began = (MAIN, PORT), time.monotonic()
     seen = {p: set() for p in ports}
     while agent.process.poll() is None:
-        check(time.monotonic() - began < 10, "it does not end")
+        check(time.monotonic() - began < DEADLINE, "it does not end")
         for p in ports:
             seen[p].add(code(agent, port=p))
     return [seen[p] - {0} for p in ports], time.monotonic() - began
@@ -468,20 +469,20 @@ def test_sigterm_fast(lab):
     agent = start(lab)
     agent.process.send_signal(signal.SIGTERM)
     seen, seconds = seen_until_the_end(agent)
-    check(seconds < 1, "it took %.1f s", seconds)
+    check(seconds < 1 * BUSY, "it took %.1f s", seconds)
     check(all(s <= {200} for s in seen), "answers %s", seen)
     equal(agent.process.returncode, 0, "exit status")
 
 
 def test_sigterm_drain(lab):
-    agent = start(lab, terminationMode="drain", drainSeconds=1)
+    agent, began = start(lab, terminationMode="drain", drainSeconds=3), time.monotonic()
     agent.process.send_signal(signal.SIGTERM)
-    wait(lambda: code(agent) == 503, "503", LIMIT)
+    wait(lambda: code(agent) == 503, "503")
     equal((body(agent)[1]["state"], body(agent, "/livez")[0]), ("Stopping", 200), "state and /livez")
     equal("ending" in tell(agent, "drain", "stop", want=1), True, "drain stop is refused")
-    seen, seconds = seen_until_the_end(agent)
+    seen, _ = seen_until_the_end(agent)
     equal(seen, [{503}, {503}], "answers")
-    check(0.5 < seconds < 2, "it took %.1f s", seconds)
+    check(3 <= time.monotonic() - began < 3 * BUSY, "it took %.1f s", time.monotonic() - began)
     equal(agent.process.returncode, 0, "exit status")
     check(nft.listing(lab.node), "the rules stay")
 
@@ -493,7 +494,7 @@ def test_second_sigterm(lab):
     began = time.monotonic()
     agent.process.send_signal(signal.SIGTERM)
     equal(agent.end(), 0, "exit status")
-    check(time.monotonic() - began < 1, "it took %.1f s", time.monotonic() - began)
+    check(time.monotonic() - began < 1 * BUSY, "it took %.1f s", time.monotonic() - began)
 
 
 def shutting_down():
@@ -509,7 +510,7 @@ def test_node_shutdown(lab):
     lab.agents.append(agent)
 
     def is_(state, status):
-        wait(lambda: (body(agent, "/agent")[1].get("state"), code(agent), code(agent, "/livez")) == (state, status, 200), state, 10)
+        wait(lambda: (body(agent, "/agent")[1].get("state"), code(agent), code(agent, "/livez")) == (state, status, 200), state)
 
     for protobuf in (False, True):
         agent.stop()
@@ -540,7 +541,7 @@ def test_C_10_disabled_while_it_runs(lab):
     aks = os.path.join(lab.folder, "aks.json")
     with open(aks, "w") as f:
         f.write('{"mode":"NFTABLES"}')
-    agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 1, "cleanupMaxSeconds": 40})
+    agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 3, "cleanupMaxSeconds": 40})
     agent.process.kill()
     agent.process.wait()
     agent.argv += ["--kube-proxy-config", aks]
@@ -573,7 +574,7 @@ def test_cleanup_waits(lab):
     began = time.monotonic()
     p = lab.command("cleanup", "--wait", "--max-seconds", "1")
     equal(p.returncode, 0, p.stderr)
-    check(0.9 < time.monotonic() - began < 4, "it took %.1f s", time.monotonic() - began)
+    check(0.9 < time.monotonic() - began < DEADLINE, "it took %.1f s", time.monotonic() - began)
     for family in ("ip", "ip6"):
         equal((nft.raw(lab.node, family), nft.raw(lab.node, family, "proxylet-residual")), ([], []), "tables of " + family)
     flow.close()
@@ -637,8 +638,7 @@ def relay(lab, **more):
 def talk(lab, data, port=SHARED, n_answers=1):
     """Raw bytes to the relay, and all it says until so many bodies are there."""
     with lab.ext:
-        s = socket.create_connection(("192.0.2.1", port), 5)
-    s.settimeout(5)
+        s = socket.create_connection(("192.0.2.1", port), DEADLINE)
     s.sendall(data)
     got = b""
     while got.count(b"body of") < n_answers:
@@ -654,7 +654,7 @@ def test_B_30_relay(lab):
     agent = relay(lab)
     began = time.monotonic()
     equal(code(agent, port=SHARED), 502, "target down")
-    check(time.monotonic() - began < 1, "502 took %.1f s", time.monotonic() - began)
+    check(time.monotonic() - began < 1 * BUSY, "502 took %.1f s", time.monotonic() - began)
     server = target(lab)
     rows = [  # how the target answers, its status, the relay's, the body
         ("well", 503, 503, "body of /healthz?x=1"), ("well", 200, 200, "body of /healthz?x=1"),
@@ -692,7 +692,7 @@ def test_B_30_slow_target(lab):
     def ask():
         began = time.monotonic()
         with agent.ns:
-            slow.append((obj.http_get("192.0.2.1", SHARED, "/slow", 6)[0], time.monotonic() - began))
+            slow.append((obj.http_get("192.0.2.1", SHARED, "/slow")[0], time.monotonic() - began))
 
     threads = [threading.Thread(target=ask) for _ in range(5)]
     for t in threads:
@@ -706,8 +706,8 @@ def test_B_30_slow_target(lab):
         took.append(time.monotonic() - began)
     for t in threads:
         t.join()
-    check(all(status == 502 and 2.8 < seconds < 3.6 for status, seconds in slow), "slow ones: %s", slow)
-    check(statistics.median(took) < 0.05, "others took %.0f ms", 1000 * statistics.median(took))
+    check(all(status == 502 and 2.8 < seconds < 3.6 * BUSY for status, seconds in slow), "slow ones: %s", slow)
+    check(statistics.median(took) < 0.05 * BUSY, "others took %.0f ms", 1000 * statistics.median(took))
     print("     502 after %.2f s; meanwhile %.1f ms" % (slow[0][1], 1000 * statistics.median(took)))
     server.shutdown()
     server.server_close()

@@ -24,7 +24,7 @@ class Traffic:
 
     def __init__(self, lab):
         self.lab, self.stopping, self.done, self.wrong = lab, False, 0, []
-        self.standing = [traffic.Connection(lab.ext, other.VIP, other.PORT, timeout=5) for _ in range(8)]
+        self.standing = [traffic.Connection(lab.ext, other.VIP, other.PORT) for _ in range(8)]
         self.began = time.monotonic()
         self.threads = [threading.Thread(target=self.work, args=(i,), daemon=True) for i in range(WORKERS)]
         for t in self.threads:
@@ -34,7 +34,7 @@ class Traffic:
         address, port = (other.VIP, other.PORT) if i % 2 else ("192.0.2.1", other.NODE_PORT)
         due = time.monotonic()
         while not self.stopping:
-            answer = traffic.ask(self.lab.ext, address, port, timeout=5)
+            answer = traffic.ask(self.lab.ext, address, port)
             self.done += 1
             if not isinstance(answer, tuple):
                 self.wrong.append("%.2f s: %s:%d: %s" % (time.monotonic() - self.began, address, port, answer))
@@ -78,7 +78,7 @@ def takeover(lab, form, alive=False):
     load = Traffic(lab)
     agent = lab.run()
     if alive:
-        wait(lambda: "kube-proxy is running here (process %d" % process.process.pid in agent.log(), "it says so", 5)
+        wait(lambda: "kube-proxy is running here (process %d" % process.process.pid in agent.log(), "it says so")
         time.sleep(0.5)  # time in which a mistake would show
         equal((agent.get()[0], agent.get("/healthz", 10356)[0]), (503, 503), "/healthz while kube-proxy runs")
         check(not own_table(lab), "it programs beside one that runs")
@@ -112,7 +112,7 @@ def test_port_answers(lab):
     cluster(lab)
     port = other.Port(lab, lab.node)
     agent = lab.run()
-    wait(lambda: "port 10249 answers" in agent.log(), "it says so", 5)
+    wait(lambda: "port 10249 answers" in agent.log(), "it says so")
     check(not own_table(lab) and agent.get()[0] == 503, "it programs beside one that runs")
     port.close()
     agent.ready()
@@ -128,7 +128,7 @@ def test_warm_start_beside_it(lab):
     for _ in range(3):
         answers = set()
         agent.start()
-        wait(lambda: answers.add(agent.get()[0]) or "kube-proxy is running here" in agent.log()[agent.logged:], "it says so", 10)
+        wait(lambda: answers.add(agent.get()[0]) or "kube-proxy is running here" in agent.log()[agent.logged:], "it says so")
         check(answers <= {0, 503} and 503 in answers, "answers until it had looked: %s", answers)
         agent.stop(signal.SIGKILL)
     process.close()
@@ -143,13 +143,13 @@ def test_its_return(lab):
     load = Traffic(lab)
     process = other.Process(lab, lab.node)
     other.load(lab.node, "nftables")
-    wait(lambda: "kube-proxy is back (process" in agent.log(), "the alarm", 6)
+    wait(lambda: "kube-proxy is back (process" in agent.log(), "the alarm")
     check("proxylet_other_proxy 1" in agent.get("/metrics", 10249)[2], "the metric")
     check("other proxy   running" in agent.status().stdout, "status: %s", agent.status().stdout)
     equal(agent.get()[0], 200, "/healthz: our rules are in place")
     check(not is_gone(lab, "nftables"), "a fight")
     process.close()
-    wait(lambda: is_gone(lab, "nftables"), "removed after it ended again", 8)
+    wait(lambda: is_gone(lab, "nftables"), "removed after it ended again")
     load.finish("came and went")
 
 

@@ -12,6 +12,7 @@ import http.server
 import json
 import os
 import queue
+import select
 import shutil
 import signal
 import socket
@@ -49,7 +50,7 @@ class Quirks:
         self.missing = set()    # names of collections that are not there
         self.page_gone = 0      # so many continue tokens are too old
         self.protobuf = False   # for those who accept it, as real servers
-        self.raw = {}           # name -> bytes that are the whole body of its streams
+        self.raw = {}           # name -> bytes that its streams begin with, in the place of what there is
 
 
 class Refusal:
@@ -121,6 +122,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if not any(c is self.connection for c in self.server.api.connections):
                 raise ConnectionResetError
 
+    def is_left(self):
+        """The client has closed the connection, or its direction of it."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     def do_GET(self):
         self.check_alive()
         api, url = self.server.api, urllib.parse.urlsplit(self.path)
@@ -130,6 +137,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             api.requests.append((name or url.path, query, {k.lower(): v for k, v in self.headers.items()}, time.monotonic()))
         while name in api.quirks.hold and not api.stopped:
             time.sleep(0.01)
+        self.check_alive()
         refusal = self.refusal(api, name)
         if refusal:
             return self.answer(refusal.status, refusal.body.encode(), refusal.headers, refusal.content_type)
@@ -231,6 +239,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(how, int):
             return self.answer(how, status_body(how, "sendInitialEvents is forbidden for watch").encode())
         with api.lock:
+            self.check_alive()  # a cut ends what has begun, and nothing that was cut begins
             lines, end = api.begin(w, initial, how)
         if end == 410 and api.quirks.gone == "status":
             return self.answer(410, status_body(410, "too old resource version").encode())
@@ -244,7 +253,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if end is None and not api.quirks.silent:
                 self.follow(api, w, float(query.get("timeoutSeconds", 1800)))
             elif end is None:
-                while not api.stopped:
+                while not api.stopped and not w.is_cut and not self.is_left():
                     time.sleep(0.02)
             if not w.is_cut:
                 self.chunk(b"")
@@ -258,6 +267,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             try:
                 data = w.queue.get(timeout=0.05)
             except queue.Empty:
+                if self.is_left():
+                    raise ConnectionResetError
                 continue
             if data is None:
                 return
@@ -281,6 +292,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if self.api.tls:
                 request = self.api.tls.wrap_socket(request, server_side=True)
             with self.api.lock:
+                if self.api.server is not self:
+                    return  # accepted, and stopped before it was heard
                 self.api.connections.append(request)
                 self.api.n_connections += 1
             Handler(request, address, self)
@@ -327,7 +340,9 @@ class ApiServer:
         self.stopped = True
         self.server.shutdown()
         self.server.server_close()
-        self.cut()
+        with self.lock:
+            self.server = None
+            self.cut()
         return self
 
     def close(self):
@@ -345,7 +360,8 @@ class ApiServer:
                     if how == "reset":
                         c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     if how == "reset" and self.tls is None:
-                        os.dup2(os.open(os.devnull, os.O_RDWR), c.fileno())  # closes it without a goodbye
+                        with open(os.devnull, "r+b") as null:
+                            os.dup2(null.fileno(), c.fileno())  # closes it without a goodbye
                     else:
                         c.shutdown(socket.SHUT_WR if how == "half" else socket.SHUT_RDWR)
                 except OSError:
@@ -412,7 +428,8 @@ class ApiServer:
         name = w.name
         kind, api = next((k, v) for k, (n, _, v) in KINDS.items() if n == name)
         if name in self.quirks.raw:
-            return [self.quirks.raw[name]], "raw"
+            self.watches.append(w)
+            return [self.quirks.raw[name]], None
         if how == "error":
             return [event("ERROR", json.loads(status_body(500, "etcdserver: RequestWatchProgress is not supported")))], 500
         since = int(w.query.get("resourceVersion") or 0)

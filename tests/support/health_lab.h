@@ -169,7 +169,7 @@ struct reply {
 /* -errno if nobody listens. addr may have a "%lo" scope. */
 static inline int dial(struct client *c, const char *addr, uint16_t port)
 {
-	struct timeval patience = { .tv_sec = 5 };
+	struct timeval patience = { .tv_sec = 60 };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
 	bool is_v6 = strchr(addr, ':') != NULL;

@@ -7,7 +7,9 @@
 ext has 192.0.2.100 and, as addresses of its own, 198.51.100.0/24; the node 192.0.2.1 (v6: 2001:db8::).
 Sockets are made by the test's process inside a namespace ('with ns:') and stay there.
 """
+import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -26,6 +28,7 @@ EXT_IP, EXT_IP6 = "192.0.2.100", "2001:db8::100"
 PODS = {"pod1": ("10.244.1.2", "fd00:10:244:1::2"), "pod2": ("10.244.1.3", "fd00:10:244:1::3")}
 CLUSTER_CIDR = "10.244.0.0/16,fd00:10:244::/48"
 SERIAL = iter(range(1 << 30))
+LAST_LINES = 40  # of each log, with a failure
 
 
 def sh(*argv):
@@ -35,8 +38,25 @@ def sh(*argv):
     return p.stdout
 
 
+def last_lines(what, text):
+    lines = text.splitlines()
+    left_out = "" if len(lines) <= LAST_LINES else ", the last %d of %d lines" % (LAST_LINES, len(lines))
+    return "\n--- %s%s\n%s" % (what, left_out, "\n".join(line[:400] for line in lines[-LAST_LINES:]))
+
+
 class AgentError(Exception):
     """The agent ended or never got ready; the log is shown with the failure."""
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Of all programs here: those that make the first namespace at the same moment are in each other's way."""
+    fd = os.open("/run", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 class Namespace:
@@ -45,11 +65,15 @@ class Namespace:
     def __init__(self, label):
         self.name = "pxl-%d-%d-%s" % (os.getpid(), next(SERIAL), label)
         self.before = threading.local()
-        sh("ip", "netns", "add", self.name)
+        with one_at_a_time():
+            if os.path.exists("/run/netns/" + self.name):
+                self.close()  # of a process that had our number, and was killed
+            sh("ip", "netns", "add", self.name)
         with self:
             sh("ip", "link", "set", "lo", "up")
             for key in ("ipv4.ip_forward=1", "ipv6.conf.all.forwarding=1", "ipv4.conf.all.rp_filter=0", "ipv4.conf.default.rp_filter=0",
                         "ipv6.conf.all.accept_dad=0", "ipv6.conf.default.accept_dad=0", "ipv4.icmp_ratelimit=0", "ipv6.icmp.ratelimit=0",
+                        "ipv4.icmp_ratemask=0", "ipv6.icmp.ratemask=255",  # which all namespaces have one allowance for
                         "ipv4.conf.all.send_redirects=0", "ipv4.conf.default.send_redirects=0"):
                 path, value = key.split("=")
                 self.sysctl(path, value)
@@ -146,7 +170,7 @@ class Agent:
         """'proxylet status' about it. -> CompletedProcess"""
         return self.lab.command("status", "--socket", self.socket, *flags)
 
-    def ready(self, seconds=15.0):
+    def ready(self, seconds=60.0):
         """It answers 200, and has compared what is wanted with the kernel: a warm start answers before that."""
         deadline = time.monotonic() + seconds
         while self.get()[0] != 200 or not self.has_committed():
@@ -157,14 +181,14 @@ class Agent:
             time.sleep(0.005)
         return self
 
-    def end(self, seconds=10.0):
+    def end(self, seconds=60.0):
         """Wait for it to end by itself. -> exit status"""
         return self.process.wait(seconds)
 
     def stop(self, sig=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 class Lab:
@@ -250,7 +274,7 @@ class Lab:
     def command(self, *argv, ns=None, env=None):
         """Another subcommand of the binary. -> CompletedProcess"""
         with ns or self.node:
-            return subprocess.run([self.agent, *argv], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env=env)
+            return subprocess.run([self.agent, *argv], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, env=env)
 
     def end_agents(self):
         """Ask those that still run to end. They do so with status 0, or a sanitizer had something to say."""
@@ -265,13 +289,18 @@ class Lab:
         return server
 
     def logs(self):
-        return "".join("\n--- log of agent %d\n%s" % (a.pid, a.log()[-2000:]) for a in self.agents)
+        """The end of each: what led to the failure is there."""
+        return "".join(last_lines("log of agent %d" % a.pid, a.log()) for a in self.agents)
 
     def close(self):
-        for a in self.agents:
-            a.stop(signal.SIGKILL)
-        for s in self.servers:
-            s.close()
-        for ns in self.namespaces:
-            ns.close()
+        """-> what could not be taken down, one after the other; the rest is"""
+        steps = [(lambda a=a: a.stop(signal.SIGKILL)) for a in self.agents]
+        steps += [thing.close for thing in self.servers + self.namespaces]
+        wrong = []
+        for step in steps:
+            try:
+                step()
+            except Exception as e:
+                wrong.append(repr(e))
         shutil.rmtree(self.folder, ignore_errors=True)
+        return "; ".join(wrong)

@@ -1,5 +1,6 @@
 """API objects as short calls, and the HTTP request of a prober."""
 import http.client
+import re
 
 NODE, ZONE = "node-1", "zone-a"
 
@@ -58,7 +59,20 @@ def slice_of(service_name, endpoints, port=8080, protocol="TCP", suffix="x"):
     }
 
 
-def http_get(address, port, path="/healthz", timeout=2.0):
+def read_answer(sock):
+    """The next one of a connection that is kept, whole: it may come in parts. -> bytes; b"": the end before it"""
+    data = b""
+    while True:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if end and len(body) >= int(re.search(rb"(?i)content-length: *(\d+)", head)[1]):
+            return data
+        part = sock.recv(65536)
+        if not part:
+            return data
+        data += part
+
+
+def http_get(address, port, path="/healthz", timeout=20.0):
     """-> (status, headers, body); status 0: nobody answers"""
     c = http.client.HTTPConnection(address, port, timeout=timeout)
     try:

@@ -130,8 +130,9 @@ def load(ns, form):
     if form == "nftables":
         run(ns, "nft", "-f", "-", text=NFTABLES % values)
     else:
-        run(ns, form + "-restore", "--noflush", text=IPTABLES % values)
-        run(ns, form.replace("ip", "ip6", 1) + "-restore", "--noflush", text=MANGLE)
+        # -w: the old way's lock is one file for all namespaces
+        run(ns, form + "-restore", "--noflush", "-w", text=IPTABLES % values)
+        run(ns, form.replace("ip", "ip6", 1) + "-restore", "--noflush", "-w", text=MANGLE)
 
 
 def chains(ns, form):

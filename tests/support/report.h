@@ -12,7 +12,7 @@
 
 static inline struct hz_report *lab_report(struct hz_server *s)
 {
-	struct hz_report *r = hz_server_report(s, 2000);
+	struct hz_report *r = hz_server_report(s, 60000);
 
 	ck_assert_msg(r != NULL, "no report");
 	return r;
@@ -39,7 +39,7 @@ static inline struct hz_stats lab_stats(struct hz_server *s, const char *listene
 /* How often a connection of the listener ended so: waits until it is n, and returns what it is then. */
 static inline uint64_t lab_outcome(struct hz_server *s, const char *listener, enum hz_outcome o, uint64_t n)
 {
-	uint64_t deadline = kp_now_ms() + 2000, have;
+	uint64_t deadline = kp_now_ms() + 60000, have;
 
 	do {
 		have = lab_stats(s, listener).outcomes[o];

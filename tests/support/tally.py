@@ -10,6 +10,7 @@ A program says how it went in one of two ways; the last such line counts:
 Exit status 77 without a count is one skip. Anything else that does not fit (no count, a bad exit
 status with no failure in the count) is one failure more. Lines 'SKIP name: reason' have to match a
 pattern of the expected-skips file; with CI set in the environment an unexpected skip is a failure.
+What failed, each in a line, is told again right before the sum, as the end is all that many readers see.
 """
 import argparse
 import concurrent.futures
@@ -22,6 +23,10 @@ import subprocess
 import sys
 import time
 
+# A test of "everything else", and one of libcheck: file:line:F:test case:test:number: message
+FAILED = re.compile(r"^ *FAIL (.*)|^\S+?:\d+:[FE]:[^:]*:(.*)")
+PATIENCE = ["env", "CK_TIMEOUT_MULTIPLIER=10"]  # sudo keeps none of what the Makefile sets
+MOST, WIDEST = 25, 220  # failures that are told again, and characters of each
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$")
 
@@ -35,12 +40,14 @@ class Program:
 
     def __init__(self, text, prefix, at_once):
         """at_once: print what it prints while it runs; else show() does that afterwards."""
-        self.text, self.count, self.skips, self.lines, self.at_once = text, None, [], [], at_once
+        self.text, self.count, self.skips, self.failures, self.lines, self.at_once = text, None, [], [], [], at_once
         began = time.monotonic()
         self.put("== " + text)
         self.status = self.run(prefix + command(text))
-        if self.status and not (self.count and self.count[1]):
-            self.put("FAIL %s: exit status %d" % (text, self.status))
+        if self.result()[1] > len(self.failures):
+            line = "FAIL %s: exit status %d, %s" % (text, self.status, line_of(self.count) if self.count else "no count")
+            self.read(line)
+            self.put(line)
         self.put("   %.1f s" % (time.monotonic() - began))
 
     def run(self, argv):
@@ -75,6 +82,9 @@ class Program:
         if match:
             checks, failures, errors = (int(n) for n in match.groups())
             self.count = [checks - failures - errors, failures + errors, 0]
+        match = FAILED.match(line)
+        if match:
+            self.failures.append("%s: %s" % (os.path.basename(shlex.split(self.text)[0]), match[1] or match[2]))
         if line.startswith("SKIP "):
             self.skips.append(line[5:])
 
@@ -104,7 +114,7 @@ def expected(path):
 
 def run_all(args):
     """Programs in their order; with --jobs several at a time, each one's output in one piece."""
-    prefix = shlex.split(args.runas) + shlex.split(args.under)
+    prefix = shlex.split(args.runas) + PATIENCE + shlex.split(args.under)
     if args.jobs == 1:
         yield from (Program(text, prefix, True) for text in args.what)
         return
@@ -113,34 +123,42 @@ def run_all(args):
 
 
 def run_part(args):
-    total, unexpected = [0, 0, 0], []
+    total, unexpected, failures = [0, 0, 0], [], []
     patterns = expected(args.expected_skips)
     for program in run_all(args):
         total = [a + b for a, b in zip(total, program.result())]
+        failures += program.failures
         unexpected += [s for s in program.skips if not any(fnmatch.fnmatchcase(s, p) for p in patterns)]
     for s in unexpected:
         print("UNEXPECTED SKIP %s" % s)
     if os.environ.get("CI"):
         total[1] += len(unexpected)
+        failures += ["unexpected skip: " + s for s in unexpected]
     os.makedirs(args.results, exist_ok=True)
     with open(os.path.join(args.results, args.part + ".json"), "w") as f:
-        json.dump(total, f)
+        json.dump({"count": total, "failures": failures}, f)
     print("check-%s: %s" % (args.part, line_of(total)))
     return 1 if total[1] else 0
 
 
 def sum_parts(args):
-    total = [0, 0, 0]
+    total, failures = [0, 0, 0], []
     print("\nsummary")
     for part in args.what:
         try:
             with open(os.path.join(args.results, part + ".json")) as f:
-                count = json.load(f)
+                result = json.load(f)
         except OSError:
-            count = [0, 1, 0]
-            print("  check-%s left no count: it did not run to its end" % part)
-        print("  %-9s %s" % (part, line_of(count)))
-        total = [a + b for a, b in zip(total, count)]
+            result = {"count": [0, 1, 0], "failures": ["no count: it did not run to its end"]}
+        print("  %-9s %s" % (part, line_of(result["count"])))
+        total = [a + b for a, b in zip(total, result["count"])]
+        failures += ["%s: %s" % (part, f) for f in result["failures"]]
+    if failures:
+        print("\nfailed")
+    for f in failures[:MOST]:
+        print("  " + (f if len(f) <= WIDEST else f[:WIDEST] + " ..."))
+    if len(failures) > MOST:
+        print("  and %d more" % (len(failures) - MOST))
     print(line_of(total))
     return 1 if total[1] or not total[0] else 0
 

@@ -2,9 +2,13 @@
 import errno
 import selectors
 import socket
+import struct
 import threading
+import time
 
-REFUSED, SILENT, UNREACHABLE, RESET = "refused", "silent", "unreachable", "reset"
+REFUSED, SILENT, UNREACHABLE, RESET, REPEATED = "refused", "silent", "unreachable", "reset", "only when asked again"
+PATIENCE = 20.0  # seconds; who expects silence gives less,
+POLLING = 1.0    # and so does who asks again and again, until it is another answer than silence
 
 
 def plain(address):
@@ -71,7 +75,7 @@ class TcpServer:
 
 
 class UdpServer:
-    """One address: answers each datagram with 'ME PEER'."""
+    """One address: answers each datagram with 'ME PEER', and with what it said."""
 
     def __init__(self, ns, address, port=8080):
         self.address = address
@@ -86,8 +90,8 @@ class UdpServer:
     def loop(self):
         while not self.stopping:
             try:
-                _, peer = self.sock.recvfrom(2048)
-                self.sock.sendto(("%s %s" % (self.address, peer[0])).encode(), peer)
+                said, peer = self.sock.recvfrom(2048)
+                self.sock.sendto(("%s %s " % (self.address, peer[0])).encode() + said, peer)
             except OSError:
                 pass  # nothing came, or the client has gone
 
@@ -108,7 +112,7 @@ def problem(e):
 class Connection:
     """An open TCP connection. me, peer: what the server said about itself and us."""
 
-    def __init__(self, ns, address, port, source=None, timeout=2.0):
+    def __init__(self, ns, address, port, source=None, timeout=PATIENCE):
         with ns:
             self.sock = socket.socket(family_of(address), socket.SOCK_STREAM)
         try:
@@ -130,6 +134,10 @@ class Connection:
             data += more
         return data.decode()
 
+    def is_first_time(self):
+        """No packet of ours had to be sent again (tcpi_total_retrans): a slow machine does not lose any."""
+        return struct.unpack_from("=I", self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0] == 0
+
     def ping(self, text="ping\n"):
         """True when it is still alive, end to end."""
         try:
@@ -142,7 +150,7 @@ class Connection:
         self.sock.close()
 
 
-def ask(ns, address, port, source=None, timeout=2.0):
+def ask(ns, address, port, source=None, timeout=PATIENCE):
     """One connection. -> (endpoint, source it saw), or REFUSED, SILENT, UNREACHABLE, RESET"""
     try:
         c = Connection(ns, address, port, source, timeout)
@@ -150,6 +158,17 @@ def ask(ns, address, port, source=None, timeout=2.0):
         return problem(e)
     c.close()
     return c.me, c.peer
+
+
+def ask_once(ns, address, port, **more):
+    """As ask(), and REPEATED where a SYN was lost, however long the answer may take otherwise."""
+    try:
+        c = Connection(ns, address, port, **more)
+    except OSError as e:
+        return problem(e)
+    answer = (c.me, c.peer) if c.is_first_time() else REPEATED
+    c.close()
+    return answer
 
 
 def ask_often(ns, address, port, times, **more):
@@ -168,15 +187,24 @@ class UdpClient:
         with ns:
             self.sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
         self.sock.connect((address, port))
+        self.asked = 0
 
-    def ask(self, timeout=0.2):
-        """-> endpoint that answered, or REFUSED, SILENT, ..."""
-        self.sock.settimeout(timeout)
+    def ask(self, timeout=PATIENCE):
+        """-> endpoint that answered this very question, or REFUSED, SILENT, ..."""
+        deadline, self.asked = time.monotonic() + timeout, self.asked + 1
         try:
-            self.sock.send(b"?")
-            return self.sock.recv(2048).decode().split()[0]
+            self.sock.send(b"%d" % self.asked)
+            while True:
+                self.sock.settimeout(max(0.001, deadline - time.monotonic()))
+                me, _, said = self.sock.recv(2048).decode().split()
+                if int(said) == self.asked:
+                    return me
         except OSError as e:
             return problem(e)
+
+    def is_at(self, endpoint):
+        """For polling: who is asked now may be gone, and say nothing."""
+        return self.ask(POLLING) == endpoint
 
     def close(self):
         self.sock.close()

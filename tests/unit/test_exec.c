@@ -28,22 +28,22 @@ static const struct {
 	int code;
 	const char *out, *err;
 } runs[] = {
-	{ "output", SH("echo a; echo b"), NULL, 5000, false, 0, "a\nb\n", "" },
-	{ "input comes back", { "/bin/cat" }, "one\ntwo\n", 5000, false, 0, "one\ntwo\n", "" },
-	{ "no input is an end", { "/bin/cat" }, NULL, 5000, false, 0, "", "" },
-	{ "input that nobody reads", { "/bin/true" }, "one\n", 5000, false, 0, "", "" },
-	{ "says why", SH("echo first >&2; echo second >&2; exit 4"), NULL, 5000, false, -EIO, "",
+	{ "output", SH("echo a; echo b"), NULL, 60000, false, 0, "a\nb\n", "" },
+	{ "input comes back", { "/bin/cat" }, "one\ntwo\n", 60000, false, 0, "one\ntwo\n", "" },
+	{ "no input is an end", { "/bin/cat" }, NULL, 60000, false, 0, "", "" },
+	{ "input that nobody reads", { "/bin/true" }, "one\n", 60000, false, 0, "", "" },
+	{ "says why", SH("echo first >&2; echo second >&2; exit 4"), NULL, 60000, false, -EIO, "",
 	  "/bin/sh: exit status 4: first" },
-	{ "fails silently", { "/bin/false" }, NULL, 5000, false, -EIO, "", "/bin/false: exit status 1" },
-	{ "a signal", SH("kill -9 $$"), NULL, 5000, false, -EIO, "", "/bin/sh: killed by signal 9" },
-	{ "ignored here, not there", SH("kill -PIPE $$; exit 3"), NULL, 5000, false, -EIO, "", "/bin/sh: killed by signal 13" },
+	{ "fails silently", { "/bin/false" }, NULL, 60000, false, -EIO, "", "/bin/false: exit status 1" },
+	{ "a signal", SH("kill -9 $$"), NULL, 60000, false, -EIO, "", "/bin/sh: killed by signal 9" },
+	{ "ignored here, not there", SH("kill -PIPE $$; exit 3"), NULL, 60000, false, -EIO, "", "/bin/sh: killed by signal 13" },
 	{ "not there", { "/no/such/program" }, "x", 5000, false, -ENOENT, "",
 	  "/no/such/program: cannot be started: No such file or directory" },
-	{ "too slow", { "/bin/sleep", "20" }, NULL, 50, false, -ETIMEDOUT, "", "/bin/sleep: no end after 50 ms, killed" },
-	{ "called off", { "/bin/sleep", "20" }, NULL, 5000, true, -ECANCELED, "", "/bin/sleep: Operation canceled" },
-	{ "a bare environment", SH("echo $HOME$LC_ALL"), NULL, 5000, false, 0, "C\n", "" },
+	{ "too slow", { "/bin/sleep", "100" }, NULL, 50, false, -ETIMEDOUT, "", "/bin/sleep: no end after 50 ms, killed" },
+	{ "called off", { "/bin/sleep", "100" }, NULL, 60000, true, -ECANCELED, "", "/bin/sleep: Operation canceled" },
+	{ "a bare environment", SH("echo $HOME$LC_ALL"), NULL, 60000, false, 0, "C\n", "" },
 	{ "no descriptor but three", SH("for i in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$i ] || echo $i; done"), NULL,
-	  5000, false, 0, "", "" },
+	  60000, false, 0, "", "" },
 };
 
 START_TEST(run_case)
@@ -60,7 +60,7 @@ START_TEST(run_case)
 	ck_assert_msg(r == runs[_i].code, "%s: %d, %s", runs[_i].what, r, err.msg);
 	ck_assert_msg(strcmp(out.data, runs[_i].out) == 0, "%s: %s", runs[_i].what, out.data);
 	ck_assert_msg(strcmp(err.msg, runs[_i].err) == 0, "%s: %s", runs[_i].what, err.msg);
-	ck_assert_msg(kp_now_ms() - began < 4000, "%s: took long", runs[_i].what);
+	ck_assert_msg(kp_now_ms() - began < 40000, "%s: took long", runs[_i].what);
 	kp_buf_release(&in);
 	kp_buf_release(&out);
 }
@@ -74,7 +74,7 @@ START_TEST(much_of_everything)
 
 	memset(kp_buf_reserve(&in, 4 << 20), 'x', 4 << 20);
 	in.len = 4 << 20;
-	ck_assert_int_eq(sh("head -c 300000 /dev/zero >&2; cat; head -c 300000 /dev/zero >&2", &in, &out, &complaint, 20000, &err), 0);
+	ck_assert_int_eq(sh("head -c 300000 /dev/zero >&2; cat; head -c 300000 /dev/zero >&2", &in, &out, &complaint, 200000, &err), 0);
 	ck_assert_uint_eq(out.len, in.len);
 	ck_assert_uint_eq(complaint.len, 600000);
 	ck_assert_int_eq(memcmp(in.data, out.data, in.len), 0);
@@ -91,7 +91,7 @@ START_TEST(input_that_nobody_reads)
 
 	memset(kp_buf_reserve(&in, 1 << 20), 'x', 1 << 20);
 	in.len = 1 << 20;
-	ck_assert_int_eq(sh("echo no >&2; exit 2", &in, NULL, &complaint, 20000, &err), -EIO);
+	ck_assert_int_eq(sh("echo no >&2; exit 2", &in, NULL, &complaint, 200000, &err), -EIO);
 	ck_assert_str_eq(err.msg, "/bin/sh: exit status 2: no");
 	ck_assert_str_eq(complaint.data, "no\n");
 	kp_buf_release(&in);

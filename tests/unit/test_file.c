@@ -189,19 +189,25 @@ static void flip(const char *version, const char *ip)
 
 START_TEST(config_map)
 {
+	char version[32], ip[32], want[64];
+	int soon = 0;
 	uint64_t before;
 
 	flip("..v1", "10.0.0.1");
 	ck_assert_int_eq(symlink("..data/a.yaml", lab_path(&lab, "a.yaml")), 0);
 	lab_start(&lab, _i ? lab_path(&lab, "a.yaml") : NULL, NULL);
 	lab_await(&lab, "a=10.0.0.1 ");
-	before = kp_now_ns();
-	flip("..v2", "10.0.0.2");
-	lab_await(&lab, "a=10.0.0.2 ");
-	ck_assert_msg(lab.last_ns - before < 500000000, "seen by chance: %llu ms",
-		      (unsigned long long)(lab.last_ns - before) / 1000000);
-	flip("..v3", "10.0.0.3");
-	lab_await(&lab, "a=10.0.0.3 ");
+	for (int i = 2; i < 12; i++) {
+		snprintf(version, sizeof(version), "..v%d", i);
+		snprintf(ip, sizeof(ip), "10.0.0.%d", i);
+		snprintf(want, sizeof(want), "a=10.0.0.%d ", i);
+		before = kp_now_ns();
+		flip(version, ip);
+		lab_await(&lab, want);
+		soon += lab.last_ns - before < 500000000;
+	}
+	/* The look of every second would see each with a chance of a half; a busy machine is late at times. */
+	ck_assert_msg(soon >= 8, "only %d of 10 were seen at once", soon);
 	ck_assert_ptr_null(strstr(lab.journal.data, "-"));
 }
 END_TEST
@@ -476,7 +482,7 @@ END_TEST
 START_TEST(many_files)
 {
 	enum { N = 10000, CHANGES = 30 };
-	uint64_t best = UINT64_MAX, worst = 0, t;
+	uint64_t best = UINT64_MAX, worst = 0, all, t;
 	char name[32], file[40], ip[32];
 
 	for (int i = 0; i < N; i++) {
@@ -489,9 +495,9 @@ START_TEST(many_files)
 	t = kp_now_ns();
 	while (!lab.n_synced)
 		event_base_loop(lab.base, EVLOOP_ONCE);
-	t = kp_now_ns() - t;
+	all = kp_now_ns() - t;
 	ck_assert_uint_eq(kp_map_len(lab.state), N);
-	dprintf(lab.old_stderr, "10,000 files: read in %llu ms", (unsigned long long)t / 1000000);
+	dprintf(lab.old_stderr, "10,000 files: read in %llu ms", (unsigned long long)all / 1000000);
 	for (int i = 0; i < CHANGES; i++) {
 		const char *text;
 
@@ -510,8 +516,8 @@ START_TEST(many_files)
 	}
 	dprintf(lab.old_stderr, ", one change in %llu-%llu us\n", (unsigned long long)best / 1000,
 		(unsigned long long)worst / 1000);
-	/* The best, as the machine may be busy; a scan of the folder takes 10 times as long. */
-	ck_assert_msg(best < 2000000, "a change took %llu us", (unsigned long long)best / 1000);
+	/* The best, as the machine may be busy, and slow; a scan of the folder is a tenth of the work of reading it. */
+	ck_assert_msg(best < all / 50, "a change took %llu us", (unsigned long long)best / 1000);
 }
 END_TEST
 

@@ -17,6 +17,7 @@ static const struct {
 	{ "blanks", " \t{ \"a\" :\r\n [ 0 , 999999999999999999 ] } \n", true, NULL },
 	{ "list", "[\"\",{\"\":0}]", true, NULL },
 	{ "large number", "[1000000000000000000]", false, NULL },
+	{ "too large number", "[9999999999999999999]", false, NULL },
 	{ "unread", "{\"no\":{\"x\":[\"}\\\"\"]},\"n\":{\"no\":[1],\"not\":[2]}}", true, "{\"no\":0,\"n\":{\"no\":0,\"not\":[2]}}" },
 	{ "unread scalar", "{\"no\":\"x\"}", true, NULL },
 	{ "unread open", "{\"no\":{\"x\":1}", false, NULL },

@@ -24,8 +24,8 @@ static struct fake {
 	int n_removed;			/* as another backend */
 	int cancel_fd;
 	bool hangs;			/* apply() waits until it is called off, or for very long */
-	atomic_bool began;
-	bool closed;
+	atomic_uint n_begun;		/* applies, also those that are held */
+	atomic_bool closed;
 } fake;
 
 static int fake_open(void **ret, const struct dp_options *opt, struct kp_err *err)
@@ -45,7 +45,7 @@ static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct pollfd cancel = { .fd = fake.cancel_fd, .events = POLLIN };
 
-	atomic_store(&fake.began, true);
+	fake.n_begun++;
 	pthread_mutex_lock(&fake.gate);
 	if (fake.hangs)
 		poll(&cancel, fake.cancel_fd ? 1 : 0, 20000);
@@ -134,7 +134,7 @@ static uint64_t submit(const char *key, unsigned endpoints, bool gone)
 /* Wait for the result that covers this generation. */
 static int wait_for(uint64_t generation)
 {
-	uint64_t deadline = kp_now_ms() + 5000;
+	uint64_t deadline = kp_now_ms() + 60000;
 
 	while (kp_now_ms() < deadline) {
 		struct pollfd p = { .fd = kp_runner_fd(runner), .events = POLLIN };
@@ -178,22 +178,32 @@ START_TEST(failure_is_reported)
 }
 END_TEST
 
-/* A heavy commit of 20 ms: the next one comes 200 ms later, endpoints pass by at once. */
+/* A commit that the test holds is under way. */
+static void wait_begun(unsigned n)
+{
+	uint64_t deadline = kp_now_ms() + 60000;
+
+	while (fake.n_begun < n && kp_now_ms() < deadline)
+		usleep(1000);
+	ck_assert_uint_eq(fake.n_begun, n);
+}
+
+/* A heavy commit of 50 ms: the next one comes 500 ms later, endpoints pass by at once. */
 START_TEST(heavy_changes_are_collected)
 {
 	uint64_t began, last;
 
 	wait_for(submit("a", 1, false));
-	fake.heavy_ns = 20000000;
+	fake.heavy_ns = 50000000;
+	began = kp_now_ms();
 	wait_for(submit("b", 1, false));
 	fake.heavy_ns = 0;
-	began = kp_now_ms();
 	submit("c", 1, false);
 	submit("a", 2, false);
 	submit("d", 1, false);
 	last = submit("b", 0, false);
 	ck_assert_int_eq(wait_for(last), 0);
-	ck_assert_uint_ge(kp_now_ms() - began, 150);
+	ck_assert_uint_ge(kp_now_ms() - began, 499);
 	ck_assert_msg(strcmp(fake.log, "a | b | a | b c d | ") == 0, "%s", fake.log);
 }
 END_TEST
@@ -233,7 +243,7 @@ START_TEST(pause_in_a_commit_that_lasts)
 
 	pthread_mutex_lock(&fake.gate);
 	last = submit("a", 1, false);
-	usleep(50000);
+	wait_begun(1);
 	ck_assert_int_eq(kp_runner_pause(runner, &err), -EBUSY);
 	pthread_mutex_unlock(&fake.gate);
 	ck_assert_int_eq(wait_for(last), 0);
@@ -249,10 +259,10 @@ START_TEST(end_in_a_commit_that_lasts)
 
 	pthread_mutex_lock(&fake.gate);
 	submit("a", 1, false);
-	usleep(50000);
+	wait_begun(1);
 	began = kp_now_ms();
 	runner = kp_runner_end(runner);
-	ck_assert_uint_lt(kp_now_ms() - began, 900);
+	ck_assert_uint_lt(kp_now_ms() - began, 9000);
 }
 END_TEST
 
@@ -286,13 +296,12 @@ END_TEST
 /* What takes longer is called off, and the thread is not left behind. */
 START_TEST(end_calls_off)
 {
-	uint64_t deadline = kp_now_ms() + 10000;
-
 	fake.hangs = true;
 	submit("a", 1, false);
-	while (!atomic_load(&fake.began) && kp_now_ms() < deadline)
-		poll(NULL, 0, 1);
+	wait_begun(1);
 	runner = kp_runner_end(runner);
+	for (uint64_t deadline = kp_now_ms() + 60000; !fake.closed && kp_now_ms() < deadline;)
+		usleep(1000);
 	ck_assert(fake.closed);
 }
 END_TEST
