@@ -11,6 +11,10 @@ Exit status 77 without a count is one skip. Anything else that does not fit (no 
 status with no failure in the count) is one failure more. Lines 'SKIP name: reason' have to match a
 pattern of the expected-skips file; with CI set in the environment an unexpected skip is a failure.
 What failed, each in a line, is told again right before the sum, as the end is all that many readers see.
+
+A program that fails, beside another one and on a machine with other work, is run once more when the others
+are done. If it passes then, that counts, and its failures are told as unsteady: each is a fault to be found.
+When more than a few fail, it is not the machine, and nothing is run again.
 """
 import argparse
 import concurrent.futures
@@ -25,7 +29,8 @@ import time
 
 # A test of "everything else", and one of libcheck: file:line:F:test case:test:number: message
 FAILED = re.compile(r"^ *FAIL (.*)|^\S+?:\d+:[FE]:[^:]*:(.*)")
-PATIENCE = ["env", "CK_TIMEOUT_MULTIPLIER=10"]  # sudo keeps none of what the Makefile sets
+PATIENCE = ["env", "CK_TIMEOUT_MULTIPLIER=10"]  # libcheck only has to end the test that hangs
+AGAIN = 2  # programs of a part that may need a second try
 MOST, WIDEST = 25, 220  # failures that are told again, and characters of each
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$")
@@ -112,9 +117,8 @@ def expected(path):
         return [line.strip() for line in f if line.strip() and not line.startswith("#")]
 
 
-def run_all(args):
+def run_all(args, prefix):
     """Programs in their order; with --jobs several at a time, each one's output in one piece."""
-    prefix = shlex.split(args.runas) + PATIENCE + shlex.split(args.under)
     if args.jobs == 1:
         yield from (Program(text, prefix, True) for text in args.what)
         return
@@ -122,10 +126,26 @@ def run_all(args):
         yield from (p.show() for p in pool.map(lambda text: Program(text, prefix, False), args.what))
 
 
+def settle(programs, prefix):
+    """-> the programs, those that failed as they are at a second try, and what failed at the first only"""
+    failed, unsteady = [p for p in programs if p.result()[1]], []
+    if len(failed) > AGAIN:
+        return programs, unsteady
+    for first in failed:
+        print("failed, once more:")
+        second = Program(first.text, prefix, True)
+        programs[programs.index(first)] = second
+        if not second.result()[1]:
+            unsteady += first.failures
+    return programs, unsteady
+
+
 def run_part(args):
     total, unexpected, failures = [0, 0, 0], [], []
     patterns = expected(args.expected_skips)
-    for program in run_all(args):
+    prefix = shlex.split(args.runas) + PATIENCE + shlex.split(args.under)
+    programs, unsteady = settle(list(run_all(args, prefix)), prefix)
+    for program in programs:
         total = [a + b for a, b in zip(total, program.result())]
         failures += program.failures
         unexpected += [s for s in program.skips if not any(fnmatch.fnmatchcase(s, p) for p in patterns)]
@@ -136,29 +156,35 @@ def run_part(args):
         failures += ["unexpected skip: " + s for s in unexpected]
     os.makedirs(args.results, exist_ok=True)
     with open(os.path.join(args.results, args.part + ".json"), "w") as f:
-        json.dump({"count": total, "failures": failures}, f)
+        json.dump({"count": total, "failures": failures, "unsteady": unsteady}, f)
     print("check-%s: %s" % (args.part, line_of(total)))
     return 1 if total[1] else 0
 
 
+def tell(title, lines):
+    if lines:
+        print("\n" + title)
+    for line in lines[:MOST]:
+        print("  " + (line if len(line) <= WIDEST else line[:WIDEST] + " ..."))
+    if len(lines) > MOST:
+        print("  and %d more" % (len(lines) - MOST))
+
+
 def sum_parts(args):
-    total, failures = [0, 0, 0], []
+    total, failures, unsteady = [0, 0, 0], [], []
     print("\nsummary")
     for part in args.what:
         try:
             with open(os.path.join(args.results, part + ".json")) as f:
                 result = json.load(f)
         except OSError:
-            result = {"count": [0, 1, 0], "failures": ["no count: it did not run to its end"]}
+            result = {"count": [0, 1, 0], "failures": ["no count: it did not run to its end"], "unsteady": []}
         print("  %-9s %s" % (part, line_of(result["count"])))
         total = [a + b for a, b in zip(total, result["count"])]
         failures += ["%s: %s" % (part, f) for f in result["failures"]]
-    if failures:
-        print("\nfailed")
-    for f in failures[:MOST]:
-        print("  " + (f if len(f) <= WIDEST else f[:WIDEST] + " ..."))
-    if len(failures) > MOST:
-        print("  and %d more" % (len(failures) - MOST))
+        unsteady += ["%s: %s" % (part, f) for f in result["unsteady"]]
+    tell("unsteady: failed, and passed when run again", unsteady)
+    tell("failed", failures)
     print(line_of(total))
     return 1 if total[1] or not total[0] else 0
 
