@@ -78,7 +78,7 @@ FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_$(or $(T
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
-tests: $(UNIT) $(NET) $(BUILD)/caserun $(BUILD)/proxylet-faults all
+tests: $(UNIT) $(NET) $(BUILD)/caserun $(BUILD)/proxylet-faults $(BUILD)/tests/support/no_ipvs.so all
 BENCH_TOOLS := $(addprefix $(BUILD)/tests/bench/,replay record.so flow ctfill)
 
 $(BUILD)/proxylet: $(BUILD)/proxy/main.o $(BUILD)/libproxylet.a
@@ -117,7 +117,8 @@ $(BUILD)/proxylet-faults: $(BUILD)/proxy/main.o $(BUILD)/tests/faults/seam.o $(B
 	$(Q)$(CC) $(KP_LDFLAGS) $(LDFLAGS) -Wl,--wrap=sendmsg -o $@ $^ $(KP_LIBS)
 
 $(BENCH_TOOLS): | $(BUILD)/.found
-$(BUILD)/tests/bench/record.so: tests/bench/record.c
+# What goes into other programs (LD_PRELOAD).
+$(BUILD)/%.so: %.c | $(BUILD)/.found
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(KP_CFLAGS) -MF $@.d $(CPPFLAGS) $(CFLAGS) -fPIC -shared -o $@ $< -ldl
@@ -166,7 +167,7 @@ check: deps-check
 check-unit: $(UNIT)
 	$(Q)$(TALLY) --part unit --jobs 2 $(UNIT)
 
-check-net: $(NET) all
+check-net: $(NET) $(BUILD)/tests/support/no_ipvs.so all
 	$(Q)$(TALLY) --part net --jobs 2 --as "$(SUDO)" $(foreach t,$(NET_SLOW),"$(t) --agent=$(BUILD)/proxylet") $(NET) \
 		$(foreach t,$(filter-out $(NET_SLOW),$(NET_PY)) tests/golden/golden.py,"$(t) --agent=$(BUILD)/proxylet")
 
