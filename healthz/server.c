@@ -27,6 +27,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/thread.h"
+#include "proxy/base/wake.h"
 
 #define FAILURES 256	/* in the queue; each takes a page of the pipe while it is there */
 
@@ -123,15 +124,6 @@ static void set_policy(struct hz_server *s)
 	hz_listeners_set_service_proxy(s->listeners, p->service_proxy);
 }
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	/* Fails only when the counter is full, and then the other side is awake anyway. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 static void tell(struct hz_server *s)
 {
 	struct hz_report *r;
@@ -144,7 +136,7 @@ static void tell(struct hz_server *s)
 	r->n_probes = hz_history_probes(s->history, &r->probes);
 	r->n_peers = hz_history_peers(s->history, &r->peers);
 	hz_report_free(__atomic_exchange_n(&s->report, r, __ATOMIC_ACQ_REL));
-	signal_fd(s->told_fd);
+	kp_wake_set(s->told_fd);
 }
 
 static void set_listeners(struct hz_server *s)
@@ -158,13 +150,11 @@ static void set_listeners(struct hz_server *s)
 static void give_sockets(struct hz_server *s)
 {
 	struct kp_inherit *to = __atomic_exchange_n(&s->give_to, NULL, __ATOMIC_ACQUIRE);
-	const uint64_t one = 1;
 
 	if (!to)
 		return;
 	hz_listeners_give(s->listeners, to);
-	if (write(s->given_fd, &one, sizeof(one)) < 0)
-		return;			/* never full: one at a time */
+	kp_wake_set(s->given_fd);
 }
 
 static void inherit_sockets(struct hz_server *s)
@@ -238,7 +228,7 @@ static void *run(void *arg)
 
 static void wake(struct hz_server *s)
 {
-	signal_fd(s->wake_fd);
+	kp_wake_set(s->wake_fd);
 }
 
 void hz_server_publish(struct hz_server *s, struct hz_state *taken)

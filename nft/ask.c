@@ -60,3 +60,14 @@ const char *dp_ask_str(const struct nlmsghdr *nlh, uint16_t type)
 			return mnl_attr_get_str(a);
 	return "";
 }
+
+const struct nlattr *dp_ask_in(const struct nlattr *nest, uint16_t type)
+{
+	const struct nlattr *a;
+
+	if (nest)
+		mnl_attr_for_each_nested(a, nest)
+			if (mnl_attr_get_type(a) == type)
+				return a;
+	return NULL;
+}

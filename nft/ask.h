@@ -26,5 +26,7 @@ int dp_ask_exists(struct mnl_socket *nl, enum kp_family f, struct dp_ask q, bool
 int dp_table_exists(struct mnl_socket *nl, enum kp_family f, const char *table, bool *ret);	/* likewise */
 /* A string of an answer, "" if it has none of that type. */
 const char *dp_ask_str(const struct nlmsghdr *nlh, uint16_t type);
+/* The first attribute of a type within another one. NULL: there is none, or no such other one. */
+const struct nlattr *dp_ask_in(const struct nlattr *nest, uint16_t type);
 
 #endif

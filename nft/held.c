@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/ask.h"
 #include "nft/prints.h"
 #include "nft/program.h"
 #include "proxy/base/buf.h"
@@ -225,16 +226,6 @@ struct elem {
 	const struct nlattr *key, *data, *verdict, *user;
 };
 
-static const struct nlattr *attr_in(const struct nlattr *nest, uint16_t type)
-{
-	const struct nlattr *a;
-
-	mnl_attr_for_each_nested(a, nest)
-		if (mnl_attr_get_type(a) == type)
-			return a;
-	return NULL;
-}
-
 static struct elem elem_of(const struct nlattr *nest)
 {
 	struct elem e = { 0 };
@@ -243,11 +234,11 @@ static struct elem elem_of(const struct nlattr *nest)
 	mnl_attr_for_each_nested(a, nest)
 		switch (mnl_attr_get_type(a)) {
 		case NFTA_SET_ELEM_KEY:
-			e.key = attr_in(a, NFTA_DATA_VALUE);
+			e.key = dp_ask_in(a, NFTA_DATA_VALUE);
 			break;
 		case NFTA_SET_ELEM_DATA:
-			e.data = attr_in(a, NFTA_DATA_VALUE);
-			e.verdict = attr_in(a, NFTA_DATA_VERDICT);
+			e.data = dp_ask_in(a, NFTA_DATA_VALUE);
+			e.verdict = dp_ask_in(a, NFTA_DATA_VERDICT);
 			break;
 		case NFTA_SET_ELEM_USERDATA:
 			e.user = a;
@@ -263,11 +254,11 @@ static void value_of(const struct elem *e, struct kp_buf *out)
 	if (e->data)
 		kp_buf_add(out, mnl_attr_get_payload(e->data), mnl_attr_get_payload_len(e->data));
 	if (e->verdict) {
-		const struct nlattr *chain = attr_in(e->verdict, NFTA_VERDICT_CHAIN);
+		const struct nlattr *chain = dp_ask_in(e->verdict, NFTA_VERDICT_CHAIN);
 
 		kp_buf_puts(out, text(chain));
 		kp_buf_add(out, "", 1);
-		if (be32(attr_in(e->verdict, NFTA_VERDICT_CODE)) != (chain ? (uint32_t)NFT_GOTO : NF_DROP))
+		if (be32(dp_ask_in(e->verdict, NFTA_VERDICT_CODE)) != (chain ? (uint32_t)NFT_GOTO : NF_DROP))
 			kp_buf_puts(out, "not ours");	/* we write no other */
 	}
 	if (e->user)

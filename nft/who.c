@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "nft/ask.h"
 #include "nft/socket.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
@@ -165,20 +166,9 @@ static bool has_text(const struct nlattr *a, const char *text)
 	return mnl_attr_validate(a, MNL_TYPE_NUL_STRING) == 0 && strcmp(mnl_attr_get_str(a), text) == 0;
 }
 
-static const struct nlattr *inside(const struct nlattr *nest, uint16_t type)
-{
-	const struct nlattr *a;
-
-	if (nest)
-		mnl_attr_for_each_nested(a, nest)
-			if (mnl_attr_get_type(a) == type)
-				return a;
-	return NULL;
-}
-
 static void touch(struct ear *e, enum kp_family f, enum dp_set set, const struct nlattr *elem)
 {
-	const struct nlattr *key = inside(inside(elem, NFTA_SET_ELEM_KEY), NFTA_DATA_VALUE);
+	const struct nlattr *key = dp_ask_in(dp_ask_in(elem, NFTA_SET_ELEM_KEY), NFTA_DATA_VALUE);
 	struct touched *t = e->n < HEARD_MAX ? &e->touched[e->n] : NULL;
 
 	if (!key || mnl_attr_get_payload_len(key) != dp_set_key_len(set, f))

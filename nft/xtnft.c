@@ -35,23 +35,12 @@ static int on_chain(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static const struct nlattr *find(const struct nlattr *nest, uint16_t type)
-{
-	const struct nlattr *a;
-
-	if (nest)
-		mnl_attr_for_each_nested(a, nest)
-			if (mnl_attr_get_type(a) == type)
-				return a;
-	return NULL;
-}
-
 /* Where an expression leads to; NULL: it is no jump. */
 static const char *target_of(const struct nlattr *expr)
 {
-	const struct nlattr *data = find(find(expr, NFTA_EXPR_DATA), NFTA_IMMEDIATE_DATA);
-	const struct nlattr *chain = find(find(data, NFTA_DATA_VERDICT), NFTA_VERDICT_CHAIN);
-	const struct nlattr *name = find(expr, NFTA_EXPR_NAME);
+	const struct nlattr *data = dp_ask_in(dp_ask_in(expr, NFTA_EXPR_DATA), NFTA_IMMEDIATE_DATA);
+	const struct nlattr *chain = dp_ask_in(dp_ask_in(data, NFTA_DATA_VERDICT), NFTA_VERDICT_CHAIN);
+	const struct nlattr *name = dp_ask_in(expr, NFTA_EXPR_NAME);
 
 	if (!chain || !name || mnl_attr_validate(name, MNL_TYPE_NUL_STRING) < 0 ||
 	    mnl_attr_validate(chain, MNL_TYPE_NUL_STRING) < 0 || strcmp(mnl_attr_get_str(name), "immediate") != 0)

@@ -15,6 +15,7 @@
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/thread.h"
+#include "proxy/base/wake.h"
 #include "proxy/model/model.h"
 #include "proxy/source/pack.h"
 #include "proxy/source/snapfile.h"
@@ -59,11 +60,10 @@ static void job_unref(struct job *j)
 static void *run(void *arg)
 {
 	struct job *j = arg;
-	uint64_t one = 1;
 
 	kp_snapfile_close(&j->body, j->wall_ns);	/* the checksum takes its time as well */
 	j->code = kp_snapfile_write(j->folder, &j->body, &j->err);
-	(void)!write(j->done, &one, sizeof(one));	/* an eventfd that nobody has written to takes it */
+	kp_wake_set(j->done);
 	job_unref(j);
 	return NULL;
 }
@@ -143,10 +143,9 @@ static void end(struct kp_saver *s, int code, const char *why)
 static void on_done(evutil_socket_t fd, short what, void *arg)
 {
 	struct kp_saver *s = arg;
-	uint64_t n;
 
 	(void)what;
-	(void)!read(fd, &n, sizeof(n));
+	kp_wake_clear(fd);
 	end(s, s->job->code, s->job->err.msg);
 }
 

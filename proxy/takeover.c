@@ -22,6 +22,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/thread.h"
+#include "proxy/base/wake.h"
 
 /* How often to look: while it is unknown whether it lives, and else. */
 #define UNSURE_MS	500
@@ -78,20 +79,6 @@ struct kp_takeover {
 };
 
 /* --- the thread --- */
-
-static void signal_fd(int fd)
-{
-	uint64_t one = 1;
-
-	(void)!write(fd, &one, sizeof(one));	/* full is as good as set */
-}
-
-static void clear_fd(int fd)
-{
-	uint64_t n;
-
-	(void)!read(fd, &n, sizeof(n));		/* empty is fine too */
-}
 
 static bool quitting(const struct kp_takeover *t)
 {
@@ -183,7 +170,7 @@ static void post(struct kp_takeover *t, const struct report *r)
 	}
 	t->posted = true;
 	pthread_mutex_unlock(&t->lock);
-	signal_fd(t->done);
+	kp_wake_set(t->done);
 }
 
 static void *watch(void *arg)
@@ -202,7 +189,7 @@ static void *watch(void *arg)
 		look(t, &w, &r);
 		post(t, &r);
 		(void)poll(fds, KP_N(fds), (int)atomic_load(&t->period_ms));
-		clear_fd(t->wake);
+		kp_wake_clear(t->wake);
 	}
 	if (w.nl)
 		mnl_socket_close(w.nl);
@@ -312,7 +299,7 @@ static void order_clean(struct kp_takeover *t)
 	pthread_mutex_lock(&t->lock);
 	t->clean = true;
 	pthread_mutex_unlock(&t->lock);
-	signal_fd(t->wake);
+	kp_wake_set(t->wake);
 }
 
 static void on_report(evutil_socket_t fd, short what, void *arg)
@@ -323,7 +310,7 @@ static void on_report(evutil_socket_t fd, short what, void *arg)
 	bool any;
 
 	(void)what;
-	clear_fd(fd);
+	kp_wake_clear(fd);
 	pthread_mutex_lock(&t->lock);
 	any = t->posted;
 	t->posted = false;
@@ -397,7 +384,7 @@ struct kp_takeover *kp_takeover_stop(struct kp_takeover *t)
 {
 	if (!t)
 		return NULL;
-	signal_fd(t->quit);
+	kp_wake_set(t->quit);
 	if (kp_thread_join(t->thread, END_MS)) {
 		release(t);
 		return NULL;

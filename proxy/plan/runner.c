@@ -15,6 +15,7 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/thread.h"
+#include "proxy/base/wake.h"
 
 #define FORMER_TRIES	5	/* to remove what another backend left, each with a write of ours */
 
@@ -102,22 +103,6 @@ static void plan_free(void *p)
 	kp_plan_unref(p);
 }
 
-static void signal_fd(int fd)
-{
-	uint64_t one = 1;
-
-	if (write(fd, &one, sizeof(one)) < 0)
-		return;		/* EAGAIN: it is readable already */
-}
-
-static void clear_fd(int fd)
-{
-	uint64_t n;
-
-	if (read(fd, &n, sizeof(n)) < 0)
-		return;		/* EAGAIN: nothing there */
-}
-
 /* Moves what may go now out of pending. */
 static void take_changes(struct kp_runner *r, bool heavy_too, struct dp_batch *b)
 {
@@ -187,7 +172,7 @@ static void post(struct kp_runner *r, const struct dp_result *res, uint64_t gene
 	r->results[r->n_results] = (struct kp_runner_result){ generation, *res };
 	r->results[r->n_results++].result.done_ns = kp_wall_ns();
 	pthread_mutex_unlock(&r->lock);
-	signal_fd(r->done);
+	kp_wake_set(r->done);
 }
 
 static void note_ours(struct kp_runner *r, const struct dp_result *res)
@@ -268,7 +253,7 @@ static void *run(void *arg)
 		struct pollfd p = { .fd = r->wake, .events = POLLIN };
 
 		if (poll(&p, 1, pause_ms(r)) > 0)
-			clear_fd(r->wake);
+			kp_wake_clear(r->wake);
 		atomic_store(&r->idle, false);
 		work(r, &generation);
 	}
@@ -373,7 +358,7 @@ uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 	generation = ++r->generation;
 	pthread_mutex_unlock(&r->lock);
 	dp_batch_release(batch);
-	signal_fd(r->wake);
+	kp_wake_set(r->wake);
 	return generation;
 }
 
@@ -386,7 +371,7 @@ bool kp_runner_take(struct kp_runner *r, struct kp_runner_result *ret)
 {
 	bool any;
 
-	clear_fd(r->done);
+	kp_wake_clear(r->done);
 	pthread_mutex_lock(&r->lock);
 	any = r->n_results > 0;
 	if (any) {
@@ -402,7 +387,7 @@ static void tell_to_stop(struct kp_runner *r)
 	pthread_mutex_lock(&r->lock);
 	r->stop = true;
 	pthread_mutex_unlock(&r->lock);
-	signal_fd(r->wake);
+	kp_wake_set(r->wake);
 }
 
 /* False: it has seen it already. */
@@ -450,7 +435,7 @@ int kp_runner_resume(struct kp_runner *r, struct kp_err *err)
 	if (began) {
 		kp_plan_node_unref(r->node);
 		r->node = kp_plan_node_ref(r->last_node);
-		signal_fd(r->wake);
+		kp_wake_set(r->wake);
 	}
 	return open_backend(r, err);
 }
@@ -459,7 +444,7 @@ bool kp_runner_has_run(struct kp_runner *r)
 {
 	bool was_idle = atomic_exchange(&r->idle, true);
 
-	signal_fd(r->wake);
+	kp_wake_set(r->wake);
 	return !was_idle || !r->dp;
 }
 
@@ -485,7 +470,7 @@ struct kp_runner *kp_runner_end(struct kp_runner *r)
 		tell_to_stop(r);
 		ended = kp_thread_join(r->thread, END_MS);
 		if (!ended) {
-			signal_fd(r->cancel);
+			kp_wake_set(r->cancel);
 			ended = kp_thread_join(r->thread, END_MS);
 		}
 		if (!ended) {

@@ -60,34 +60,6 @@ class Pod(traffic.TcpServer):
         c.close()
 
 
-class Load(threading.Thread):
-    """Calls once() so many times a second from a thread in a namespace, and counts what it says."""
-
-    def __init__(self, ns, rate, once):
-        super().__init__(daemon=True)
-        self.ns, self.rate, self.once = ns, rate, once
-        self.said, self.stopping = collections.Counter(), False
-        self.start()
-
-    def run(self):
-        at = time.monotonic()
-        with self.ns:
-            while not self.stopping:
-                self.said[self.once()] += 1
-                at = max(at + 1 / self.rate, time.monotonic() - 1)
-                time.sleep(max(0, at - time.monotonic()))
-
-    def let_through(self):
-        """Whoever was on the way when this is called has arrived and been answered when it returns."""
-        seen = self.said.total()
-        wait(lambda: self.said.total() >= seen + 2, "new connections")
-
-    def end(self):
-        self.stopping = True
-        self.join()
-        return self.said
-
-
 def connect(address, port=80):
     """One new connection, asked once. -> endpoint, or what went wrong"""
     try:
@@ -239,7 +211,7 @@ def test_timeline_local(lab):
     wait(lambda: c.probe() == (200, "1"), "t0: answer")
     equal(asks(lab), {HERE}, "t0: endpoints")
     standing = [traffic.Connection(lab.ext, VIP, 80) for _ in range(4)]
-    load = Load(lab.ext, 200, lambda: connect(VIP))
+    load = traffic.Load(lab.ext, 200, lambda: connect(VIP))
 
     c.put(going(HERE), AWAY)  # t1
     within(0.1, lambda: c.probe() == (503, "0"), "t1: 503 and weight 0")
@@ -286,7 +258,7 @@ def test_timeline_one_of_two(lab):
 def test_timeline_cluster(lab):
     """E.3 with policy Cluster: the others take over within a second; the last one serves to its end."""
     c = Cluster(lab, "Cluster", HERE, AWAY)
-    load = Load(lab.ext, 200, lambda: connect(VIP))
+    load = traffic.Load(lab.ext, 200, lambda: connect(VIP))
     standing = [traffic.Connection(lab.ext, VIP, 80) for _ in range(8)]
     c.put(going(HERE), AWAY)
     within(RULES, lambda: asks(lab, timeout=traffic.POLLING) == {AWAY}, "t1: new flows go to the others")
@@ -401,7 +373,7 @@ def test_rolling_update_local(lab):
     """The node's only pod is replaced again and again, with its successor beside it or not."""
     c = Cluster(lab, "Local", HERE, AWAY)
     balancer = lab.serve(LoadBalancer(lab))
-    loads = [Load(lab.ext, RATE / 2, lambda: connect(VIP) if balancer.up else "elsewhere") for _ in range(2)]
+    loads = [traffic.Load(lab.ext, RATE / 2, lambda: connect(VIP) if balancer.up else "elsewhere") for _ in range(2)]
     inside = Clients(lab, IP, 8)
     idle = [s for s in (traffic.Connection(lab.ext, IP, 80) for _ in range(200)) if s.me == AWAY or s.close()]
     old, new = HERE, ALSO_HERE
@@ -421,7 +393,7 @@ def test_rolling_update_cluster(lab):
     """One pod after the other is replaced; the load balancer has no part in it."""
     pods = ["10.244.2.%d" % n for n in range(3, 6)]
     c = Cluster(lab, "Cluster", AWAY, *pods)
-    loads = [Load(lab.ext, RATE / 2, lambda a=a: connect(a)) for a in (VIP, IP)]
+    loads = [traffic.Load(lab.ext, RATE / 2, lambda a=a: connect(a)) for a in (VIP, IP)]
     clients = [Clients(lab, a, 8) for a in (VIP, IP)]
     idle = [s for s in (traffic.Connection(lab.ext, IP, 80) for _ in range(150)) if s.me == AWAY or s.close()]
     for turn in range(TURNS):

@@ -3,7 +3,6 @@
 
 PXL_HANDOVERS=20 makes it as many hand-overs, under the full load; as part of "make check" it is a short form.
 """
-import collections
 import errno
 import json
 import os
@@ -12,7 +11,6 @@ import signal
 import socket
 import struct
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -30,29 +28,6 @@ PROBES = 100 if TIMES > 5 else 25  # a second, to each listener
 CONNECTIONS = 500 if TIMES > 5 else 200
 IDLE, ACTIVE = (1000, 100) if TIMES > 5 else (100, 10)
 CHECK_PORT = 31003
-
-
-class Load(threading.Thread):
-    """Calls once() so many times a second from a thread in a namespace, and counts what it says."""
-
-    def __init__(self, ns, rate, once):
-        super().__init__(daemon=True)
-        self.ns, self.rate, self.once = ns, rate, once
-        self.said, self.stopping = collections.Counter(), False
-        self.start()
-
-    def run(self):
-        at = time.monotonic()
-        with self.ns:
-            while not self.stopping:
-                self.said[self.once()] += 1
-                at = max(at + 1 / self.rate, time.monotonic() - 1)  # behind by over a second: leave some out
-                time.sleep(max(0, at - time.monotonic()))
-
-    def end(self):
-        self.stopping = True
-        self.join()
-        return dict(self.said)
 
 
 def read_all(s):
@@ -164,13 +139,13 @@ def test_nobody_notices(lab):
     cluster(lab)
     agent = lab.run().ready()
     wait(lambda: agent.get(port=CHECK_PORT, address=NODE_IP)[0] == 200, "the health port of s3")
-    loads = {port: Load(lab.node, PROBES, probe(port)) for port in (10256, 10356, CHECK_PORT, 10249)}
-    kept = Load(lab.node, 20, KeptProbe(10256))
+    loads = {port: traffic.Load(lab.node, PROBES, probe(port)) for port in (10256, 10356, CHECK_PORT, 10249)}
+    kept = traffic.Load(lab.node, 20, KeptProbe(10256))
     expected = {port: probe_once(lab, port) for port in loads}
-    flows = [Load(lab.ext, CONNECTIONS / 4, connect("10.96.0.1%d" % i)) for i in (0, 1, 2, 4)]
+    flows = [traffic.Load(lab.ext, CONNECTIONS / 4, connect("10.96.0.1%d" % i)) for i in (0, 1, 2, 4)]
     idle = [traffic.Connection(lab.ext, "10.96.0.10", 80) for _ in range(IDLE)]
     active = [traffic.Connection(lab.ext, "10.96.0.11", 80) for _ in range(ACTIVE)]
-    pings = Load(lab.ext, 50, lambda: all(c.ping() for c in active[:5]))
+    pings = traffic.Load(lab.ext, 50, lambda: all(c.ping() for c in active[:5]))
     loyal = traffic.ask(lab.ext, "10.96.0.12", 80, source="198.51.100.7")
     flow = traffic.UdpClient(lab.ext, "10.96.0.19", 80)
     udp = flow.ask(), ask_udp(lab)

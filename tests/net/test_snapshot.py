@@ -166,17 +166,28 @@ def test_a_slow_list_is_waited_for(lab):
     check(not in_use(agent), "still in use")
 
 
-def test_not_while_there_are_rules(lab):
+def left_behind(lab, **config):
+    """-> an agent that has ended; its rules and its snapshot are there, the server is not"""
     server = server_of(lab)
-    agent = run(lab, server).ready()
+    agent = run(lab, server, **config).ready()
     kept(lab)
     agent.stop()
-    before = nft.generation(lab.node)
     server.stop()
+    return agent
+
+
+def is_not_used(agent, line, what):
+    """Started over rules: the snapshot is left alone."""
     agent.start()
-    wait(lambda: "api" in agent.log(), "it runs")
+    wait(lambda: line in agent.log(), "it runs")
     time.sleep(0.6)
-    check(not in_use(agent), "in use over the rules that are there")
+    check(not in_use(agent), "in use over %s", what)
+
+
+def test_not_while_there_are_rules(lab):
+    agent = left_behind(lab)
+    before = nft.generation(lab.node)
+    is_not_used(agent, "api", "the rules that are there")
     equal(nft.generation(lab.node), before, "generation of the rules")
 
 
@@ -198,33 +209,18 @@ def test_no_moment_of_health_over_its_rules(lab):
 
 
 def test_chains_are_rules_too(lab):
-    server = server_of(lab)
-    agent = run(lab, server, mode="iptables").ready()
-    kept(lab)
-    agent.stop()
-    server.stop()
-    agent.start()
-    wait(lambda: "reading from" in agent.log(), "it runs")
-    time.sleep(0.6)
-    check(not in_use(agent), "in use over the chains that are there")
+    is_not_used(left_behind(lab, mode="iptables"), "reading from", "the chains that are there")
 
 
 def test_rules_of_the_other_mode_are_rules_too(lab):
     """The configuration was changed while nobody ran: what serves is newer than what is kept."""
-    server = server_of(lab)
-    agent = run(lab, server).ready()
-    kept(lab)
-    agent.stop()
-    server.stop()
+    agent = left_behind(lab)
     before = nft.generation(lab.node)
     with open(agent.config) as f:
         config = dict(json.load(f), mode="iptables")
     with open(agent.config, "w") as f:
         json.dump(config, f)
-    agent.start()
-    wait(lambda: "in iptables mode" in agent.log(), "it runs")
-    time.sleep(0.6)
-    check(not in_use(agent), "in use over the table that is there")
+    is_not_used(agent, "in iptables mode", "the table that is there")
     equal(nft.generation(lab.node), before, "generation of the rules")
 
 

@@ -1,10 +1,13 @@
 """Servers that say who they are and whom they see, and clients that tell refusal from silence."""
+import collections
 import errno
 import selectors
 import socket
 import struct
 import threading
 import time
+
+from harness import wait
 
 REFUSED, SILENT, UNREACHABLE, RESET, REPEATED = "refused", "silent", "unreachable", "reset", "only when asked again"
 PATIENCE = 20.0  # seconds; who expects silence gives less,
@@ -208,3 +211,32 @@ class UdpClient:
 
     def close(self):
         self.sock.close()
+
+
+class Load(threading.Thread):
+    """Calls once() so many times a second from a thread in a namespace, and counts what it says."""
+
+    def __init__(self, ns, rate, once):
+        super().__init__(daemon=True)
+        self.ns, self.rate, self.once = ns, rate, once
+        self.said, self.stopping = collections.Counter(), False
+        self.start()
+
+    def run(self):
+        at = time.monotonic()
+        with self.ns:
+            while not self.stopping:
+                self.said[self.once()] += 1
+                at = max(at + 1 / self.rate, time.monotonic() - 1)  # behind by over a second: leave some out
+                time.sleep(max(0, at - time.monotonic()))
+
+    def let_through(self):
+        """Whoever was on the way when this is called has arrived and been answered when it returns."""
+        seen = self.said.total()
+        wait(lambda: self.said.total() >= seen + 2, "new connections")
+
+    def end(self):
+        """-> how often it said what"""
+        self.stopping = True
+        self.join()
+        return self.said
