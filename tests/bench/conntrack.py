@@ -13,6 +13,7 @@ import opponents as op
 from harness import wait
 from loads import CIDR, obj
 from report import OURS
+from session import hear
 
 MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
 DNS_PORT, OLD, NEW = 53, "10.128.0.1", "10.128.0.2"
@@ -73,9 +74,10 @@ def measure(lab, tools, entries, frontends, stale):
     web(lab, 0)
     lab.put("node.json", obj.node())
     agent = lab.run(ns, clusterCIDR=CIDR).ready()
+    with ns:
+        commits = judge_load.Commits()
     try:
         with ns:
-            commits = judge_load.Commits()
             subprocess.run([tools.path("ctfill"), str(entries), str(stale), "172.20.0.1", str(DNS_PORT), OLD], check=True,
                            stdout=subprocess.DEVNULL)
         commits.listen()
@@ -89,6 +91,7 @@ def measure(lab, tools, entries, frontends, stale):
             raise op.Fault("%s of %d stale entries were removed" % (removed and removed[0], stale))
         return removed[1], max(busy), judge_load.process_stats(agent.pid)["peak_mb"] - before, max(quiet)
     finally:
+        hear(commits, False)
         agent.stop()
         ns.close()
         lab.namespaces.remove(ns)

@@ -20,6 +20,12 @@ from loads import CIDR, SERVICES, SLICES, api_objects, event
 PATHS = (SERVICES, SLICES)
 
 
+def hear(commits, on):
+    """Hear of commits, or no longer: whoever does, on the whole machine, makes each of them slower."""
+    NETLINK, ADD, DROP, NFTABLES = 270, 1, 2, 7
+    commits.sock.setsockopt(NETLINK, ADD if on else DROP, NFTABLES)
+
+
 class Handler(judge_load.Handler):
     """Live watches of Services, too, and of whoever asks again."""
 
@@ -77,6 +83,8 @@ class Session:
         return took
 
     def close(self):
+        if self.commits and self.commits.is_alive():
+            hear(self.commits, False)    # its thread lives on
         if self.agent:
             self.agent.stop()
         self.server.stopping = True
@@ -111,12 +119,11 @@ class Session:
 
     def replace_unseen(self, count, gap):
         """Changes while nobody hears of commits: the kernel tells within the commit, and whoever hears takes a processor."""
-        NETLINK, DROP, ADD, NFTABLES = 270, 2, 1, 7
-        self.commits.sock.setsockopt(NETLINK, DROP, NFTABLES)
+        hear(self.commits, False)
         for _ in range(count):
             self.send(SLICES, event("MODIFIED", self.load.replace()))
             time.sleep(gap)
-        self.commits.sock.setsockopt(NETLINK, ADD, NFTABLES)
+        hear(self.commits, True)
 
     def burst(self, count):
         data = b"".join(event("MODIFIED", self.load.replace(i % self.load.services)) for i in range(count))

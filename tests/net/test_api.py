@@ -320,6 +320,21 @@ def test_history_lost(lab):
     change(lab, server, "10.244.2.5")
 
 
+def test_versions_by_collection(lab):
+    """A server that counts each collection by itself has lost nothing when the own node's version is low."""
+    server = one_service(lab)
+    server.quirks.fixed = {"nodes": 1}
+    run(lab, server).ready()
+    for k in range(3, 6):
+        change(lab, server, "10.244.2.%d" % k)
+    time.sleep(1.1)     # a watch that ends sooner counts as a failure
+    server.end_watches()
+    wait(lambda: len(server.asked("nodes")) > 1 and len(server.watching("nodes")) == 1, "the node to be listed again")
+    change(lab, server, "10.244.2.6")
+    for name in ("services", "endpointslices"):
+        equal(len(server.asked(name, sendInitialEvents="true")), 1, "lists of " + name)
+
+
 def retry_after(lab, status):
     server = one_service(lab)
     server.quirks.refuse = [Refusal(status, {"Retry-After": "3"}, name="services", times=1)]

@@ -50,6 +50,7 @@ class Quirks:
         self.missing = set()    # names of collections that are not there
         self.page_gone = 0      # so many continue tokens are too old
         self.protobuf = False   # for those who accept it, as real servers
+        self.fixed = {}         # name -> the version that its lists have, whatever changed elsewhere
         self.raw = {}           # name -> bytes that its streams begin with, in the place of what there is
 
 
@@ -217,7 +218,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind, version = next((k, v) for k, (n, _, v) in KINDS.items() if n == name)
         with api.lock:
             items = [o for _, o in sorted(api.objects[name].items()) if selected(o, query)]
-            now = api.version
+            now = api.quirks.fixed.get(name, api.version)
             if "continue" in query and api.quirks.page_gone > 0:
                 api.quirks.page_gone -= 1
                 return self.answer(410, status_body(410, "The provided continue parameter is too old").encode())
@@ -442,7 +443,7 @@ class ApiServer:
                 return lines, "ends"
             if how != "ignored":
                 lines.append(event("BOOKMARK", {"kind": kind, "apiVersion": api, "metadata": {
-                    "resourceVersion": str(self.version), "annotations": {"k8s.io/initial-events-end": "true"}}}))
+                    "resourceVersion": str(self.quirks.fixed.get(name, self.version)), "annotations": {"k8s.io/initial-events-end": "true"}}}))
         else:
             for version, changed, old, new in self.history:
                 if changed == name and version > since:
