@@ -248,7 +248,7 @@ static void write_program(struct dp_family *fam, struct dp_writer *w)
 		dp_chain_buf_release(&b);
 	}
 	for (size_t i = 0; i < KP_N(tries); i++)
-		for (uint32_t m = 1; m <= DP_TRY_PRELOAD; m *= 2)
+		for (uint32_t m = 1; m <= DP_TRY_PRELOAD; m = dp_slots_size(m + 1))
 			dp_family_need_class(fam, w, &(struct dp_class){ .kind = (uint8_t)tries[i], .m = m });
 }
 

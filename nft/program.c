@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/slots.h"
 #include "proxy/base/mem.h"
 
 #define TRIES 8		/* at most 0.4 % of the connections reach the fallbacks (2.2) */
@@ -116,8 +117,8 @@ static struct dp_stmt go(struct dp_chain_buf *c, enum dp_class_kind kind, uint32
 }
 
 /*
- * Draw until a slot is hit: the class is a power of two not below the number of
- * endpoints, so some slots may be empty. It ends in drop and never by falling out: a
+ * Draw until a slot is hit: the class may be larger than the number of endpoints, so some
+ * slots may be empty. It ends in drop and never by falling out: a
  * first packet that left untranslated would leave a confirmed conntrack entry without
  * NAT behind, and every retransmission would follow it into nowhere (2.4).
  */
@@ -125,7 +126,7 @@ static void rules_draw(struct dp_chain_buf *c, enum dp_class_kind try, uint32_t 
 {
 	for (int i = 0; m && i < (m > 2 ? TRIES : 1); i++)
 		RULE(c, NULL, STMT(DP_JUMP, .name = class_name(c, try, m)));
-	if (m > 2)
+	if (m > 3)
 		RULE(c, NULL, STMT(DP_JUMP, .name = class_name(c, try, m / 2)));
 	if (m > 1)
 		RULE(c, NULL, STMT(DP_JUMP, .name = class_name(c, try, 1)));
@@ -163,6 +164,11 @@ void dp_class_name(const struct dp_class *c, char out[DP_CHAIN_NAME])
 		snprintf(out, DP_CHAIN_NAME, "%s%u", classes[c->kind].prefix, c->m);
 }
 
+static bool is_size(uint32_t m)
+{
+	return m <= DP_LOCAL_SLOT && dp_slots_size(m) == m;
+}
+
 bool dp_class_parse(const char *name, struct dp_class *ret)
 {
 	for (int k = 0; k < DP_N_CLASSES; k++) {
@@ -174,7 +180,7 @@ bool dp_class_parse(const char *name, struct dp_class *ret)
 			continue;
 		if (sscanf(name + len, "%u-%u", &c.m, &c.ml) < (classes[k].two_sizes ? 2 : 1))
 			continue;
-		if (!c.m || c.m > DP_LOCAL_SLOT || c.m & (c.m - 1) || c.ml > DP_LOCAL_SLOT || c.ml & (c.ml - 1))
+		if (!c.m || !is_size(c.m) || (c.ml && !is_size(c.ml)))
 			continue;
 		dp_class_name(&c, again);
 		if (strcmp(name, again) != 0)

@@ -43,7 +43,7 @@ enum dp_class_kind {
 
 struct dp_class {
 	uint8_t kind;		/* enum dp_class_kind */
-	uint32_t m, ml;		/* powers of two; ml only for DP_LOC, DP_NP_LOC, where it may be 0 */
+	uint32_t m, ml;		/* see dp_slots_size(); ml only for DP_LOC, DP_NP_LOC, where it may be 0 */
 };
 void dp_class_name(const struct dp_class *c, char out[DP_CHAIN_NAME]);
 bool dp_class_parse(const char *name, struct dp_class *ret);	/* false: not the name of a shared chain */

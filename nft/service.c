@@ -204,7 +204,7 @@ static bool is_as_held(struct dp_family *fam, struct dp_writer *w, const struct 
 }
 
 /*
- * Classes shrink late, so the kernel may hold a size twice what a new Service would get.
+ * Classes shrink late, so the kernel may hold the size above what a new Service would get.
  * Take the one that is there: a restart that changes nothing must write nothing.
  */
 static void adopt_sizes(struct dp_family *fam, struct dp_writer *w, struct dp_numbered *p)
@@ -212,8 +212,8 @@ static void adopt_sizes(struct dp_family *fam, struct dp_writer *w, struct dp_nu
 	uint32_t m = dp_slots_size(p->cluster.n), ml = dp_slots_size(p->local.n);
 
 	for (uint32_t try = 0; try < 4; try++) {
-		p->cluster.m = dp_slots_resize(try & 1 ? 2 * m : m, p->cluster.n);
-		p->local.m = dp_slots_resize(try & 2 ? 2 * ml : ml, p->local.n);
+		p->cluster.m = dp_slots_resize(try & 1 ? dp_slots_size(m + 1) : m, p->cluster.n);
+		p->local.m = dp_slots_resize(try & 2 ? dp_slots_size(ml + 1) : ml, p->local.n);
 		if (is_as_held(fam, w, p))
 			return;
 	}

@@ -20,12 +20,12 @@ uint32_t dp_slots_size(uint32_t n)
 
 	while (m < n)
 		m *= 2;
-	return m;
+	return m > 2 && n <= m / 4 * 3 ? m / 4 * 3 : m;
 }
 
 uint32_t dp_slots_resize(uint32_t m, uint32_t n)
 {
-	return n > m || 8 * (uint64_t)n <= 3 * (uint64_t)m ? dp_slots_size(n) : m;
+	return n > m || 2 * n < m || (2 * n == m && m > 2) ? dp_slots_size(n) : m;
 }
 
 static int by_backend(const void *a, const void *b)

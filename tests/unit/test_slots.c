@@ -7,9 +7,24 @@
 static const struct {
 	uint32_t m, n, want;
 } sizes[] = {
-	{ 1, 0, 1 }, { 1, 1, 1 }, { 1, 2, 2 }, { 2, 1, 2 }, { 2, 3, 4 }, { 4, 2, 4 }, { 4, 1, 1 },
-	{ 8, 4, 8 }, { 8, 3, 4 }, { 16, 7, 16 }, { 16, 6, 8 }, { 1024, 385, 1024 }, { 1024, 384, 512 }, { 1024, 1025, 2048 },
+	{ 1, 0, 1 }, { 1, 1, 1 }, { 1, 2, 2 }, { 2, 1, 2 }, { 2, 0, 1 }, { 2, 3, 3 }, { 3, 2, 3 }, { 3, 1, 1 }, { 3, 4, 4 },
+	{ 4, 3, 4 }, { 4, 2, 2 }, { 4, 5, 6 }, { 6, 4, 6 }, { 6, 3, 3 }, { 6, 7, 8 }, { 8, 5, 8 }, { 8, 4, 4 }, { 8, 9, 12 },
+	{ 12, 13, 16 }, { 16, 9, 16 }, { 16, 8, 8 }, { 16, 5, 6 }, { 1024, 513, 1024 }, { 1024, 512, 512 }, { 1024, 1025, 1536 },
+	{ 24576, 24577, 32768 }, { 32768, 32768, 32768 },
 };
+
+/* The sizes that a restart tries are all that a change may have left: see adopt_sizes() in nft/service.c. */
+START_TEST(sizes_that_stay)
+{
+	for (uint32_t n = 1; n <= 2048; n++)
+		for (uint32_t m = 1; m <= 4096; m = dp_slots_size(m + 1)) {
+			uint32_t least = dp_slots_size(n);
+
+			if (dp_slots_resize(m, n) == m)
+				ck_assert_msg(m == least || m == dp_slots_size(least + 1), "%u endpoints stay in %u", n, m);
+		}
+}
+END_TEST
 
 START_TEST(resize)
 {
@@ -78,6 +93,7 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tc, resize, 0, sizeof(sizes) / sizeof(sizes[0]));
+	tcase_add_test(tc, sizes_that_stay);
 	tcase_add_loop_test(tc, assign, 0, 20);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
