@@ -48,7 +48,7 @@ struct kp_health {
 	struct kp_map *blockers;	/* name -> why */
 	struct kp_map *ports;		/* key -> struct port */
 	bool unsettled;			/* some port is */
-	struct hz_services *services;	/* what the ports amount to; NULL: make it anew */
+	struct hz_services *services;	/* what the ports amount to, shared by all states until that changes; NULL: make it anew */
 	struct kp_plan_node *node;
 };
 
@@ -95,6 +95,23 @@ static void forget_services(struct kp_health *h)
 	h->services = hz_services_unref(h->services);
 }
 
+/* What the health port says of a plan besides the endpoints that the kernel holds. */
+static bool says_the_same(const struct kp_plan *a, const struct kp_plan *b)
+{
+	return a->health_port == b->health_port && a->created == b->created &&
+	       memcmp(a->has_family, b->has_family, sizeof(a->has_family)) == 0 &&
+	       memcmp(a->local_terminating, b->local_terminating, sizeof(a->local_terminating)) == 0;
+}
+
+static void lose_some(struct kp_health *h, struct port *p)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (p->held[f] > p->wanted->local_ready[f]) {
+			p->held[f] = p->wanted->local_ready[f];
+			forget_services(h);
+		}
+}
+
 void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 {
 	struct port *p = kp_map_gets(h->ports, key);
@@ -102,7 +119,8 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 
 	if (!p && !serves)
 		return;
-	forget_services(h);
+	if (!p || !serves || !says_the_same(p->wanted, plan))
+		forget_services(h);
 	if (!serves) {
 		kp_map_dels(h->ports, key);
 		return;
@@ -116,9 +134,7 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 	p->generation = h->submitted + 1;
 	p->settled = false;
 	h->unsettled = true;
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (p->held[f] > plan->local_ready[f])
-			p->held[f] = plan->local_ready[f];
+	lose_some(h, p);
 }
 
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)
@@ -177,8 +193,10 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 			h->unsettled = true;
 			continue;
 		}
-		memcpy(p->held, p->wanted->local_ready, sizeof(p->held));
 		p->settled = true;
+		if (memcmp(p->held, p->wanted->local_ready, sizeof(p->held)) == 0)
+			continue;
+		memcpy(p->held, p->wanted->local_ready, sizeof(p->held));
 		forget_services(h);
 	}
 }
