@@ -104,11 +104,11 @@ struct dp_ct_part {
  * The fewest parts that hold whatever is stale of what is due at now_ns; 0 is possible, when
  * endpoints were only added. Returns how many; more than DP_CT_MAX_PARTS: look at everything.
  *
- * Each costs a walk inside the kernel; looking at everything costs one walk or up to eight,
- * depending on how much of the table is UDP (a million entries: 0.43 to 3.4 s). So three
- * are never worse than three times the better choice, whichever that is.
+ * Each costs a walk inside the kernel. Looking at everything costs one to four of them, depending on
+ * how much of the table is UDP (of a million entries 0.45 to 1.8 s): so with two neither way is ever
+ * worse than twice the other, and with more it is the parts that may be.
  */
-#define DP_CT_MAX_PARTS	3
+#define DP_CT_MAX_PARTS	2
 size_t dp_ct_set_parts(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns,
 		       struct dp_ct_part ret[DP_CT_MAX_PARTS]);
 

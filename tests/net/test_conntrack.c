@@ -305,7 +305,7 @@ START_TEST(endpoint_of_many_frontends)
 }
 END_TEST
 
-/* What is known of one makes no difference for another, of which nothing is; nothing is asked about an addition. */
+/* One front end of which it is known and one of which it is not; nothing is asked about an addition. */
 START_TEST(known_and_not)
 {
 	struct kp_backend was = { .addr = addr("10.1.0.1"), .port = 5353 }, is[2] = { was, was };
@@ -323,8 +323,8 @@ START_TEST(known_and_not)
 	put("10.96.0.10", 0, 53, "10.1.0.1");
 	put_vanished("", 30053);
 	st = run(1 + 100000000000u);
-	/* Four of the front end (one of them is the endpoint's, too, and one in a zone is as well) and the node port's. */
 	ck_assert_uint_eq(st.deleted, 4 + 1);
+	ck_assert_uint_eq(st.examined, 5 + 3);	/* the endpoint's are five, of which the front end's two are there no more */
 }
 END_TEST
 
