@@ -1,12 +1,7 @@
 #include "nft/conntrack.h"
 
-#include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
-#include <linux/netfilter/nf_conntrack_common.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,19 +15,18 @@
 #include "proxy/base/thread.h"
 
 #define BATCH_SIZE	(64 * 1024)	/* deletes collected for one send */
-#define DELETE_MAX	256		/* one of them: two headers, a tuple of at most 100 bytes, zone, id */
-#define RECV_SIZE	(64 * 1024)	/* the kernel fills at most 32 KiB of it at a time */
+/*
+ * The kernel keeps a processor, softirqs included, until it has found as much or the table
+ * ends: with 32 KiB eight times as long as with a page, which costs nothing that can be measured.
+ */
+#define RECV_SIZE	MNL_SOCKET_BUFFER_SIZE
 #define ANSWERS_SIZE	(1024 * 1024)	/* receive buffer for a batch that fails message by message */
 
-#define DIRECT_MAX	2		/* up to so many front ends: a preselected dump each */
 #define REPEAT_NS	1000000000u
 #define RETRY_MIN_NS	1000000000u
 #define RETRY_MAX_NS	30000000000u
 #define IDLE_SHARE	4		/* rest this many times as long as a run took */
 #define POLL_MS		20		/* how often a run in the background is looked after */
-
-/* CTA_FILTER_ORIG_FLAGS: no header has names for these. Since Linux 5.8; older ones ignore the attribute. */
-enum { MATCH_IP_DST = 1 << 1, MATCH_PROTO_NUM = 1 << 3, MATCH_PROTO_DST_PORT = 1 << 5 };
 
 /*
  * A run in the background. While there is one, the rest of struct dp_ct is its thread's;
@@ -157,117 +151,6 @@ static int prepare_io(struct dp_ct *ct, struct kp_err *err)
 	return 0;
 }
 
-static struct nlmsghdr *put_header(struct dp_ct *ct, void *at, unsigned type, unsigned flags, uint8_t family)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(at);
-	struct nfgenmsg *nfg;
-
-	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type);
-	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
-	nlh->nlmsg_seq = ++ct->seq;
-	nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
-	nfg->nfgen_family = family == KP_IPV4 ? AF_INET : AF_INET6;
-	nfg->version = NFNETLINK_V0;
-	return nlh;
-}
-
-/*
- * The kernel walks the whole table in any case; this saves it the copying and us
- * the reading. An IPv6 address is left out: the kernel's comparison of it is the
- * wrong way round (seen on 6.18: entries to other addresses come, ours do not).
- */
-static void ask_for_udp(struct nlmsghdr *nlh, const struct dp_ct_frontend *only)
-{
-	uint32_t flags = MATCH_PROTO_NUM;
-	struct nlattr *tuple = mnl_attr_nest_start(nlh, CTA_TUPLE_ORIG), *nest;
-
-	if (only && !only->node_port && only->ip.family == KP_IPV4) {
-		flags |= MATCH_IP_DST;
-		nest = mnl_attr_nest_start(nlh, CTA_TUPLE_IP);
-		mnl_attr_put(nlh, CTA_IP_V4_DST, kp_addr_len(KP_IPV4), only->ip.b);
-		mnl_attr_nest_end(nlh, nest);
-	}
-	nest = mnl_attr_nest_start(nlh, CTA_TUPLE_PROTO);
-	mnl_attr_put_u8(nlh, CTA_PROTO_NUM, IPPROTO_UDP);
-	if (only) {
-		flags |= MATCH_PROTO_DST_PORT;
-		mnl_attr_put_u16(nlh, CTA_PROTO_DST_PORT, htons(only->port));
-	}
-	mnl_attr_nest_end(nlh, nest);
-	mnl_attr_nest_end(nlh, tuple);
-
-	nest = mnl_attr_nest_start(nlh, CTA_FILTER);
-	mnl_attr_put_u32(nlh, CTA_FILTER_ORIG_FLAGS, flags);
-	mnl_attr_nest_end(nlh, nest);
-}
-
-/* By status, since Linux 5.15; older ones hand over everything. Most of a large table has been answered. */
-static void ask_for_unreplied(struct nlmsghdr *nlh)
-{
-	mnl_attr_put_u32(nlh, CTA_STATUS, 0);
-	mnl_attr_put_u32(nlh, CTA_STATUS_MASK, htonl(IPS_SEEN_REPLY));
-}
-
-struct tuple {
-	struct kp_addr src, dst;
-	uint16_t sport, dport;
-	uint8_t proto;
-	unsigned seen;
-};
-
-/* Where an attribute goes; numbers of CTA_TUPLE_IP and CTA_TUPLE_PROTO overlap, so two tables. */
-struct slot {
-	uint16_t len;		/* 0: not of interest */
-	uint16_t offset;
-	uint8_t bit;
-};
-
-enum { HAVE_SRC = 1, HAVE_DST = 2, HAVE_PROTO = 4, HAVE_SPORT = 8, HAVE_DPORT = 16, HAVE_ALL = 31 };
-
-static const struct slot ip_slots[] = {
-	[CTA_IP_V4_SRC] = { 4, offsetof(struct tuple, src.b), HAVE_SRC },
-	[CTA_IP_V4_DST] = { 4, offsetof(struct tuple, dst.b), HAVE_DST },
-	[CTA_IP_V6_SRC] = { 16, offsetof(struct tuple, src.b), HAVE_SRC },
-	[CTA_IP_V6_DST] = { 16, offsetof(struct tuple, dst.b), HAVE_DST },
-};
-
-static const struct slot proto_slots[] = {
-	[CTA_PROTO_NUM] = { 1, offsetof(struct tuple, proto), HAVE_PROTO },
-	[CTA_PROTO_SRC_PORT] = { 2, offsetof(struct tuple, sport), HAVE_SPORT },
-	[CTA_PROTO_DST_PORT] = { 2, offsetof(struct tuple, dport), HAVE_DPORT },
-};
-
-static void read_slots(const struct nlattr *nest, const struct slot *slots, size_t n, struct tuple *t)
-{
-	const struct nlattr *a;
-
-	mnl_attr_for_each_nested(a, nest) {
-		uint16_t type = mnl_attr_get_type(a);
-
-		if (type >= n || !slots[type].len || mnl_attr_get_payload_len(a) != slots[type].len)
-			continue;
-		memcpy((char *)t + slots[type].offset, mnl_attr_get_payload(a), slots[type].len);
-		t->seen |= slots[type].bit;
-	}
-}
-
-static bool read_tuple(const struct nlattr *nest, uint8_t family, struct tuple *t)
-{
-	const struct nlattr *a;
-
-	memset(t, 0, sizeof(*t));
-	t->src.family = t->dst.family = family;
-	mnl_attr_for_each_nested(a, nest) {
-		if (mnl_attr_get_type(a) == CTA_TUPLE_IP)
-			read_slots(a, ip_slots, KP_N(ip_slots), t);
-		else if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO)
-			read_slots(a, proto_slots, KP_N(proto_slots), t);
-	}
-	t->sport = ntohs(t->sport);
-	t->dport = ntohs(t->dport);
-	return t->seen == HAVE_ALL;
-}
-
 /* All answers are queued when send returns: the kernel works inside it. Only failures are answered. */
 static void read_answers(struct walk *w, unsigned *ret_gone)
 {
@@ -310,34 +193,16 @@ static int flush_deletes(struct walk *w)
 	return w->code;
 }
 
-static void copy_attr(struct nlmsghdr *nlh, const struct nlattr *a)
-{
-	mnl_attr_put(nlh, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
-}
-
-/* The tuple goes back as it came. A delete without one would flush the whole table. */
-static int add_delete(struct walk *w, const struct nlattr *tuple, const struct nlattr *zone, const struct nlattr *id)
+static int add_delete(struct walk *w, const struct dp_ct_msg *m)
 {
 	struct dp_ct *ct = w->ct;
-	struct nlmsghdr *nlh;
+	struct nlmsghdr *nlh = dp_ct_msg_delete(ct->batch + ct->batch_len, ++ct->seq, w->family, m);
 
-	assert(tuple && mnl_attr_get_type(tuple) == CTA_TUPLE_ORIG);
-	if (mnl_attr_get_len(tuple) > DELETE_MAX - 64)
-		return 0;	/* not a tuple as we know them */
-	nlh = put_header(ct, ct->batch + ct->batch_len, IPCTNL_MSG_CT_DELETE, 0, w->family);
-	copy_attr(nlh, tuple);
-	copy_attr(nlh, id);
-	if (zone)
-		copy_attr(nlh, zone);
+	if (!nlh)
+		return 0;
 	ct->batch_len += nlh->nlmsg_len;
 	ct->n_batched++;
-	return ct->batch_len + DELETE_MAX > BATCH_SIZE ? flush_deletes(w) : 0;
-}
-
-/* Without a word about it, it was. */
-static bool was_replied(const struct nlattr *status)
-{
-	return !status || mnl_attr_validate(status, MNL_TYPE_U32) < 0 || ntohl(mnl_attr_get_u32(status)) & IPS_SEEN_REPLY;
+	return ct->batch_len + DP_CT_DELETE_MAX > BATCH_SIZE ? flush_deletes(w) : 0;
 }
 
 static bool is_asked_for(const struct walk *w, const struct dp_ct_entry *e)
@@ -350,42 +215,23 @@ static bool is_asked_for(const struct walk *w, const struct dp_ct_entry *e)
 static int on_entry(const struct nlmsghdr *nlh, void *arg)
 {
 	struct walk *w = arg;
-	const struct nlattr *a, *at[CTA_MAX + 1] = { 0 };
-	struct tuple orig, reply;
+	struct dp_ct_msg m;
 
-	mnl_attr_for_each(a, nlh, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(a) <= CTA_MAX)
-			at[mnl_attr_get_type(a)] = a;
 	w->stats->examined++;
-	/* Entries without ports (ICMP) are not readable as such tuples: not ours. */
-	if (!at[CTA_TUPLE_ORIG] || !at[CTA_TUPLE_REPLY] || !at[CTA_ID] ||
-	    !read_tuple(at[CTA_TUPLE_ORIG], w->family, &orig) || !read_tuple(at[CTA_TUPLE_REPLY], w->family, &reply))
+	if (!dp_ct_msg_read(nlh, w->family, &m) || !is_asked_for(w, &m.entry) || !w->stale(w->arg, &m.entry))
 		return MNL_CB_OK;
-
-	const struct dp_ct_entry e = {
-		.proto = orig.proto,
-		.orig_dst = orig.dst,
-		.orig_dport = orig.dport,
-		.reply_src = reply.src,
-		.reply_sport = reply.sport,
-		.replied = was_replied(at[CTA_STATUS]),
-	};
-	if (!is_asked_for(w, &e) || !w->stale(w->arg, &e))
-		return MNL_CB_OK;
-	return add_delete(w, at[CTA_TUPLE_ORIG], at[CTA_ZONE], at[CTA_ID]) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
+	return add_delete(w, &m) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
-static int dump(struct walk *w, bool filter, const struct dp_ct_frontend *only)
+static int dump(struct walk *w, bool filter, const struct dp_ct_part *part)
 {
 	struct dp_ct *ct = w->ct;
-	struct nlmsghdr *nlh = put_header(ct, ct->recv_buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, w->family);
+	struct nlmsghdr *nlh = dp_ct_msg_dump(ct->recv_buf, ++ct->seq, w->family);
 	unsigned portid = mnl_socket_get_portid(ct->dump), seq = nlh->nlmsg_seq;
 	int r;
 
-	if (filter && w->ask == DP_CT_UDP)
-		ask_for_udp(nlh, only);
-	else if (filter)
-		ask_for_unreplied(nlh);
+	if (filter)
+		dp_ct_msg_select(nlh, w->ask, part);
 	if (mnl_socket_sendto(ct->dump, nlh, nlh->nlmsg_len) < 0)
 		return kp_err_set(w->err, -errno, "ask for the conntrack table: %s", strerror(errno));
 	do {
@@ -400,14 +246,14 @@ static int dump(struct walk *w, bool filter, const struct dp_ct_frontend *only)
 	return flush_deletes(w);
 }
 
-int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, enum dp_ct_ask ask, const struct dp_ct_frontend *only,
+int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, enum dp_ct_ask ask, const struct dp_ct_part *part,
 		dp_ct_stale_fn *stale, void *arg, struct dp_ct_stats *stats, struct kp_err *err)
 {
 	struct walk w = { .ct = ct, .family = family, .ask = ask, .stale = stale, .arg = arg, .stats = stats, .err = err };
 	int r = prepare_io(ct, err);
 
 	if (r == 0)
-		r = dump(&w, !ct->no_filter, only);
+		r = dump(&w, !ct->no_filter, part);
 	if ((r == -EINVAL || r == -EOPNOTSUPP) && !ct->no_filter && w.code == 0) {
 		r = dump(&w, false, NULL);
 		ct->no_filter = r == 0;		/* else it was not the filter: no ctnetlink here answers the same */
@@ -422,28 +268,24 @@ static bool stale_in_set(void *arg, const struct dp_ct_entry *e)
 	return dp_ct_set_stale(arg, e);
 }
 
-static int clean_udp(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats, struct kp_err *err)
+/* A walk for each part; of too many, one that looks at everything. */
+static int clean_udp(struct dp_ct *ct, enum kp_family family, const struct dp_ct_part *parts, size_t n,
+		     struct dp_ct_stats *stats, struct kp_err *err)
 {
-	const struct dp_ct_frontend *due[DIRECT_MAX];
-	size_t n = dp_ct_set_due(ct->set, family, now_ns, due, DIRECT_MAX);
 	int r = 0;
 
-	if (n > DIRECT_MAX || (n && ct->no_filter))
+	if (n > DP_CT_MAX_PARTS || (n && ct->no_filter))
 		return dp_ct_sweep(ct, family, DP_CT_UDP, NULL, stale_in_set, ct->set, stats, err);
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = dp_ct_sweep(ct, family, DP_CT_UDP, due[i], stale_in_set, ct->set, stats, err);
+		r = dp_ct_sweep(ct, family, DP_CT_UDP, &parts[i], stale_in_set, ct->set, stats, err);
 	return r;
 }
 
-static int clean_missed(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats,
-			struct kp_err *err)
+static int clean_missed(struct dp_ct *ct, enum kp_family family, struct dp_ct_stats *stats, struct kp_err *err)
 {
-	uint64_t before = stats->deleted;
-	int r = 0;
+	int r = dp_ct_sweep(ct, family, DP_CT_UNREPLIED, NULL, stale_in_set, ct->set, stats, err);
 
-	if (dp_ct_set_missed_due(ct->set, family, now_ns))
-		r = dp_ct_sweep(ct, family, DP_CT_UNREPLIED, NULL, stale_in_set, ct->set, stats, err);
-	stats->missed = stats->deleted - before;
+	stats->missed = stats->deleted;
 	return r;
 }
 
@@ -451,17 +293,19 @@ static int clean_missed(struct dp_ct *ct, enum kp_family family, uint64_t now_ns
 static int clean_family(struct dp_ct *ct, enum kp_family family, uint64_t now_ns, struct dp_ct_stats *stats,
 			struct kp_err *err)
 {
+	struct dp_ct_part parts[DP_CT_MAX_PARTS];
+	size_t n = dp_ct_set_parts(ct->set, family, now_ns, parts);
+	bool missed = dp_ct_set_missed_due(ct->set, family, now_ns);
 	uint64_t began = kp_now_ns();
-	int r;
+	int r = 0;
 
-	if (!dp_ct_set_due(ct->set, family, now_ns, NULL, 0) && !dp_ct_set_missed_due(ct->set, family, now_ns))
-		return 0;
-	r = clean_missed(ct, family, now_ns, stats, err);
+	if (missed)
+		r = clean_missed(ct, family, stats, err);
 	if (r == 0)
-		r = clean_udp(ct, family, now_ns, stats, err);
+		r = clean_udp(ct, family, parts, n, stats, err);
 	if (r == 0)
 		dp_ct_set_done(ct->set, family, now_ns, stats->deleted > 0, now_ns + REPEAT_NS);
-	stats->took_ns = kp_now_ns() - began;
+	stats->took_ns = missed || n ? kp_now_ns() - began : 0;
 	return r;
 }
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "nft/ctmatch.h"
+#include "nft/ctmsg.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/cleanup.h"
 
@@ -56,17 +57,13 @@ int dp_ct_run(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP_N_FAM
 
 /*
  * The walk alone: every entry of the family that is asked for is shown to stale(), those it
- * answers true for are deleted. only: UDP, let the kernel preselect entries to this
- * front end; a hint, stale() may still see others. Adds to *stats. An entry is
+ * answers true for are deleted. part: UDP, let the kernel preselect these, NULL all;
+ * a hint, stale() may still see others. Adds to *stats. An entry is
  * deleted by its original tuple and its id, so that a flow which is made anew
  * with the same tuple in the meantime is not touched.
  */
-enum dp_ct_ask {
-	DP_CT_UDP,
-	DP_CT_UNREPLIED,	/* TCP and SCTP, without an answer so far */
-};
 typedef bool dp_ct_stale_fn(void *arg, const struct dp_ct_entry *e);
-int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, enum dp_ct_ask ask, const struct dp_ct_frontend *only,
+int dp_ct_sweep(struct dp_ct *ct, enum kp_family family, enum dp_ct_ask ask, const struct dp_ct_part *part,
 		dp_ct_stale_fn *stale, void *arg, struct dp_ct_stats *stats, struct kp_err *err);
 
 #endif

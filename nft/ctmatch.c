@@ -33,8 +33,16 @@ struct dp_ct_set {
 	} node[KP_N_FAMILIES];
 };
 
+/* Endpoints that do not serve a front end any more, its port being of no interest. */
+struct gone {
+	bool known;		/* no entry leads elsewhere and is stale */
+	uint8_t n;
+	struct kp_addr at[DP_CT_MAX_PARTS];
+};
+
 struct item {
 	struct dp_ct_frontend fe;
+	struct gone gone;
 	uint64_t due_ns;
 	bool repeated;		/* this is the repetition */
 	struct kp_backend serving[];
@@ -81,17 +89,67 @@ static struct key make_key(const struct kp_addr *ip, bool node_port, uint8_t pro
 	return k;
 }
 
-void dp_ct_set_put(struct dp_ct_set *s, const struct dp_ct_frontend *fe)
+static int cmp_backend(const void *a, const void *b)
+{
+	return kp_backend_cmp(a, b);
+}
+
+static bool is_among(const struct kp_backend *b, const struct kp_backend *sorted, uint32_t n)
+{
+	return n && bsearch(b, sorted, n, sizeof(*b), cmp_backend);
+}
+
+/* More than can be asked for are worth as little as none. */
+static void add_gone(struct gone *g, const struct kp_addr *a)
+{
+	for (unsigned i = 0; i < g->n; i++)
+		if (kp_addr_cmp(&g->at[i], a) == 0)
+			return;
+	if (g->n < KP_N(g->at))
+		g->at[g->n++] = *a;
+	else
+		g->known = false;
+}
+
+static struct gone gone_from(const struct dp_ct_frontend *fe)
+{
+	struct gone g = { .known = fe->n_was && !fe->removed };
+
+	for (uint32_t i = 0; i < fe->n_was && g.known; i++)
+		if (!is_among(&fe->was[i], fe->serving, fe->n_serving))
+			add_gone(&g, &fe->was[i].addr);
+	return g;
+}
+
+static void merge_gone(struct gone *g, const struct gone *with)
+{
+	g->known = g->known && with->known;
+	for (unsigned i = 0; i < with->n && g->known; i++)
+		add_gone(g, &with->at[i]);
+}
+
+static void put_item(struct dp_ct_set *s, const struct dp_ct_frontend *fe, struct gone gone)
 {
 	struct key k = make_key(&fe->ip, fe->node_port, IPPROTO_UDP, fe->port);
 	size_t len = fe->n_serving * sizeof(*fe->serving);
 	struct item *it = kp_calloc(1, sizeof(*it) + len);
+	const struct item *pending = kp_map_get(s->items, &k, sizeof(k));
 
+	if (pending)
+		merge_gone(&gone, &pending->gone);
+	it->gone = gone;
 	it->fe = *fe;
 	if (len)
 		memcpy(it->serving, fe->serving, len);
 	it->fe.serving = it->serving;
+	it->fe.was = NULL;
+	it->fe.n_was = 0;
 	kp_map_put(s->items, &k, sizeof(k), it);
+}
+
+void dp_ct_set_put(struct dp_ct_set *s, const struct dp_ct_frontend *fe)
+{
+	put_item(s, fe, gone_from(fe));
 }
 
 static bool same_frontend(const struct kp_frontend *a, const struct kp_frontend *b)
@@ -122,7 +180,18 @@ static bool same_serving(const struct kp_plan_port *a, const struct kp_plan_port
 	       (!a->n_serving || memcmp(a->serving, b->serving, a->n_serving * sizeof(*a->serving)) == 0);
 }
 
-static void put_planned(struct dp_ct_set *s, const struct kp_frontend *fe, const struct kp_plan_port *port)
+/* An endpoint may get traffic without serving: one that is not ready, of a Service that says to publish it. */
+static bool all_serve(const struct kp_plan_port *p, const struct kp_backend *list, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (!is_among(&list[i], p->serving, p->n_serving))
+			return false;
+	return true;
+}
+
+/* port: NULL for a front end that is gone; was: NULL for a new one. */
+static void put_planned(struct dp_ct_set *s, const struct kp_frontend *fe, const struct kp_plan_port *port,
+			const struct kp_plan_port *was)
 {
 	struct dp_ct_frontend f = {
 		.node_port = fe->kind == KP_FE_NODE_PORT,
@@ -134,6 +203,10 @@ static void put_planned(struct dp_ct_set *s, const struct kp_frontend *fe, const
 	if (port) {
 		f.serving = port->serving;
 		f.n_serving = port->n_serving;
+	}
+	if (was && all_serve(was, was->cluster, was->n_cluster) && all_serve(was, was->local, was->n_local)) {
+		f.was = was->serving;
+		f.n_was = was->n_serving;
 	}
 	dp_ct_set_put(s, &f);
 }
@@ -152,7 +225,7 @@ static void put_difference(struct dp_ct_set *s, const struct kp_plan *in, const 
 				continue;
 			there = find_udp(other, fe);
 			if (!there || (!removed && !same_serving(port, there)))
-				put_planned(s, fe, removed ? NULL : port);
+				put_planned(s, fe, removed ? NULL : port, there);
 		}
 	}
 }
@@ -206,11 +279,6 @@ static int cmp_addr(const void *a, const void *b)
 	return kp_addr_cmp(a, b);
 }
 
-static int cmp_backend(const void *a, const void *b)
-{
-	return kp_backend_cmp(a, b);
-}
-
 static bool is_translated(const struct dp_ct_entry *e)
 {
 	return e->reply_sport != e->orig_dport || kp_addr_cmp(&e->reply_src, &e->orig_dst) != 0;
@@ -233,7 +301,7 @@ static bool stale_at(const struct dp_ct_frontend *fe, const struct dp_ct_entry *
 
 	if (fe->removed)
 		return is_translated(e);
-	return !fe->n_serving || !bsearch(&to, fe->serving, fe->n_serving, sizeof(to), cmp_backend);
+	return !is_among(&to, fe->serving, fe->n_serving);
 }
 
 static const struct dp_ct_frontend *find(const struct dp_ct_set *s, const struct dp_ct_entry *e, bool node_port)
@@ -268,7 +336,9 @@ void dp_ct_set_move(struct dp_ct_set *into, struct dp_ct_set *from)
 			from->missed[f] = (struct missed){ 0 };
 		}
 	for (struct kp_map_it it = { 0 }; kp_map_next(from->items, &it);) {
-		dp_ct_set_put(into, &((const struct item *)it.value)->fe);
+		const struct item *item = it.value;
+
+		put_item(into, &item->fe, item->gone);
 		kp_map_del_at(from->items, &it);
 	}
 }
@@ -336,21 +406,63 @@ static bool is_due(const struct item *item, enum kp_family family, uint64_t now_
 	return item->fe.ip.family == family && item->due_ns <= now_ns;
 }
 
-size_t dp_ct_set_due(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns,
-		     const struct dp_ct_frontend **ret, size_t max)
+size_t dp_ct_set_due(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns)
 {
 	size_t n = 0;
 
-	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);) {
-		const struct item *item = it.value;
-
-		if (!is_due(item, family, now_ns))
-			continue;
-		if (n < max)
-			ret[n] = &item->fe;
-		n++;
-	}
+	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);)
+		n += is_due(it.value, family, now_ns);
 	return n;
+}
+
+/* Counted beyond what there is room for, but then some more than once. */
+struct parts {
+	struct dp_ct_part *at;
+	size_t n;
+};
+
+static void add_part(struct parts *p, const struct dp_ct_part *part)
+{
+	for (size_t i = 0; i < p->n && i < DP_CT_MAX_PARTS; i++)
+		if (p->at[i].frontend == part->frontend && kp_addr_cmp(&p->at[i].endpoint, &part->endpoint) == 0)
+			return;
+	if (p->n < DP_CT_MAX_PARTS)
+		p->at[p->n] = *part;
+	p->n++;
+}
+
+static void add_parts(struct parts *p, const struct item *item, bool by_endpoint)
+{
+	const struct gone *g = &item->gone;
+
+	if (!g->known || (g->n && !by_endpoint))
+		add_part(p, &(struct dp_ct_part){ .frontend = &item->fe });
+	else
+		for (unsigned i = 0; i < g->n; i++)
+			add_part(p, &(struct dp_ct_part){ .endpoint = g->at[i] });
+}
+
+static size_t parts_of(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns, bool by_endpoint,
+		       struct dp_ct_part ret[DP_CT_MAX_PARTS])
+{
+	struct parts p = { .at = ret };
+
+	for (struct kp_map_it it = { 0 }; kp_map_next(s->items, &it);)
+		if (is_due(it.value, family, now_ns))
+			add_parts(&p, it.value, by_endpoint);
+	return p.n;
+}
+
+/* An endpoint's entries are all stale, a front end's perhaps few of many: with as many walks, by endpoint. */
+size_t dp_ct_set_parts(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns,
+		       struct dp_ct_part ret[DP_CT_MAX_PARTS])
+{
+	size_t n = parts_of(s, family, now_ns, false, ret), m;
+
+	if (family != KP_IPV4)
+		return n;
+	m = parts_of(s, family, now_ns, true, ret);
+	return m <= n ? m : parts_of(s, family, now_ns, false, ret);
 }
 
 /* Sorted here and not when they are put: that is the thread of the commits. */

@@ -35,6 +35,7 @@ struct ipt {
 	struct dp_ipt_watch *watch;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
+	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
 	unsigned backoff_ms, refused_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	bool told_size;
@@ -51,6 +52,7 @@ static void ipt_close(void *dp)
 	kp_said_free(n->said);
 	dp_wanted_release(&n->want);
 	dp_ct_free(n->ct);
+	kp_map_free(n->refused);
 	free(n);
 }
 
@@ -83,6 +85,7 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	dp_ct_background(n->ct);
+	n->refused = kp_map_new(NULL);
 	n->said = kp_said_new();
 	if (r == 0)
 		r = dp_ipt_watch_new(&n->watch, n->fams, &n->want, n->tools.through_nft, opt->period_ms ? opt->period_ms : 30000, err);
@@ -150,6 +153,7 @@ static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan
 	}
 	if (b && n->settled)
 		dp_stale_note(n->ct, &n->want, b, old);
+	dp_stale_note_accepted(n->ct, &n->want, n->refused, res);
 	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;

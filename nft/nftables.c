@@ -35,6 +35,7 @@ struct nft {
 	struct dp_sweep *sweep;
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
+	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
 	unsigned backoff_ms;
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
@@ -50,6 +51,7 @@ static void nft_close(void *dp)
 		dp_table_free(n->tables[f]);
 	dp_wanted_release(&n->want);
 	dp_ct_free(n->ct);
+	kp_map_free(n->refused);
 	kp_said_free(n->said);
 	dp_sweep_free(n->sweep);
 	free(n);
@@ -74,6 +76,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	n->want = dp_wanted_new();
 	n->ct = dp_ct_new();
 	dp_ct_background(n->ct);
+	n->refused = kp_map_new(NULL);
 	n->said = kp_said_new();
 	n->sweep = dp_sweep_new();
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
@@ -146,6 +149,7 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 		sweep_all(n);
 	else if (b)
 		note_stale(n, b, old);
+	dp_stale_note_accepted(n->ct, &n->want, n->refused, res);
 	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;

@@ -68,6 +68,26 @@ void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want, bool miss
 	}
 }
 
+static bool is_refused(const struct dp_result *res, const char *key)
+{
+	for (size_t i = 0; i < res->n_refused; i++)
+		if (strcmp(res->refused[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+void dp_stale_note_accepted(struct dp_ct *ct, const struct dp_wanted *want, struct kp_map *refused, const struct dp_result *res)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(refused, &it);) {
+		if (is_refused(res, it.key))
+			continue;
+		dp_ct_set_put_changed(dp_ct_set(ct), NULL, kp_map_gets(want->plans, it.key));
+		kp_map_del_at(refused, &it);
+	}
+	for (size_t i = 0; i < res->n_refused; i++)
+		kp_map_puts(refused, res->refused[i].key, refused);
+}
+
 static void say(enum kp_family f, const struct dp_ct_stats *st)
 {
 	unsigned long long took_us = st->took_ns / 1000, flows = st->deleted - st->missed;

@@ -4,6 +4,7 @@
 #include "proxy/plan/dataplane.h"
 
 struct dp_ct;
+struct kp_map;
 struct kp_said;
 struct dp_wanted;
 
@@ -25,6 +26,12 @@ void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct 
  * afterwards; connections that began meanwhile go on with their next retransmission.
  */
 void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want, bool missed[KP_N_FAMILIES]);
+/*
+ * Services that were refused and are not any more: the kernel held another plan of theirs than was
+ * noted before, so any flow of theirs may be stale. refused: their keys as of the last commit (values
+ * not owned), afterwards those of this one.
+ */
+void dp_stale_note_accepted(struct dp_ct *ct, const struct dp_wanted *want, struct kp_map *refused, const struct dp_result *res);
 /* said: lately about failures. What was done goes into ret. */
 void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *ret);
 

@@ -93,6 +93,8 @@ def measure(lab, tools, entries, frontends, stale):
     finally:
         hear(commits, False)
         agent.stop()
+        with ns:    # the listener's socket holds it
+            subprocess.run([tools.path("ctfill"), "empty"], check=True)
         ns.close()
         lab.namespaces.remove(ns)
 

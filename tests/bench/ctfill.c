@@ -9,6 +9,10 @@
  *	ctfill count VIP PORT
  *
  * walks the table as the kernel preselects it and prints how many entries there are to VIP:PORT.
+ *
+ *	ctfill empty
+ *
+ * deletes them all: the kernel has one hash table for all namespaces, and each walk is through all of it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -166,6 +170,16 @@ static void count(struct mnl_socket *nl, char **argv)
 	printf("%u\n", n);
 }
 
+static void empty(struct mnl_socket *nl)
+{
+	char buf[128] __attribute__((aligned(NLMSG_ALIGNTO))) = { 0 };
+	struct nlmsghdr *nlh = header(buf, IPCTNL_MSG_CT_DELETE, 0);
+
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		die("sendto");
+	check_answers(mnl_socket_get_fd(nl));
+}
+
 int main(int argc, char **argv)
 {
 	struct mnl_socket *nl = mnl_socket_open(NETLINK_NETFILTER);
@@ -176,6 +190,8 @@ int main(int argc, char **argv)
 		fill(nl, argv + 1);
 	else if (argc == 4 && strcmp(argv[1], "count") == 0)
 		count(nl, argv + 2);
+	else if (argc == 2 && strcmp(argv[1], "empty") == 0)
+		empty(nl);
 	else
 		return 2;
 	mnl_socket_close(nl);

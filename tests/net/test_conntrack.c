@@ -239,6 +239,95 @@ START_TEST(many_frontends)
 }
 END_TEST
 
+/* 10.1.0.2 and 10.1.0.3 served at port 5353; now 10.1.0.2 is gone. */
+static void put_vanished(const char *ip, uint16_t port)
+{
+	const struct kp_backend was[] = {
+		{ .addr = addr("10.1.0.2"), .port = 5353 },
+		{ .addr = addr("10.1.0.3"), .port = 5353 },
+	};
+	struct dp_ct_frontend fe = {
+		.node_port = !*ip, .port = port, .serving = &was[1], .n_serving = 1, .was = was, .n_was = KP_N(was),
+	};
+
+	if (*ip)
+		fe.ip = addr(ip);
+	dp_ct_set_put(dp_ct_set(ct), &fe);
+}
+
+static const struct {
+	struct flow f;
+	bool stays, seen;	/* seen: it is one that 10.1.0.2 answers, over UDP */
+} vanished[] = {
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.1", "10.1.0.2", 1001, 53, 5353, 0 }, false, true },
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.1", "10.1.0.3", 1002, 53, 5353, 0 }, true, false },
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.2", "10.1.0.2", 1003, 53, 5353, 0 }, false, true },
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.2", "10.1.0.2", 1004, 53, 5353, 7 }, false, true },	/* in a zone */
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.3", "10.1.0.2", 1005, 54, 5353, 0 }, false, true },
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.4", "10.1.0.2", 1006, 53, 5353, 0 }, false, true },
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.4", "10.1.0.3", 1007, 53, 5353, 0 }, true, false },
+	{ { IPPROTO_TCP, "10.1.9.1", "10.96.0.4", "10.1.0.2", 1008, 53, 5353, 0 }, true, false },
+	{ { IPPROTO_UDP, "10.1.9.1", "192.0.2.1", "10.1.0.2", 1009, 30053, 5353, 0 }, false, true },	/* node port */
+	{ { IPPROTO_UDP, "10.1.9.1", "192.0.2.1", "10.1.0.3", 1010, 30053, 5353, 0 }, true, false },
+	{ { IPPROTO_UDP, "10.1.9.1", "10.96.0.99", "10.1.0.2", 1011, 53, 5353, 0 }, true, true },	/* other Service */
+	{ { IPPROTO_UDP, "10.1.9.1", "10.1.0.2", NULL, 1012, 5353, 0, 0 }, true, true },		/* without one */
+	{ { IPPROTO_UDP, "10.1.9.1", "10.1.9.2", NULL, 1013, 53, 0, 0 }, true, false },
+};
+
+/* More front ends than are asked for one by one: the kernel hands over what the vanished endpoint answered, twice. */
+START_TEST(endpoint_of_many_frontends)
+{
+	struct flow late = { IPPROTO_UDP, "10.1.9.1", "10.96.0.3", "10.1.0.2", 1014, 54, 5353, 0 };
+	struct dp_ct_stats st;
+	uint64_t deleted = 0, seen = 0;
+
+	for (size_t i = 0; i < KP_N(vanished); i++)
+		make(&vanished[i].f);
+	put_vanished("10.96.0.1", 53);
+	put_vanished("10.96.0.2", 53);
+	put_vanished("10.96.0.3", 54);
+	put_vanished("10.96.0.4", 53);
+	put_vanished("", 30053);
+	st = run(1);
+	for (size_t i = 0; i < KP_N(vanished); i++) {
+		ck_assert_msg(there(&vanished[i].f) == vanished[i].stays, "%s:%u port %u %s", vanished[i].f.dst,
+			      vanished[i].f.dport, vanished[i].f.sport, vanished[i].stays ? "was deleted" : "is still there");
+		deleted += !vanished[i].stays;
+		seen += vanished[i].seen;
+	}
+	ck_assert_uint_eq(st.deleted, deleted);
+	ck_assert_uint_eq(st.examined, seen);
+	make(&late);
+	st = run(1 + 100000000000u);
+	ck_assert_uint_eq(st.deleted, 1);
+	ck_assert_uint_eq(st.examined, seen - deleted + 1);
+	ck_assert_int_eq(dp_ct_pending_ms(ct, 1 + 100000000000u), -1);
+}
+END_TEST
+
+/* One front end of which it is known and one of which it is not; nothing is asked about an addition. */
+START_TEST(known_and_not)
+{
+	struct kp_backend was = { .addr = addr("10.1.0.1"), .port = 5353 }, is[2] = { was, was };
+	const struct dp_ct_frontend added = {
+		.ip = addr("10.96.0.99"), .port = 53, .serving = is, .n_serving = 2, .was = &was, .n_was = 1,
+	};
+	struct dp_ct_stats st;
+
+	is[1].addr = addr("10.1.0.3");
+	fill_table();
+	dp_ct_set_put(dp_ct_set(ct), &added);
+	st = run(1);
+	ck_assert_uint_eq(st.examined, 0);
+	ck_assert_int_eq(dp_ct_pending_ms(ct, 1 + 100000000000u), -1);
+	put("10.96.0.10", 0, 53, "10.1.0.1");
+	put_vanished("", 30053);
+	st = run(1 + 100000000000u);
+	ck_assert_uint_eq(st.deleted, 4 + 1);
+	ck_assert_uint_eq(st.examined, 5 + 3);	/* the endpoint's are five, of which the front end's two are there no more */
+}
+END_TEST
+
 START_TEST(removed_and_empty)
 {
 	struct flow to_removed = { IPPROTO_UDP, "10.1.9.1", "192.0.2.1", "10.1.0.1", 1001, 53, 5353, 0 };
@@ -520,6 +609,8 @@ int main(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, few_frontends);
 	tcase_add_test(tc, many_frontends);
+	tcase_add_test(tc, endpoint_of_many_frontends);
+	tcase_add_test(tc, known_and_not);
 	tcase_add_test(tc, removed_and_empty);
 	tcase_add_test(tc, rules_were_missing);
 	tcase_add_test(tc, thousands);

@@ -24,6 +24,11 @@ static int cmp_backend(const void *a, const void *b)
 	return kp_backend_cmp(a, b);
 }
 
+static int cmp_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 /* "10.0.0.1 10.0.0.2" to sorted endpoints on port 5353. */
 static uint32_t backends(const char *list, struct kp_backend *out)
 {
@@ -142,7 +147,7 @@ START_TEST(newest_state_counts)
 	ck_assert(is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 5353));
 	put(s, "10.96.0.10", 53, "10.1.0.1");
 	ck_assert(!is_stale(s, IPPROTO_UDP, "10.96.0.10", 53, "10.1.0.1", 5353));
-	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0), 1);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0), 1);
 }
 END_TEST
 
@@ -159,23 +164,21 @@ END_TEST
 START_TEST(repeats_once)
 {
 	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
-	const struct dp_ct_frontend *due[1] = { NULL };
 
 	ck_assert_uint_eq(dp_ct_set_due_ns(s), UINT64_MAX);
 	put(s, "10.96.0.10", 53, "");
 	put(s, "fd00::10", 53, "");
 	ck_assert_uint_eq(dp_ct_set_due_ns(s), 0);
-	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 5 * SEC, due, 1), 1);
-	ck_assert_uint_eq(due[0]->port, 53);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 5 * SEC), 1);
 
 	dp_ct_set_done(s, KP_IPV4, 5 * SEC, true, 6 * SEC);	/* something was deleted: again */
 	dp_ct_set_done(s, KP_IPV6, 5 * SEC, false, 6 * SEC);
 	ck_assert_uint_eq(dp_ct_set_due_ns(s), 6 * SEC);
-	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV6, 9 * SEC, NULL, 0), 0);
-	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 6 * SEC - 1, NULL, 0), 0);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV6, 9 * SEC), 0);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 6 * SEC - 1), 0);
 
 	put(s, "10.96.0.11", 53, "");	/* in between: only this one is due, the other waits on */
-	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 5 * SEC, NULL, 0), 1);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 5 * SEC), 1);
 	dp_ct_set_done(s, KP_IPV4, 5 * SEC, false, 6 * SEC);
 	ck_assert_uint_eq(dp_ct_set_due_ns(s), 6 * SEC);
 
@@ -238,9 +241,9 @@ START_TEST(plan_differences)
 	was = plans[_i].was.ips ? make(&a, plans[_i].was.ips, plans[_i].was.node_port, plans[_i].was.serving) : NULL;
 	is = plans[_i].is.ips ? make(&b, plans[_i].is.ips, plans[_i].is.node_port, plans[_i].is.serving) : NULL;
 	dp_ct_set_put_removed(s, was, is);
-	ck_assert_msg(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0) == plans[_i].removed, "%s: removed", plans[_i].name);
+	ck_assert_msg(dp_ct_set_due(s, KP_IPV4, 0) == plans[_i].removed, "%s: removed", plans[_i].name);
 	dp_ct_set_put_changed(s, was, is);
-	ck_assert_msg(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0) == plans[_i].removed + plans[_i].changed, "%s: changed",
+	ck_assert_msg(dp_ct_set_due(s, KP_IPV4, 0) == plans[_i].removed + plans[_i].changed, "%s: changed",
 		      plans[_i].name);
 }
 END_TEST
@@ -258,9 +261,173 @@ START_TEST(frontend_moves)
 	dp_ct_set_put_removed(s, b_was, b_is);
 	dp_ct_set_put_removed(s, a_was, NULL);
 	dp_ct_set_put_changed(s, b_was, b_is);
-	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0, NULL, 0), 1);
+	ck_assert_uint_eq(dp_ct_set_due(s, KP_IPV4, 0), 1);
 	ck_assert(!is_stale(s, IPPROTO_UDP, "10.96.0.1", 53, "10.1.0.2", 5353));
 	ck_assert(is_stale(s, IPPROTO_UDP, "10.96.0.1", 53, "10.1.0.1", 5353));
+}
+END_TEST
+
+/* Of one front end: port 53 of an address, or "" for node port 30053. */
+struct change {
+	const char *ip;
+	const char *was, *is;	/* the serving endpoints; is NULL: removed */
+};
+
+static void put_change(struct dp_ct_set *s, const struct change *c)
+{
+	struct kp_backend was[8], is[8];
+	struct dp_ct_frontend fe = {
+		.node_port = !*c->ip, .port = *c->ip ? 53 : 30053, .removed = !c->is,
+		.serving = is, .n_serving = c->is ? backends(c->is, is) : 0, .was = was, .n_was = backends(c->was, was),
+	};
+
+	if (*c->ip)
+		fe.ip = addr(c->ip);
+	dp_ct_set_put(s, &fe);
+}
+
+/* "from 10.1.0.1, to 10.96.0.1", in order. */
+static const char *parts(const struct dp_ct_set *s, enum kp_family family, uint64_t now_ns, char out[512])
+{
+	struct dp_ct_part p[DP_CT_MAX_PARTS];
+	char text[DP_CT_MAX_PARTS][64], ip[KP_ADDR_STRLEN];
+	size_t n = dp_ct_set_parts(s, family, now_ns, p), len = 0;
+
+	*out = 0;
+	if (n > DP_CT_MAX_PARTS)
+		return "all";
+	for (size_t i = 0; i < n; i++) {
+		const struct dp_ct_frontend *fe = p[i].frontend;
+
+		snprintf(text[i], sizeof(text[i]), "%s%s", fe ? "to " : "from ",
+			 fe && fe->node_port ? "node port" : kp_addr_str(fe ? &fe->ip : &p[i].endpoint, ip));
+	}
+	qsort(text, n, sizeof(*text), cmp_text);
+	for (size_t i = 0; i < n; i++)
+		len += (size_t)snprintf(out + len, 512 - len, "%s%s", i ? ", " : "", text[i]);
+	return out;
+}
+
+#define A "10.1.0.1"
+#define B "10.1.0.2"
+#define C "10.1.0.3"
+#define D "10.1.0.4"
+
+static const struct {
+	const char *name;
+	struct change put[6];	/* ends with ip NULL */
+	const char *want;
+} known[] = {
+	{ "an endpoint vanishes", { { "10.96.0.1", A " " B, B } }, "from " A },
+	{ "one is added", { { "10.96.0.1", A, A " " B } }, "" },
+	{ "one of several front ends", { { "10.96.0.1", A " " B, B }, { "", A " " B, B }, { "10.96.0.2", A " " C, C } }, "from " A },
+	{ "the last one", { { "10.96.0.1", A, "" } }, "from " A },
+	{ "the first one", { { "10.96.0.1", "", A } }, "to 10.96.0.1" },
+	{ "none before and after", { { "10.96.0.1", "", "" } }, "to 10.96.0.1" },
+	{ "removed", { { "10.96.0.1", A, NULL } }, "to 10.96.0.1" },
+	{ "two at once: the front end is less", { { "10.96.0.1", A " " B, C } }, "to 10.96.0.1" },
+	{ "two of two", { { "10.96.0.1", A " " B, C }, { "10.96.0.2", A " " B, C } }, "from " A ", from " B },
+	{ "more than can be asked for", { { "10.96.0.1", A " " B " " C, D } }, "to 10.96.0.1" },
+	{ "one after the other", { { "10.96.0.1", A " " B, B }, { "10.96.0.1", B, C }, { "", A, C }, { "", B, C } },
+	  "from " A ", from " B },
+	{ "there and back", { { "10.96.0.1", A, B }, { "10.96.0.1", B, A }, { "10.96.0.2", A " " B, C } }, "from " A ", from " B },
+	{ "removed after a change", { { "10.96.0.1", A, B }, { "10.96.0.1", B, NULL } }, "to 10.96.0.1" },
+	{ "changed after a removal", { { "10.96.0.1", A, NULL }, { "10.96.0.1", A, B } }, "to 10.96.0.1" },
+	{ "changed after the first one", { { "10.96.0.1", "", A }, { "10.96.0.1", A, B } }, "to 10.96.0.1" },
+	{ "one known, one not", { { "10.96.0.1", A, B }, { "10.96.0.2", A, B }, { "", "", B } }, "from " A ", to node port" },
+	{ "three of each", { { "10.96.0.1", A, D }, { "10.96.0.2", B, D }, { "", C, D } }, "all" },
+	{ "three endpoints, two front ends", { { "10.96.0.1", A, D }, { "10.96.0.2", B " " C, D } }, "to 10.96.0.1, to 10.96.0.2" },
+	{ "two and one not known", { { "10.96.0.1", A, D }, { "10.96.0.2", B, D }, { "", "", D } }, "all" },
+	{ "three not known", { { "10.96.0.1", "", A }, { "10.96.0.2", "", A }, { "", "", A } }, "all" },
+};
+
+/* Put one by one, and also when the last was put during a walk. */
+START_TEST(where_stale_ones_are)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new(), *late = dp_ct_set_new(), *later = dp_ct_set_new();
+	char got[512];
+
+	for (const struct change *c = known[_i].put; c->ip; c++) {
+		put_change(s, c);
+		put_change(c[1].ip ? late : later, c);
+	}
+	ck_assert_str_eq(parts(s, KP_IPV4, 0, got), known[_i].want);
+	dp_ct_set_move(late, later);
+	ck_assert_str_eq(parts(late, KP_IPV4, 0, got), known[_i].want);
+	ck_assert_str_eq(parts(s, KP_IPV6, 0, got), "");
+}
+END_TEST
+
+/* The kernel does not find IPv6 addresses. */
+START_TEST(ipv6_goes_by_front_end)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	char got[512];
+
+	put_change(s, &(struct change){ "fd00::1", "fd01::1 fd01::2", "fd01::2" });
+	put_change(s, &(struct change){ "fd00::2", "fd01::1", "fd01::1 fd01::2" });
+	ck_assert_str_eq(parts(s, KP_IPV6, 0, got), "to fd00::1");
+}
+END_TEST
+
+START_TEST(repetition_looks_at_the_same)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	char got[512];
+
+	put_change(s, &(struct change){ "10.96.0.1", A " " B, B });
+	dp_ct_set_done(s, KP_IPV4, 5 * SEC, true, 6 * SEC);
+	ck_assert_str_eq(parts(s, KP_IPV4, 5 * SEC, got), "");
+	ck_assert_str_eq(parts(s, KP_IPV4, 6 * SEC, got), "from " A);
+	put_change(s, &(struct change){ "10.96.0.1", B, B " " C });	/* meanwhile */
+	ck_assert_str_eq(parts(s, KP_IPV4, 5 * SEC, got), "from " A);
+	dp_ct_set_done(s, KP_IPV4, 6 * SEC, false, 7 * SEC);
+	put_change(s, &(struct change){ "10.96.0.1", B " " C, C });
+	ck_assert_str_eq(parts(s, KP_IPV4, 7 * SEC, got), "from " B);
+}
+END_TEST
+
+/* An endpoint's former port is as stale as an endpoint that is gone. */
+START_TEST(former_port)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	struct kp_backend was = { .addr = addr(A), .port = 5353 }, is = { .addr = addr(A), .port = 5354 };
+	const struct dp_ct_frontend fe = {
+		.ip = addr("10.96.0.1"), .port = 53, .serving = &is, .n_serving = 1, .was = &was, .n_was = 1,
+	};
+	char got[512];
+
+	dp_ct_set_put(s, &fe);
+	ck_assert_str_eq(parts(s, KP_IPV4, 0, got), "from " A);
+}
+END_TEST
+
+static const struct {
+	const char *name, *was, *is, *not_serving;	/* traffic went to the last, too */
+	const char *want;
+} planned[] = {
+	{ "vanished", A " " B, B, NULL, "from " A },
+	{ "new", NULL, A, NULL, "all" },
+	{ "not ready but published", A " " B, B, C, "all" },
+};
+
+/* Four front ends, so that it makes a difference what is known. */
+START_TEST(plans_tell)
+{
+	KP_AUTO(dp_ct_set_freep) struct dp_ct_set *s = dp_ct_set_new();
+	const char *ips = "10.96.0.1 10.96.0.2 10.96.0.3";
+	struct small_plan a, b;
+	struct kp_backend cluster[4];
+	char got[512];
+
+	if (planned[_i].was)
+		make(&a, ips, 30053, planned[_i].was);
+	if (planned[_i].not_serving) {
+		a.ports[0].cluster = cluster;
+		a.ports[0].n_cluster = backends(planned[_i].not_serving, cluster);
+	}
+	dp_ct_set_put_changed(s, planned[_i].was ? &a.plan : NULL, make(&b, ips, 30053, planned[_i].is));
+	ck_assert_msg(strcmp(parts(s, KP_IPV4, 0, got), planned[_i].want) == 0, "%s: %s", planned[_i].name, got);
 }
 END_TEST
 
@@ -376,6 +543,11 @@ int main(void)
 	tcase_add_test(tc, repeats_once);
 	tcase_add_loop_test(tc, plan_differences, 0, KP_N(plans));
 	tcase_add_test(tc, frontend_moves);
+	tcase_add_loop_test(tc, where_stale_ones_are, 0, KP_N(known));
+	tcase_add_test(tc, ipv6_goes_by_front_end);
+	tcase_add_test(tc, repetition_looks_at_the_same);
+	tcase_add_test(tc, former_port);
+	tcase_add_loop_test(tc, plans_tell, 0, KP_N(planned));
 	tcase_add_loop_test(tc, rules_were_missing, 0, KP_N(missed));
 	tcase_add_test(tc, anothers_claim_was_not_missing);
 	tcase_add_test(tc, missed_is_repeated_once);
