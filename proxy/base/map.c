@@ -6,97 +6,71 @@
 #include "proxy/base/hash.h"
 #include "proxy/base/mem.h"
 
-#define TOMB ((void *)&tomb)
-
+/* What stands for a value that does not hold its key. */
 struct entry {
 	void *value;
-	uint32_t hash, len;
+	uint32_t len;
 	char key[];
 };
 
-/* Linear probing; removed places stay marked until the table is rebuilt. */
+/* In the place of a hash. What is gone stays marked until the table is rebuilt. */
+enum { EMPTY, GONE };
+
+/* Linear probing. A key is looked at only where the hash is the same: it is in no cache, most likely. */
 struct kp_map {
+	uint32_t *hashes;
 	void **slots;		/* struct entry, or the values themselves if they are asked for their keys */
-	size_t cap, used, live;	/* used counts tombs too */
+	size_t cap, used, live;	/* used counts what is gone too */
 	const void *(*key_of)(const void *value, size_t *ret_len);
 	void (*free_value)(void *);
 };
 
-static const char tomb;
-
 struct kp_map *kp_map_new(void (*free_value)(void *))
 {
-	struct kp_map *m = kp_calloc(1, sizeof(*m));
-
-	m->free_value = free_value;
-	return m;
+	return kp_map_new_keyed(NULL, free_value);
 }
 
 struct kp_map *kp_map_new_keyed(const void *(*key_of)(const void *value, size_t *ret_len), void (*free_value)(void *))
 {
-	struct kp_map *m = kp_map_new(free_value);
+	struct kp_map *m = kp_calloc(1, sizeof(*m));
 
 	m->key_of = key_of;
+	m->free_value = free_value;
 	return m;
 }
 
-static uint32_t hash_of(const void *key, size_t len)
-{
-	return (uint32_t)kp_hash(KP_HASH_INIT, key, len);
-}
+/* Places of the table; those that are asked about are in use. */
 
-/* What is in a place of the table that is neither empty nor a tomb. */
-
-static const void *key_at(const struct kp_map *m, const void *place, size_t *ret_len)
+static const void *key_at(const struct kp_map *m, size_t at, size_t *ret_len)
 {
-	const struct entry *e = place;
+	const struct entry *e = m->slots[at];
 
 	if (m->key_of)
-		return m->key_of(place, ret_len);
+		return m->key_of(e, ret_len);
 	*ret_len = e->len;
 	return e->key;
 }
 
-static uint32_t hash_at(const struct kp_map *m, const void *place)
+static void *value_at(const struct kp_map *m, size_t at)
 {
-	size_t len;
-	const void *key;
+	return m->key_of ? m->slots[at] : ((const struct entry *)m->slots[at])->value;
+}
+
+/* Empties the place; the value is the caller's. */
+static void *take_at(struct kp_map *m, size_t at)
+{
+	void *value = value_at(m, at);
 
 	if (!m->key_of)
-		return ((const struct entry *)place)->hash;
-	key = m->key_of(place, &len);
-	return hash_of(key, len);
-}
-
-static void *value_at(const struct kp_map *m, void *place)
-{
-	return m->key_of ? place : ((struct entry *)place)->value;
-}
-
-static bool is_at(const struct kp_map *m, const void *place, const void *key, size_t len, uint32_t hash)
-{
-	size_t there_len;
-	const void *there;
-
-	if (!m->key_of && ((const struct entry *)place)->hash != hash)
-		return false;
-	there = key_at(m, place, &there_len);
-	return there_len == len && memcmp(there, key, len) == 0;
-}
-
-/* The entry goes, the value stays. */
-static void *unwrap(const struct kp_map *m, void *place)
-{
-	void *value = value_at(m, place);
-
-	if (!m->key_of)
-		free(place);
+		free(m->slots[at]);
+	m->hashes[at] = GONE;
+	m->live--;
 	return value;
 }
 
-static void free_at(const struct kp_map *m, void *place)
+static void free_at(struct kp_map *m, size_t at)
 {
-	void *value = unwrap(m, place);
+	void *value = take_at(m, at);
 
 	if (m->free_value)
 		m->free_value(value);
@@ -106,9 +80,10 @@ struct kp_map *kp_map_free(struct kp_map *m)
 {
 	if (!m)
 		return NULL;
-	for (size_t i = 0; i < m->cap; i++)
-		if (m->slots[i] && m->slots[i] != TOMB)
-			free_at(m, m->slots[i]);
+	for (size_t at = 0; at < m->cap; at++)
+		if (m->hashes[at] > GONE)
+			free_at(m, at);
+	free(m->hashes);
 	free(m->slots);
 	free(m);
 	return NULL;
@@ -119,66 +94,89 @@ size_t kp_map_len(const struct kp_map *m)
 	return m->live;
 }
 
+static uint32_t hash_of(const void *key, size_t len)
+{
+	uint32_t hash = (uint32_t)kp_hash(KP_HASH_INIT, key, len);
+
+	return hash > GONE ? hash : hash + GONE + 1;
+}
+
+static size_t next(const struct kp_map *m, size_t at)
+{
+	return (at + 1) & (m->cap - 1);
+}
+
+static void fill(struct kp_map *m, uint32_t hash, void *slot)
+{
+	size_t at = hash & (m->cap - 1);
+
+	while (m->hashes[at] != EMPTY)
+		at = next(m, at);
+	m->hashes[at] = hash;
+	m->slots[at] = slot;
+}
+
 /* Half full at most, so that the next time is far away. */
 static void rebuild(struct kp_map *m)
 {
-	size_t cap = 16;
-	void **old = m->slots;
+	struct kp_map old = *m;
 
-	while (cap < m->live * 2)
-		cap *= 2;
-	m->slots = kp_calloc(cap, sizeof(*m->slots));
-	for (size_t i = 0; i < m->cap; i++) {
-		size_t at;
-
-		if (!old[i] || old[i] == TOMB)
-			continue;
-		for (at = hash_at(m, old[i]) & (cap - 1); m->slots[at]; at = (at + 1) & (cap - 1))
-			;
-		m->slots[at] = old[i];
-	}
-	free(old);
-	m->cap = cap;
+	for (m->cap = 16; m->cap < m->live * 2; m->cap *= 2)
+		;
+	m->hashes = kp_calloc(m->cap, sizeof(*m->hashes));
+	m->slots = kp_reallocarray(NULL, m->cap, sizeof(*m->slots));
+	for (size_t at = 0; at < old.cap; at++)
+		if (old.hashes[at] > GONE)
+			fill(m, old.hashes[at], old.slots[at]);
+	free(old.hashes);
+	free(old.slots);
 	m->used = m->live;
 }
 
-static void **find(const struct kp_map *m, const void *key, size_t len, uint32_t hash)
+static bool is_at(const struct kp_map *m, size_t at, const void *key, size_t len)
+{
+	size_t there_len;
+	const void *there = key_at(m, at, &there_len);
+
+	return there_len == len && memcmp(there, key, len) == 0;
+}
+
+static bool find(const struct kp_map *m, const void *key, size_t len, uint32_t hash, size_t *ret)
 {
 	if (!m->cap)
-		return NULL;
-	for (size_t at = hash & (m->cap - 1); m->slots[at]; at = (at + 1) & (m->cap - 1))
-		if (m->slots[at] != TOMB && is_at(m, m->slots[at], key, len, hash))
-			return &m->slots[at];
-	return NULL;
+		return false;
+	for (*ret = hash & (m->cap - 1); m->hashes[*ret] != EMPTY; *ret = next(m, *ret))
+		if (m->hashes[*ret] == hash && is_at(m, *ret, key, len))
+			return true;
+	return false;
 }
 
 void *kp_map_get(const struct kp_map *m, const void *key, size_t len)
 {
-	void **there = find(m, key, len, hash_of(key, len));
+	size_t at;
 
-	return there ? value_at(m, *there) : NULL;
+	return find(m, key, len, hash_of(key, len), &at) ? value_at(m, at) : NULL;
 }
 
-static void *new_entry(const void *key, size_t len, uint32_t hash, void *value)
+static struct entry *new_entry(const void *key, size_t len, void *value)
 {
 	struct entry *e = kp_malloc(sizeof(*e) + len + 1);
 
 	e->value = value;
-	e->hash = hash;
 	e->len = (uint32_t)len;
 	memcpy(e->key, key, len);
 	e->key[len] = '\0';
 	return e;
 }
 
-static void replace(const struct kp_map *m, void **there, void *value)
+static void replace_at(struct kp_map *m, size_t at, void *value)
 {
-	void *old = value_at(m, *there);
+	void *old = value_at(m, at);
 
 	if (m->key_of)
-		*there = value;
+		m->slots[at] = value;
 	else
-		((struct entry *)*there)->value = value;
+		((struct entry *)m->slots[at])->value = value;
 	if (m->free_value && old != value)
 		m->free_value(old);
 }
@@ -186,53 +184,43 @@ static void replace(const struct kp_map *m, void **there, void *value)
 void kp_map_put(struct kp_map *m, const void *key, size_t len, void *value)
 {
 	uint32_t hash = hash_of(key, len);
-	void **there = find(m, key, len, hash);
 	size_t at;
 
-	if (there) {
-		replace(m, there, value);
+	if (find(m, key, len, hash, &at)) {
+		replace_at(m, at, value);
 		return;
 	}
 	if ((m->used + 1) * 4 > m->cap * 3)
 		rebuild(m);
-	for (at = hash & (m->cap - 1); m->slots[at]; at = (at + 1) & (m->cap - 1))
-		;
-	m->slots[at] = m->key_of ? value : new_entry(key, len, hash, value);
+	fill(m, hash, m->key_of ? value : new_entry(key, len, value));
 	m->used++;
 	m->live++;
 }
 
 void *kp_map_take(struct kp_map *m, const void *key, size_t len)
 {
-	void **there = find(m, key, len, hash_of(key, len));
-	void *value;
+	size_t at;
 
-	if (!there)
-		return NULL;
-	value = unwrap(m, *there);
-	*there = TOMB;
-	m->live--;
-	return value;
+	return find(m, key, len, hash_of(key, len), &at) ? take_at(m, at) : NULL;
 }
 
 bool kp_map_del(struct kp_map *m, const void *key, size_t len)
 {
-	void *value = kp_map_take(m, key, len);
+	size_t at;
 
-	if (value && m->free_value)
-		m->free_value(value);
-	return value != NULL;
+	if (!find(m, key, len, hash_of(key, len), &at))
+		return false;
+	free_at(m, at);
+	return true;
 }
 
 bool kp_map_next(const struct kp_map *m, struct kp_map_it *it)
 {
 	for (; it->at < m->cap; it->at++) {
-		void *place = m->slots[it->at];
-
-		if (!place || place == TOMB)
+		if (m->hashes[it->at] <= GONE)
 			continue;
-		it->key = key_at(m, place, &it->len);
-		it->value = value_at(m, place);
+		it->key = key_at(m, it->at, &it->len);
+		it->value = value_at(m, it->at);
 		it->at++;
 		return true;
 	}
@@ -241,11 +229,7 @@ bool kp_map_next(const struct kp_map *m, struct kp_map_it *it)
 
 void kp_map_del_at(struct kp_map *m, struct kp_map_it *it)
 {
-	void **there = &m->slots[it->at - 1];
-
-	free_at(m, *there);
-	*there = TOMB;
-	m->live--;
+	free_at(m, it->at - 1);
 }
 
 static int by_text(const void *a, const void *b)
