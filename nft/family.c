@@ -15,14 +15,18 @@ static void service_free(void *p)
 		dp_slots_release(&s->ports[i].cluster);
 		dp_slots_release(&s->ports[i].local);
 	}
-	free(s->ports);
 	kp_plan_unref(s->plan);
 	free(s);
 }
 
+static const void *service_key(const void *p, size_t *ret_len)
+{
+	return kp_plan_key(((const struct dp_service *)p)->plan, ret_len);
+}
+
 static void init(struct dp_family *fam)
 {
-	fam->services = kp_map_new(service_free);
+	fam->services = kp_map_new_keyed(service_key, service_free);
 	fam->chains = kp_map_new(free);
 	fam->sets = kp_map_new(free);
 	fam->cluster_ips = dp_refset_new();

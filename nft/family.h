@@ -45,7 +45,7 @@ void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set se
 
 /*
  * The Services that elements with these keys are of, sorted; NULL: all. keys: a map by key
- * bytes. The caller frees the array, not the names.
+ * bytes. The caller frees the array, not the names: they are the plans', until those change.
  */
 const char **dp_family_owners(const struct dp_family *fam, enum dp_set set, const struct kp_map *keys, size_t *ret_n);
 

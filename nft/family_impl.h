@@ -19,7 +19,7 @@ struct dp_known {
 
 struct dp_service {
 	struct kp_plan *plan;
-	struct dp_numbered *ports;	/* as plan->ports; those of the other family stay empty */
+	struct dp_numbered ports[];	/* as plan->ports; those of the other family stay empty */
 };
 
 struct dp_family {

@@ -246,7 +246,7 @@ static void adopt(struct dp_family *fam, struct dp_writer *w, struct dp_numbered
 	free(held_local);
 }
 
-static struct dp_numbered *find_port(const struct dp_service *s, const struct kp_plan_port *p)
+static const struct dp_numbered *find_port(const struct dp_service *s, const struct kp_plan_port *p)
 {
 	for (uint32_t i = 0; s && i < s->plan->n_ports; i++)
 		if (s->plan->ports[i].family == p->family && strcmp(s->plan->ports[i].id, p->id) == 0)
@@ -257,10 +257,9 @@ static struct dp_numbered *find_port(const struct dp_service *s, const struct kp
 static struct dp_service *number(struct dp_family *fam, struct dp_writer *w, const struct dp_service *old, struct kp_plan *plan)
 {
 	static const struct dp_slots none;
-	struct dp_service *s = kp_calloc(1, sizeof(*s));
+	struct dp_service *s = kp_calloc(1, sizeof(*s) + plan->n_ports * sizeof(*s->ports));
 
 	s->plan = kp_plan_ref(plan);
-	s->ports = kp_calloc(plan->n_ports, sizeof(*s->ports));
 	for (uint32_t i = 0; i < plan->n_ports; i++) {
 		struct dp_numbered *p = &s->ports[i];
 		const struct kp_plan_port *port = &plan->ports[i];

@@ -21,7 +21,7 @@ static void refusal_free(void *p)
 
 struct kp_map *dp_plans_new(void)
 {
-	return kp_map_new(plan_free);
+	return kp_map_new_keyed(kp_plan_key, plan_free);
 }
 
 struct kp_map *dp_refusals_new(void)

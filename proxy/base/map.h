@@ -13,6 +13,11 @@ struct kp_map;
 
 /* free_value may be NULL: the values are then not owned. */
 struct kp_map *kp_map_new(void (*free_value)(void *));
+/*
+ * For values that hold their own key, under which they have to be put, and which stays as it is
+ * while they are there. Nothing is copied: an element takes no more than its place in the table.
+ */
+struct kp_map *kp_map_new_keyed(const void *(*key_of)(const void *value, size_t *ret_len), void (*free_value)(void *));
 struct kp_map *kp_map_free(struct kp_map *m);	/* NULL is fine; returns NULL */
 size_t kp_map_len(const struct kp_map *m);
 
@@ -26,7 +31,7 @@ void *kp_map_take(struct kp_map *m, const void *key, size_t len);
 
 /* for (struct kp_map_it it = { 0 }; kp_map_next(m, &it);) it.key, it.len, it.value */
 struct kp_map_it {
-	const void *key;	/* NUL-terminated after len bytes, so a string key is a string */
+	const void *key;	/* if copied, NUL-terminated after len bytes, so a string key is a string */
 	size_t len;
 	void *value;
 	size_t at;
@@ -34,7 +39,7 @@ struct kp_map_it {
 bool kp_map_next(const struct kp_map *m, struct kp_map_it *it);
 void kp_map_del_at(struct kp_map *m, struct kp_map_it *it);
 
-/* All string keys, sorted bytewise; free the array, not the strings (they belong to the map). */
+/* All string keys, sorted bytewise; free the array, not the strings (they belong to the map or its values). */
 const char **kp_map_sorted_keys(const struct kp_map *m);
 
 #include <string.h>

@@ -36,6 +36,14 @@ struct kp_model {
 	uint64_t triggers_since;
 };
 
+static const void *key_of_group(const void *v, size_t *ret_len)
+{
+	const struct group *g = v;
+
+	*ret_len = strlen(g->key);
+	return g->key;
+}
+
 static void free_group(void *v)
 {
 	struct group *g = v;
@@ -61,7 +69,7 @@ struct kp_model *kp_model_new(const char *node_name)
 	struct kp_model *m = kp_calloc(1, sizeof(*m));
 
 	m->node_name = kp_strdup(node_name);
-	m->groups = kp_map_new(free_group);
+	m->groups = kp_map_new_keyed(key_of_group, free_group);
 	m->slices = kp_map_new(free_slice);
 	m->cidrs = kp_map_new(free_service_cidr);
 	m->dirty_end = &m->dirty;

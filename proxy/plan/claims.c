@@ -23,26 +23,30 @@ struct holder {
 
 struct kp_claims {
 	struct kp_claims_events events;
-	struct kp_map *keys;		/* key_bytes -> first struct claim */
+	struct kp_map *keys;		/* identity -> first struct claim */
 	struct kp_map *holders;		/* "ns/name" -> struct holder */
 	struct holder *current;
 	uint64_t round;
 };
 
-/* The identity of a key, without padding. */
-struct key_bytes {
-	uint8_t b[sizeof(struct kp_addr) + 4];
-};
+/* The identity of a key is what stands before named, where there is no padding. */
+#define ID_LEN	offsetof(struct kp_claim_key, named)
+_Static_assert(ID_LEN == sizeof(struct kp_addr) + 4, "bytes between the members");
 
-static struct key_bytes identity(const struct kp_claim_key *k)
+static const void *id_of_claim(const void *v, size_t *ret_len)
 {
-	struct key_bytes id;
+	const struct claim *c = v;
 
-	memcpy(id.b, &k->ip, sizeof(k->ip));
-	id.b[sizeof(k->ip)] = k->proto;
-	memcpy(id.b + sizeof(k->ip) + 1, &k->port, 2);
-	id.b[sizeof(k->ip) + 3] = k->node_port;
-	return id;
+	*ret_len = ID_LEN;
+	return &c->key;
+}
+
+static const void *name_of_holder(const void *v, size_t *ret_len)
+{
+	const struct holder *h = v;
+
+	*ret_len = strlen(h->name);
+	return h->name;
 }
 
 static void free_holder(void *v)
@@ -61,8 +65,8 @@ struct kp_claims *kp_claims_new(const struct kp_claims_events *events)
 	struct kp_claims *c = kp_calloc(1, sizeof(*c));
 
 	c->events = *events;
-	c->keys = kp_map_new(NULL);
-	c->holders = kp_map_new(free_holder);
+	c->keys = kp_map_new_keyed(id_of_claim, NULL);
+	c->holders = kp_map_new_keyed(name_of_holder, free_holder);
 	return c;
 }
 
@@ -78,19 +82,15 @@ struct kp_claims *kp_claims_free(struct kp_claims *c)
 
 static struct claim *first(const struct kp_claims *c, const struct kp_claim_key *key)
 {
-	struct key_bytes id = identity(key);
-
-	return kp_map_get(c->keys, id.b, sizeof(id.b));
+	return kp_map_get(c->keys, key, ID_LEN);
 }
 
 static void set_first(struct kp_claims *c, const struct kp_claim_key *key, struct claim *head)
 {
-	struct key_bytes id = identity(key);
-
 	if (head)
-		kp_map_put(c->keys, id.b, sizeof(id.b), head);
+		kp_map_put(c->keys, key, ID_LEN, head);
 	else
-		kp_map_del(c->keys, id.b, sizeof(id.b));
+		kp_map_del(c->keys, key, ID_LEN);
 }
 
 static bool better(const struct claim *a, const struct claim *b)

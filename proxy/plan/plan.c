@@ -36,6 +36,14 @@ struct kp_plan *kp_plan_unref(struct kp_plan *p)
 	return NULL;
 }
 
+const void *kp_plan_key(const void *plan, size_t *ret_len)
+{
+	const struct kp_plan *p = plan;
+
+	*ret_len = strlen(p->key);
+	return p->key;
+}
+
 struct kp_plan_node *kp_plan_node_new(void)
 {
 	struct kp_plan_node *n = kp_calloc(1, sizeof(*n));

@@ -69,6 +69,7 @@ int kp_backend_cmp(const struct kp_backend *a, const struct kp_backend *b);
 struct kp_plan *kp_plan_ref(struct kp_plan *p);
 struct kp_plan *kp_plan_unref(struct kp_plan *p);	/* NULL is fine; returns NULL */
 KP_DEFINE_AUTO(struct kp_plan *, kp_plan_unref)
+const void *kp_plan_key(const void *plan, size_t *ret_len);	/* for kp_map_new_keyed() */
 
 /* The same front ends, treated the same way; only which endpoints serve them, and how many, may differ. */
 bool kp_plan_same_but_endpoints(const struct kp_plan *a, const struct kp_plan *b);

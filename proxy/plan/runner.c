@@ -304,7 +304,7 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 	r->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->cancel = r->opt.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->pending = kp_map_new(pending_free);
-	r->last = kp_map_new(plan_free);
+	r->last = kp_map_new_keyed(kp_plan_key, plan_free);
 	pthread_mutex_init(&r->lock, NULL);
 	rc = r->wake < 0 || r->done < 0 || r->cancel < 0 ? kp_err_set(err, -errno, "create eventfd: %s", strerror(errno)) : 0;
 	if (rc == 0)

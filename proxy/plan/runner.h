@@ -50,7 +50,7 @@ struct kp_runner *kp_runner_stop(struct kp_runner *r);
  */
 struct kp_runner *kp_runner_end(struct kp_runner *r);
 
-/* Building a batch. plan: a reference is taken. */
+/* Building a batch. key is the plan's own and copied, plan NULL: it is gone. A reference is taken. */
 void dp_batch_add(struct dp_batch *b, const char *key, struct kp_plan *plan, size_t *cap);
 void dp_batch_release(struct dp_batch *b);
 

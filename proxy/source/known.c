@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
@@ -9,6 +10,7 @@
 struct known {
 	uint64_t version;	/* 0: not a number */
 	uint32_t list;		/* the last list that had it */
+	char key[];
 };
 
 struct kp_known {
@@ -16,11 +18,19 @@ struct kp_known {
 	uint32_t list;
 };
 
+static const void *key_of(const void *v, size_t *ret_len)
+{
+	const struct known *o = v;
+
+	*ret_len = strlen(o->key);
+	return o->key;
+}
+
 struct kp_known *kp_known_new(void)
 {
 	struct kp_known *k = kp_calloc(1, sizeof(*k));
 
-	k->objects = kp_map_new(free);
+	k->objects = kp_map_new_keyed(key_of, free);
 	return k;
 }
 
@@ -53,7 +63,10 @@ void kp_known_put(struct kp_known *k, const char *key, const char *version)
 	struct known *o = kp_map_gets(k->objects, key);
 
 	if (!o) {
-		o = kp_calloc(1, sizeof(*o));
+		size_t len = strlen(key) + 1;
+
+		o = kp_calloc(1, sizeof(*o) + len);
+		memcpy(o->key, key, len);
 		kp_map_puts(k->objects, key, o);
 	}
 	o->version = kp_version_number(version);

@@ -89,16 +89,70 @@ START_TEST(keys_are_bytes)
 }
 END_TEST
 
+struct cell {
+	char key[16];
+	int n;
+};
+
+static const void *cell_key(const void *value, size_t *ret_len)
+{
+	const struct cell *c = value;
+
+	*ret_len = strlen(c->key);
+	return c->key;
+}
+
+static struct cell *new_cell(const char *key, int n)
+{
+	struct cell *c = kp_calloc(1, sizeof(*c));
+
+	strcpy(c->key, key);
+	c->n = n;
+	return c;
+}
+
+/* The key of a replaced value may be gone: that of the new one stands in its place. */
+START_TEST(values_hold_the_keys)
+{
+	struct kp_map *m = kp_map_new_keyed(cell_key, count_free);
+	struct cell *a = new_cell("a", 1);
+
+	n_freed = 0;
+	kp_map_puts(m, a->key, a);
+	kp_map_puts(m, a->key, a);
+	ck_assert_uint_eq(n_freed, 0);
+	kp_map_puts(m, a->key, new_cell("a", 2));
+	ck_assert_uint_eq(n_freed, 1);
+	kp_map_puts(m, "b", new_cell("b", 3));
+	ck_assert_uint_eq(kp_map_len(m), 2);
+	ck_assert_int_eq(((struct cell *)kp_map_gets(m, "a"))->n, 2);
+	for (struct kp_map_it it = { 0 }; kp_map_next(m, &it);)
+		ck_assert_ptr_eq(it.key, ((struct cell *)it.value)->key);
+	a = kp_map_takes(m, "a");
+	ck_assert_int_eq(a->n, 2);
+	ck_assert_uint_eq(n_freed, 1);
+	free(a);
+	ck_assert_ptr_null(kp_map_gets(m, "a"));
+	kp_map_dels(m, ((struct cell *)kp_map_gets(m, "b"))->key);
+	ck_assert_uint_eq(n_freed, 2);
+	kp_map_puts(m, "c", new_cell("c", 4));
+	kp_map_free(m);
+	ck_assert_uint_eq(n_freed, 3);
+}
+END_TEST
+
 /* Against a plain array, through growth and many removals. */
 START_TEST(agrees_with_an_array)
 {
 	enum { N = 500 };
-	struct kp_map *m = kp_map_new(NULL);
-	static int cell[N];
+	struct kp_map *m = _i ? kp_map_new_keyed(cell_key, NULL) : kp_map_new(NULL);
+	static struct cell cell[N];
 	bool present[N] = { false };
 	uint32_t random = 1;
 	size_t n = 0;
 
+	for (int i = 0; i < N; i++)
+		strcpy(cell[i].key, key_of(i));
 	for (int step = 0; step < 50000; step++) {
 		int i;
 
@@ -170,7 +224,8 @@ int main(void)
 	tcase_add_test(tc, put_get_del);
 	tcase_add_test(tc, taking_hands_over);
 	tcase_add_test(tc, keys_are_bytes);
-	tcase_add_test(tc, agrees_with_an_array);
+	tcase_add_test(tc, values_hold_the_keys);
+	tcase_add_loop_test(tc, agrees_with_an_array, 0, 2);
 	tcase_add_test(tc, deleting_under_the_iterator);
 	tcase_add_test(tc, keys_sorted);
 	suite_add_tcase(s, tc);
