@@ -135,7 +135,7 @@ const struct dp_sum *dp_family_sum(const struct dp_family *fam, enum dp_set set)
 	return &fam->sum[set];
 }
 
-/* Twice what is expected, rounded up, so that a table need not be replaced soon. */
+/* At least twice what is expected, so that a table need not be replaced soon. */
 static uint32_t size_of(const struct dp_family *fam, enum dp_set set)
 {
 	uint32_t size = dp_set_defs[set].min_size;

@@ -392,7 +392,7 @@ START_TEST(growth_replaces_the_table)
 	dp_batch_release(&b);
 	must(res, true, 0);
 	assert_lists("10.96.19.136 . tcp . 80 . 10", true);
-	assert_lists("size 262144", true);
+	assert_lists("size 196608", true);
 	assert_lists("192.0.2.1 timeout", true);		/* with the time it had left */
 	assert_lists("expires 23h", true);
 	script("add table ip proxylet-next\ndelete table ip proxylet-next");	/* it is not there: this adds it newly */
