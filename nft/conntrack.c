@@ -46,7 +46,7 @@ struct background {
 struct dp_ct {
 	struct background bg;
 	struct dp_ct_set *set;
-	struct mnl_socket *dump, *del;	/* both or none; closed after a failure, as answers may be under way */
+	struct mnl_socket *dump, *del;	/* opened for the first run; closed after a failure, as answers may be under way */
 	bool no_filter;			/* this kernel refused to preselect */
 	uint64_t not_before_ns, retry_ns;
 	uint32_t seq;
@@ -84,15 +84,19 @@ static struct mnl_socket *close_socket(struct mnl_socket *nl)
 	return NULL;
 }
 
-/* Sockets and buffers are only there while there is work. */
-static void release_io(struct dp_ct *ct)
+static void release_buffers(struct dp_ct *ct)
 {
-	ct->dump = close_socket(ct->dump);
-	ct->del = close_socket(ct->del);
 	free(ct->recv_buf);
 	free(ct->batch);
 	ct->recv_buf = ct->batch = NULL;
 	ct->batch_len = ct->n_batched = 0;
+}
+
+static void release_io(struct dp_ct *ct)
+{
+	ct->dump = close_socket(ct->dump);
+	ct->del = close_socket(ct->del);
+	release_buffers(ct);
 }
 
 struct dp_ct *dp_ct_free(struct dp_ct *ct)
@@ -342,7 +346,7 @@ static int run_here(struct dp_ct *ct, uint64_t now_ns, struct dp_ct_stats ret[KP
 	ct->retry_ns = 0;
 	ct->not_before_ns = now_ns + (1 + IDLE_SHARE) * (kp_now_ns() - start);
 	if (dp_ct_set_due_ns(ct->set) == UINT64_MAX)
-		release_io(ct);
+		release_buffers(ct);	/* not the sockets: see socket.h */
 	return 0;
 }
 

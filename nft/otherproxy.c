@@ -155,31 +155,34 @@ static uint32_t count_servers(void)
 	return n;
 }
 
-static int look_nf_tables(struct dp_other *o, struct kp_err *err)
+static int look_nf_tables(struct dp_other *o, struct mnl_socket **nl, struct kp_err *err)
 {
-	struct mnl_socket *nl = NULL;
-	int r = dp_socket_open(&nl, err);
+	int r = *nl ? 0 : dp_socket_open(nl, err);
 
 	if (r < 0)
 		return r == -EPROTONOSUPPORT ? 0 : r;	/* a kernel with legacy tables only */
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++) {
-		r = look_nft(nl, f, o);
+		r = look_nft(*nl, f, o);
 		if (r == 0)
-			r = look_xt_nft(nl, f, o);
+			r = look_xt_nft(*nl, f, o);
 	}
-	mnl_socket_close(nl);
+	if (r < 0)
+		mnl_socket_close(kp_steal(nl));		/* it may hold the rest of an answer */
 	return r < 0 ? kp_err_set(err, r, "look for rules of kube-proxy: %s", strerror(-r)) : 0;
 }
 
-int dp_other_look(struct dp_other *ret, bool legacy, int cancel_fd, struct kp_err *err)
+int dp_other_look(struct dp_other *ret, struct mnl_socket **keep, bool legacy, int cancel_fd, struct kp_err *err)
 {
+	struct mnl_socket *own = NULL;
 	struct dp_other o;
 	int r, tries = 0;
 
 	do {
 		o = (struct dp_other){ .print = KP_HASH_INIT };
-		r = look_nf_tables(&o, err);
+		r = look_nf_tables(&o, keep ? keep : &own, err);
 	} while (r == -EINTR && ++tries < 10);	/* somebody committed during a dump */
+	if (own)
+		mnl_socket_close(own);
 	if (r < 0)
 		return r;
 	if (!legacy)

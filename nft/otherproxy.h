@@ -8,6 +8,7 @@
 
 struct kp_buf;
 struct kp_err;
+struct mnl_socket;
 
 /* iptables has two lives: rules in nf_tables, and in the kernel's older tables. */
 enum dp_xt { DP_XT_NFT, DP_XT_LEGACY, DP_N_XT };
@@ -33,9 +34,10 @@ struct dp_other {
 
 /*
  * Blocks. legacy: also through iptables-legacy-save, where legacy tables are in use (cancel_fd:
- * see exec.h); else what *ret says of them stays as it is.
+ * see exec.h); else what *ret says of them stays as it is. keep: a socket for the next look, opened when it is
+ * NULL, to be closed by the caller (see socket.h); or NULL: there is no next look.
  */
-int dp_other_look(struct dp_other *ret, bool legacy, int cancel_fd, struct kp_err *err);
+int dp_other_look(struct dp_other *ret, struct mnl_socket **keep, bool legacy, int cancel_fd, struct kp_err *err);
 bool dp_other_any(const struct dp_other *o);
 /* "nftables table IPv4, IPv6; 12 iptables-nft chains IPv4"; "nothing". Appended. */
 void dp_other_describe(const struct dp_other *o, struct kp_buf *out);

@@ -5,7 +5,11 @@
 
 struct kp_err;
 
-/* A netlink socket for nf_tables with room for many answers. */
+/*
+ * A netlink socket for nf_tables with room for many answers. Who looks at the kernel again and again
+ * keeps it: closing one of this bus (ctnetlink's, too) waits for the removal of what commits deleted, an
+ * RCU grace period of 10 to 30 ms, and holds off all commits meanwhile (nft_rcv_nl_event in Linux 6.18).
+ */
 int dp_socket_open(struct mnl_socket **ret, struct kp_err *err);
 
 /*

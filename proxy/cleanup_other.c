@@ -51,7 +51,7 @@ int kp_cleanup_kube_proxy(bool dry_run, bool now, struct kp_err *err)
 {
 	const struct dp_otherclean how = { .dry_run = dry_run, .cancel_fd = -1, .say = say, .arg = &dry_run };
 	struct dp_other o = { .link = false };
-	int r = dp_other_look(&o, true, -1, err);
+	int r = dp_other_look(&o, NULL, true, -1, err);
 
 	if (r < 0)
 		return r;

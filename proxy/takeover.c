@@ -119,7 +119,7 @@ static void look(struct kp_takeover *t, struct watcher *w, struct report *r)
 	struct kp_err err = { 0 };
 
 	r->found = w->last;
-	if ((full || moved) && dp_other_look(&r->found, all || w->ticks % LEGACY_EVERY == 0, t->quit, &err) < 0)
+	if ((full || moved) && dp_other_look(&r->found, &w->nl, all || w->ticks % LEGACY_EVERY == 0, t->quit, &err) < 0)
 		kp_debug("takeover", "%s", err.msg);
 	if (full || (moved && dp_other_any(&r->found)))
 		kp_life_look(&r->signs);
@@ -344,7 +344,7 @@ bool kp_takeover_must_watch(enum kp_takeover_mode mode)
 
 	if (kp_other_decide(mode, KP_OTHER_UNSURE, false) != KP_OTHER_WAIT)
 		return false;
-	if (dp_other_look(&found, true, -1, &err) < 0)
+	if (dp_other_look(&found, NULL, true, -1, &err) < 0)
 		kp_debug("takeover", "%s", err.msg);
 	return dp_other_any(&found);
 }
