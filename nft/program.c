@@ -164,6 +164,7 @@ void dp_class_name(const struct dp_class *c, char out[DP_CHAIN_NAME])
 		snprintf(out, DP_CHAIN_NAME, "%s%u", classes[c->kind].prefix, c->m);
 }
 
+/* 0 is none: a size is never below 1. */
 static bool is_size(uint32_t m)
 {
 	return m <= DP_LOCAL_SLOT && dp_slots_size(m) == m;
@@ -180,7 +181,7 @@ bool dp_class_parse(const char *name, struct dp_class *ret)
 			continue;
 		if (sscanf(name + len, "%u-%u", &c.m, &c.ml) < (classes[k].two_sizes ? 2 : 1))
 			continue;
-		if (!c.m || !is_size(c.m) || (c.ml && !is_size(c.ml)))
+		if (!is_size(c.m) || (c.ml && !is_size(c.ml)))
 			continue;
 		dp_class_name(&c, again);
 		if (strcmp(name, again) != 0)
