@@ -22,6 +22,7 @@ struct due {
 
 struct dp_sweep {
 	struct kp_map *due;	/* Service key -> struct due */
+	uint64_t first_ns;	/* of them; UINT64_MAX: none */
 };
 
 struct dp_sweep *dp_sweep_new(void)
@@ -29,6 +30,7 @@ struct dp_sweep *dp_sweep_new(void)
 	struct dp_sweep *s = kp_calloc(1, sizeof(*s));
 
 	s->due = kp_map_new(free);
+	s->first_ns = UINT64_MAX;
 	return s;
 }
 
@@ -82,21 +84,13 @@ void dp_sweep_note(struct dp_sweep *s, const char *key, const struct kp_plan *wa
 
 		*d = (struct due){ now_ns, true };
 		kp_map_puts(s->due, key, d);
+		s->first_ns = now_ns < s->first_ns ? now_ns : s->first_ns;
 	}
 }
 
 int dp_sweep_pending_ms(const struct dp_sweep *s, uint64_t now_ns)
 {
-	int best = -1;
-
-	for (struct kp_map_it it = { 0 }; kp_map_next(s->due, &it);) {
-		const struct due *d = it.value;
-		int ms = kp_ms_until(d->at_ns, now_ns);
-
-		if (best < 0 || ms < best)
-			best = ms;
-	}
-	return best;
+	return s->first_ns == UINT64_MAX ? -1 : kp_ms_until(s->first_ns, now_ns);
 }
 
 /* Keys whose remembered endpoint is not among the valid ones. */
@@ -170,19 +164,31 @@ static void sweep_service(struct dp_table *t, const struct kp_plan *plan, enum k
 	}
 }
 
+static void sweep_tables(struct dp_table *const tables[KP_N_FAMILIES], const char *key)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (tables[f] && dp_table_is_known(tables[f]))
+			sweep_service(tables[f], dp_family_plan(dp_table_family(tables[f]), key), (enum kp_family)f);
+}
+
 void dp_sweep_run(struct dp_sweep *s, struct dp_table *const tables[KP_N_FAMILIES], uint64_t now_ns)
 {
+	uint64_t first_ns = UINT64_MAX;
+
+	if (now_ns < s->first_ns)
+		return;
 	for (struct kp_map_it it = { 0 }; kp_map_next(s->due, &it);) {
 		struct due *d = it.value;
 
-		if (d->at_ns > now_ns)
-			continue;
-		for (int f = 0; f < KP_N_FAMILIES; f++)
-			if (tables[f] && dp_table_is_known(tables[f]))
-				sweep_service(tables[f], dp_family_plan(dp_table_family(tables[f]), it.key), (enum kp_family)f);
-		if (d->again)
+		if (d->at_ns <= now_ns) {
+			sweep_tables(tables, it.key);
+			if (!d->again) {
+				kp_map_del_at(s->due, &it);
+				continue;
+			}
 			*d = (struct due){ now_ns + AGAIN_NS, false };
-		else
-			kp_map_del_at(s->due, &it);
+		}
+		first_ns = d->at_ns < first_ns ? d->at_ns : first_ns;
 	}
+	s->first_ns = first_ns;
 }

@@ -31,11 +31,13 @@
 /*
  * A commit and a wake-up at either end for each change cost more than all the rest, when a
  * thousand come in a second. So after a small one that followed the last closely the thread
- * rests, and what comes meanwhile goes together. A burst comes in large pieces anyway.
+ * rests, longer each time in a row, and what comes meanwhile goes together. A few changes
+ * are hardly held up, and a burst comes in large pieces anyway.
  */
 #define CLOSE_NS	5000000u
-#define REST_NS		2000000
-#define SMALL		8	/* changes */
+#define REST_NS		1000000		/* the first */
+#define REST_MAX	4		/* times that */
+#define SMALL		16	/* changes */
 
 /* How long a commit under way is waited for. */
 #define PAUSE_MS	1000
@@ -55,7 +57,8 @@ struct kp_runner {
 	atomic_bool idle;	/* the thread has not run since it was asked to */
 	int wake, done, cancel;	/* eventfds: work for the thread, results for the caller, an early end */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
-	uint64_t applied_ns;		/* dataplane thread only: when changes were last written */
+	uint64_t applied_ns;		/* dataplane thread only: when changes were last written, or rested after */
+	unsigned n_close;		/* dataplane thread only: small commits in a row, each close to the last */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
 	unsigned former_tries;		/* dataplane thread only */
@@ -211,12 +214,14 @@ static bool has_to_end(struct kp_runner *r)
 
 static void rest_if_busy(struct kp_runner *r, size_t n_changes)
 {
-	const struct timespec rest = { .tv_nsec = REST_NS };
-	uint64_t now = kp_now_ns();
+	bool busy = n_changes < SMALL && kp_now_ns() - r->applied_ns < CLOSE_NS;
+	struct timespec rest = { 0 };
 
-	if (n_changes < SMALL && now - r->applied_ns < CLOSE_NS)
+	r->n_close = !busy ? 0 : r->n_close < REST_MAX ? r->n_close + 1 : REST_MAX;
+	rest.tv_nsec = r->n_close * REST_NS;
+	if (busy)
 		(void)nanosleep(&rest, NULL);
-	r->applied_ns = now;
+	r->applied_ns = kp_now_ns();
 }
 
 static void work(struct kp_runner *r, uint64_t *generation)
