@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "proxy/base/swar.h"
+
 /*
  * Half of what the API server sends is members that no rule depends on, and jansson
  * takes most of the time of a start. Their values are cut out of the text before it is
@@ -13,11 +15,18 @@ static const bool is_blank[256] = { [' '] = true, ['\t'] = true, ['\r'] = true, 
 
 static const char *end_of_string(const char *p, const char *end)
 {
-	for (p++; p < end; p++) {
-		if (*p == '\\')
-			p++;
-		else if (*p == '"')
+	for (p++; p < end;) {
+		uint64_t v = end - p >= 8 ? kp_swar_load(p) : 0;
+		uint64_t mark = kp_swar_is(v, '"') | kp_swar_is(v, '\\');
+
+		if (v && !mark) {
+			p += 8;
+			continue;
+		}
+		p += mark ? kp_swar_first(mark) : 0;
+		if (*p == '"')
 			return p + 1;
+		p += *p == '\\' ? 2 : 1;
 	}
 	return end;
 }

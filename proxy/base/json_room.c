@@ -1,6 +1,5 @@
 #include "proxy/base/json_room.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +14,7 @@
 static _Thread_local struct {
 	char *bytes;
 	size_t used, live;	/* live: values in it that are not freed yet */
-	bool open;
+	bool open, whole;	/* whole: what is in it is all that was made since it was opened */
 } room;
 
 static void *take(size_t n)
@@ -23,8 +22,10 @@ static void *take(size_t n)
 	size_t at = room.used;
 
 	n = (n + ALIGN) & ~ALIGN;
-	if (!room.open || n > ROOM - at)
+	if (!room.open || n > ROOM - at) {
+		room.whole &= !room.open;
 		return kp_malloc(n);
+	}
 	room.used += n;
 	room.live++;
 	return room.bytes + at;
@@ -48,9 +49,18 @@ void kp_json_room_begin(void)
 		json_set_alloc_funcs(take, give_back);
 	}
 	room.open = true;
+	room.whole = room.used == 0;
 }
 
 void kp_json_room_end(void)
 {
 	room.open = false;
+}
+
+void kp_json_room_forget(json_t *v)
+{
+	if (v && room.whole && room.live)
+		room.used = room.live = 0;
+	else
+		json_decref(v);
 }

@@ -6,6 +6,7 @@
 
 #include "proxy/base/cleanup.h"
 #include "proxy/base/doc_impl.h"
+#include "proxy/base/swar.h"
 
 #define MAX_DIGITS	18	/* no overflow */
 
@@ -15,16 +16,10 @@ struct reader {
 	unsigned depth;
 };
 
-/* What stands for itself within a string. */
-static bool is_plain(unsigned char c)
-{
-	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
-}
-
 /* The next byte that means something; 0: none. */
 static char peek(struct reader *r)
 {
-	while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\r' || *r->p == '\t'))
+	while (r->p < r->end && *r->p <= ' ' && (*r->p == ' ' || *r->p == '\n' || *r->p == '\r' || *r->p == '\t'))
 		r->p++;
 	return r->p < r->end ? *r->p : 0;
 }
@@ -37,6 +32,21 @@ static bool take(struct reader *r, char c)
 	return there;
 }
 
+/* Where it stops to stand for itself within a string. */
+static const char *end_of_plain(const char *p, const char *end)
+{
+	for (; end - p >= 8; p += 8) {
+		uint64_t v = kp_swar_load(p);
+		uint64_t odd = kp_swar_below(v, ' ') | kp_swar_is(v, '"') | kp_swar_is(v, '\\') | ((v | (v + KP_SWAR(1))) & KP_SWAR(0x80));
+
+		if (odd)
+			return p + kp_swar_first(odd);
+	}
+	while (p < end && *p >= ' ' && *p < 0x7f && *p != '"' && *p != '\\')
+		p++;
+	return p;
+}
+
 /* Its length; *ret is where it begins, behind the quote. < 0: not plain. */
 static ptrdiff_t read_string(struct reader *r, const char **ret)
 {
@@ -44,8 +54,8 @@ static ptrdiff_t read_string(struct reader *r, const char **ret)
 
 	if (!take(r, '"'))
 		return -1;
-	for (p = *ret = r->p; p < r->end && is_plain((unsigned char)*p); p++)
-		;
+	*ret = r->p;
+	p = end_of_plain(r->p, r->end);
 	if (p == r->end || *p != '"')
 		return -1;
 	r->p = p + 1;

@@ -262,17 +262,17 @@ static struct group *drop_slice(struct kp_model *m, const char *key)
 	return g;
 }
 
-/* Of other nodes it matters that they are not this one; their names are a tenth of all memory. */
-static void forget_other_nodes(const struct kp_model *m, struct kp_slice *s)
+/* Of a node it matters whether it is this one; the names would be a tenth of all memory. */
+static void forget_node_names(const struct kp_model *m, struct kp_slice *s)
 {
 	for (size_t i = 0; i < s->n_endpoints; i++) {
-		char **node = &s->endpoints[i].node;
+		struct kp_endpoint *e = &s->endpoints[i];
 
-		if (*node && strcmp(*node, m->node_name) != 0) {
-			free(*node);
-			*node = NULL;
-		}
+		if (e->node && strcmp(s->node_names + e->node, m->node_name) == 0)
+			e->flags |= KP_EP_HERE;
+		e->node = 0;
 	}
+	free(kp_steal(&s->node_names));
 }
 
 bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
@@ -286,7 +286,7 @@ bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken)
 		return kp_model_del_slice(m, key);
 	if (old && strcmp(old->service, s->service) == 0 && kp_slice_equal(old, s))
 		return false;
-	forget_other_nodes(m, s);
+	forget_node_names(m, s);
 	(void)drop_slice(m, key);	/* it may have belonged to another Service */
 	g = group_of(m, s);
 	link_slice(g, s);

@@ -29,7 +29,6 @@ struct kp_service *kp_service_free(struct kp_service *s)
 
 void kp_endpoint_release(struct kp_endpoint *e)
 {
-	free(e->node);
 	kp_strv_free(e->zone_hints);
 	kp_strv_free(e->node_hints);
 	*e = (struct kp_endpoint){ 0 };
@@ -45,6 +44,7 @@ struct kp_slice *kp_slice_free(struct kp_slice *s)
 		kp_endpoint_release(&s->endpoints[i]);
 	free(s->ports);
 	free(s->endpoints);
+	free(s->node_names);
 	free(s->ns);
 	free(s->name);
 	free(s->service);

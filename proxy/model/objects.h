@@ -46,12 +46,13 @@ struct kp_service {
 	int64_t created;		/* creationTimestamp, seconds since 1970; 0: unknown */
 };
 
-enum kp_endpoint_flags { KP_EP_READY = 1, KP_EP_SERVING = 2, KP_EP_TERMINATING = 4 };
+/* Conditions after defaulting (EP-3). HERE: on this node; the model says so. */
+enum kp_endpoint_flags { KP_EP_READY = 1, KP_EP_SERVING = 2, KP_EP_TERMINATING = 4, KP_EP_HERE = 8 };
 
 struct kp_endpoint {
 	struct kp_addr addr;	/* addresses[0] */
-	uint8_t flags;		/* conditions after defaulting: EP-3 */
-	char *node;		/* nodeName or NULL; in the model NULL as well if it is another node */
+	uint8_t flags;		/* enum kp_endpoint_flags */
+	uint32_t node;		/* where its nodeName begins in the slice's node_names; 0: none, and in the model */
 	char **zone_hints;	/* NULL-terminated, or NULL: none */
 	char **node_hints;
 };
@@ -71,6 +72,7 @@ struct kp_slice {
 	size_t n_ports;
 	struct kp_endpoint *endpoints;
 	size_t n_endpoints;
+	char *node_names;	/* "", then those of the endpoints, each with its NUL; NULL in the model */
 	uint64_t trigger_ns;	/* endpoints.kubernetes.io/last-change-trigger-time since 1970; 0: none */
 	/* Hash over everything EP-9 compares, also what is not kept (zone, all addresses). */
 	uint64_t fingerprint;

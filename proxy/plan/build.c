@@ -197,8 +197,7 @@ static bool add_endpoints(struct build *b, const struct kp_service_port *port)
 	};
 	bool has_any;
 
-	kp_endpoints_merge(b->slices, b->n_slices, b->family, (struct kp_port_key){ port->name, port->proto },
-			   here.node_name, eps);
+	kp_endpoints_merge(b->slices, b->n_slices, b->family, (struct kp_port_key){ port->name, port->proto }, eps);
 	has_any = kp_topology_select(eps->items, eps->n, &here);
 	for (size_t i = 0; i < eps->n; i++)
 		add_endpoint(&p->draft, &eps->items[i], port->proto == IPPROTO_UDP);
@@ -269,9 +268,9 @@ static void set_health(struct kp_planner *p, const char *key, const struct kp_se
 		if (!plan->has_family[f])
 			continue;
 		plan->local_ready[f] = (uint32_t)kp_endpoints_local_ready(
-			slices, n, f, kp_model_node_name(p->model), &p->candidates, &ready);
+			slices, n, f, &p->candidates, &ready);
 		plan->local_terminating[f] = (uint32_t)kp_endpoints_local_terminating(
-			slices, n, f, kp_model_node_name(p->model), &p->candidates, &ending);
+			slices, n, f, &p->candidates, &ending);
 	}
 }
 

@@ -44,7 +44,7 @@ static void write_text(struct kp_candidate *c)
 	*put_number(out, c->port) = '\0';
 }
 
-static void add(struct kp_candidates *list, const struct kp_endpoint *e, uint16_t port, const char *node_name)
+static void add(struct kp_candidates *list, const struct kp_endpoint *e, uint16_t port)
 {
 	struct kp_candidate *c;
 
@@ -53,7 +53,7 @@ static void add(struct kp_candidates *list, const struct kp_endpoint *e, uint16_
 	c->addr = e->addr;
 	c->port = port;
 	c->flags = e->flags;
-	c->local = e->node && strcmp(e->node, node_name) == 0;
+	c->local = e->flags & KP_EP_HERE;
 	c->in_cluster = c->in_local = false;
 	c->from = e;
 	c->seen = (uint32_t)list->n++;
@@ -65,14 +65,14 @@ static bool feeds(const struct kp_slice_port *p, struct kp_port_key key)
 	return p->port && p->proto == key.proto && strcmp(p->name, key.name) == 0;
 }
 
-static void add_slice(struct kp_candidates *list, const struct kp_slice *s, struct kp_port_key key, const char *node_name)
+static void add_slice(struct kp_candidates *list, const struct kp_slice *s, struct kp_port_key key)
 {
 	for (size_t i = 0; i < s->n_ports; i++) {
 		if (!feeds(&s->ports[i], key))
 			continue;
 		for (size_t e = 0; e < s->n_endpoints; e++)
 			if (s->endpoints[e].addr.family == s->family)
-				add(list, &s->endpoints[e], s->ports[i].port, node_name);
+				add(list, &s->endpoints[e], s->ports[i].port);
 	}
 }
 
@@ -100,12 +100,12 @@ static void settle_duplicates(struct kp_candidates *list)
 }
 
 void kp_endpoints_merge(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-			struct kp_port_key port, const char *node_name, struct kp_candidates *ret)
+			struct kp_port_key port, struct kp_candidates *ret)
 {
 	ret->n = 0;
 	for (size_t i = 0; i < n; i++)
 		if (slices[i]->family == family)
-			add_slice(ret, slices[i], port, node_name);
+			add_slice(ret, slices[i], port);
 	if (ret->n < 2)
 		return;
 	qsort(ret->items, ret->n, sizeof(*ret->items), by_text);
@@ -141,7 +141,7 @@ size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum k
 }
 
 /* Local ones whose flags among these are exactly those wanted. */
-static size_t local_addrs(const struct kp_slice *const *slices, size_t n, enum kp_family family, const char *node_name,
+static size_t local_addrs(const struct kp_slice *const *slices, size_t n, enum kp_family family,
 			  unsigned among, unsigned wanted, struct kp_candidates *scratch, struct kp_addr **ret)
 {
 	KP_AUTO(kp_freep) struct kp_port_key *keys = NULL;
@@ -149,7 +149,7 @@ static size_t local_addrs(const struct kp_slice *const *slices, size_t n, enum k
 	struct kp_addr *found = NULL;
 
 	for (size_t k = 0; k < n_keys; k++) {
-		kp_endpoints_merge(slices, n, family, keys[k], node_name, scratch);
+		kp_endpoints_merge(slices, n, family, keys[k], scratch);
 		for (size_t i = 0; i < scratch->n; i++) {
 			const struct kp_candidate *c = &scratch->items[i];
 
@@ -164,14 +164,14 @@ static size_t local_addrs(const struct kp_slice *const *slices, size_t n, enum k
 }
 
 size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret)
+				struct kp_candidates *scratch, struct kp_addr **ret)
 {
-	return local_addrs(slices, n, family, node_name, KP_EP_READY, KP_EP_READY, scratch, ret);
+	return local_addrs(slices, n, family, KP_EP_READY, KP_EP_READY, scratch, ret);
 }
 
 size_t kp_endpoints_local_terminating(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				      const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret)
+				      struct kp_candidates *scratch, struct kp_addr **ret)
 {
-	return local_addrs(slices, n, family, node_name, KP_EP_READY | KP_EP_SERVING | KP_EP_TERMINATING,
+	return local_addrs(slices, n, family, KP_EP_READY | KP_EP_SERVING | KP_EP_TERMINATING,
 			   KP_EP_SERVING | KP_EP_TERMINATING, scratch, ret);
 }

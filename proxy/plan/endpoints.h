@@ -39,7 +39,7 @@ struct kp_port_key {
  * by text, one of each (EP-7: a later one wins unless it is terminating). Replaces *ret.
  */
 void kp_endpoints_merge(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-			struct kp_port_key port, const char *node_name, struct kp_candidates *ret);
+			struct kp_port_key port, struct kp_candidates *ret);
 
 /*
  * Every port key of the slices, in order of appearance, once each. Returns the count;
@@ -54,9 +54,9 @@ size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum k
  * frees the array.
  */
 size_t kp_endpoints_local_ready(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret);
+				struct kp_candidates *scratch, struct kp_addr **ret);
 /* Likewise those that are terminating and still serve: they get connections when no ready one is left (KEP-1669). */
 size_t kp_endpoints_local_terminating(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-				      const char *node_name, struct kp_candidates *scratch, struct kp_addr **ret);
+				      struct kp_candidates *scratch, struct kp_addr **ret);
 
 #endif

@@ -66,7 +66,7 @@ static int on_event(struct kp_body *b, const uint8_t *p, size_t n)
 {
 	struct kp_pb event = { p, n }, extension = { NULL, 0 };
 	struct kp_pb_field f, raw = { .data = NULL };
-	json_auto_t *object = NULL;
+	KP_AUTO(kp_json_room_forgetp) json_t *object = NULL;
 	char type[16] = "";
 	int r;
 
@@ -109,7 +109,7 @@ static ssize_t watch_step(struct kp_body *b, const uint8_t *p, size_t n, struct 
 static int on_item(struct kp_body *b, const struct kp_pb_field *f, struct kp_err *err)
 {
 	size_t len = strlen(b->type.kind);
-	json_auto_t *object = NULL;
+	KP_AUTO(kp_json_room_forgetp) json_t *object = NULL;
 	char kind[sizeof(b->type.kind)];
 
 	if (len <= 4 || strcmp(b->type.kind + len - 4, "List") != 0)

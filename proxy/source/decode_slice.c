@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proxy/base/buf.h"
 #include "proxy/base/hash.h"
 #include "proxy/base/mem.h"
 
@@ -195,7 +196,7 @@ static char **read_hint_names(struct kp_dec *d, const struct kp_at *up, json_t *
 
 /* False: an endpoint kube-proxy does not use; the rest of *ret is filled all the same. */
 static bool read_endpoint(struct kp_dec *d, const struct kp_at *at, json_t *v, struct kp_slice *s,
-			  struct kp_endpoint *ret)
+			  struct kp_buf *names, struct kp_endpoint *ret)
 {
 	const struct kp_at *hints_at = KP_AT(at, "hints");
 	const char *node = kp_dec_text(d, at, v, "nodeName"), *zone = kp_dec_text(d, at, v, "zone");
@@ -208,7 +209,8 @@ static bool read_endpoint(struct kp_dec *d, const struct kp_at *at, json_t *v, s
 	print_text(s, zone);
 	if (node) {
 		kp_dec_check_form(d, KP_AT(at, "nodeName"), node, KP_DNS_SUBDOMAIN);
-		ret->node = kp_strdup(node);
+		ret->node = (uint32_t)names->len;
+		kp_buf_add(names, node, strlen(node) + 1);
 	}
 	if (hints) {
 		ret->zone_hints = read_hint_names(d, hints_at, hints, "forZones", s);
@@ -222,20 +224,23 @@ static void read_endpoints(struct kp_dec *d, json_t *object, struct kp_slice *s)
 	const struct kp_at *list_at = KP_AT(NULL, "endpoints");
 	json_t *list = kp_dec_list(d, NULL, object, "endpoints");
 	size_t n = json_array_size(list);
+	struct kp_buf names = { 0 };
 
 	if (!n || !within(d, list_at, n, MAX_ENDPOINTS))
 		return;
 	s->endpoints = kp_calloc(n, sizeof(*s->endpoints));
+	kp_buf_add(&names, "", 1);
 	for (size_t i = 0; i < n && !d->failed; i++) {
 		const struct kp_at *at = KP_AT_INDEX(list_at, i);
 		json_t *v = kp_dec_element(d, at, json_array_get(list, i));
 		struct kp_endpoint *e = &s->endpoints[s->n_endpoints];
 
-		if (v && read_endpoint(d, at, v, s, e))
+		if (v && read_endpoint(d, at, v, s, &names, e))
 			s->n_endpoints++;
 		else
 			kp_endpoint_release(e);
 	}
+	s->node_names = names.data;
 }
 
 /* The family, or -1: the slice is not for a proxy (IN-11). */

@@ -113,8 +113,7 @@ static const struct layout slice_port = LAYOUT(struct kp_slice_port, slice_port_
 
 static const struct field endpoint_fields[] = {
 	A(struct kp_endpoint, addr),
-	N(struct kp_endpoint, flags, KP_EP_READY | KP_EP_SERVING | KP_EP_TERMINATING),
-	O(struct kp_endpoint, node),
+	N(struct kp_endpoint, flags, KP_EP_READY | KP_EP_SERVING | KP_EP_TERMINATING | KP_EP_HERE),
 	TT(struct kp_endpoint, zone_hints),
 	TT(struct kp_endpoint, node_hints),
 };

@@ -9,8 +9,8 @@
  * each kind of value serves both directions. Numbers are of variable length, texts and
  * lists have their lengths in front; nothing depends on the machine.
  *
- * A slice's trigger time is left out: nobody waits for what a file tells. So is that a Node shuts
- * down: who reads the file has booted since.
+ * Slices are those of the model: without names of nodes. A slice's trigger time is left out: nobody waits
+ * for what a file tells. So is that a Node shuts down: who reads the file has booted since.
  */
 void kp_pack(struct kp_buf *out, enum kp_kind kind, const void *value);
 

@@ -15,7 +15,7 @@
 #include "proxy/base/mem.h"
 
 #define MAGIC		"proxylet"
-#define VERSION		1	/* raise it with every change of a table in pack.c */
+#define VERSION		2	/* raise it with every change of a table in pack.c */
 #define HEAD_LEN	48
 #define BOOT_ID		"/proc/sys/kernel/random/boot_id"
 #define NEW_NAME	KP_SNAPFILE_NAME ".new"

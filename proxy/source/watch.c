@@ -154,7 +154,7 @@ static json_t *parse_line(const char *line, size_t len, json_error_t *ret_where)
 int kp_watch_line(const char *line, size_t len, kp_event_fn *fn, void *arg)
 {
 	json_error_t where;
-	json_auto_t *event = parse_line(line, len, &where);
+	KP_AUTO(kp_json_room_forgetp) json_t *event = parse_line(line, len, &where);
 	json_t *object = json_object_get(event, "object");
 	const char *type = json_string_value(json_object_get(event, "type"));
 	char text[sizeof(where.text) + 64];

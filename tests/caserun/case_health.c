@@ -403,7 +403,7 @@ static uint32_t count_ready(struct kp_model *m, const char *service, enum kp_fam
 	size_t n_slices = kp_model_slices(m, service, &slices), n;
 	struct kp_addr *found = NULL;
 
-	n = kp_endpoints_local_ready(slices, n_slices, family, kp_model_node_name(m), &scratch, &found);
+	n = kp_endpoints_local_ready(slices, n_slices, family, &scratch, &found);
 	free(found);
 	free(scratch.items);
 	return (uint32_t)n;

@@ -229,7 +229,7 @@ static json_t *local_ready(const struct kp_model *m, json_t *services, int famil
 		const struct kp_slice *const *slices;
 		size_t n = kp_model_slices(m, key, &slices);
 
-		n = kp_endpoints_local_ready(slices, n, family, kp_model_node_name(m), &scratch, &ips);
+		n = kp_endpoints_local_ready(slices, n, family, &scratch, &ips);
 		if (n)
 			json_object_set_new(counts, key, json_integer((json_int_t)n));
 	}
@@ -328,10 +328,10 @@ static json_t *local_ips(json_t *map, const char *service)
 	struct kp_candidates scratch = { 0 };
 	struct kp_slice **slices;
 	json_t *have = json_array();
-	size_t n = slices_from_map(map, service, "here", &slices);
+	size_t n = slices_from_map(map, service, &slices);
 
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		size_t found = kp_endpoints_local_ready((const struct kp_slice *const *)slices, n, f, "here", &scratch, &ips);
+		size_t found = kp_endpoints_local_ready((const struct kp_slice *const *)slices, n, f, &scratch, &ips);
 		char ip[KP_ADDR_STRLEN];
 
 		for (size_t i = 0; i < found; i++)

@@ -25,7 +25,8 @@ static uint8_t flags(json_t *e)
 {
 	return (json_is_true(json_object_get(e, "ready")) ? KP_EP_READY : 0) |
 	       (json_is_true(json_object_get(e, "serving")) ? KP_EP_SERVING : 0) |
-	       (json_is_true(json_object_get(e, "terminating")) ? KP_EP_TERMINATING : 0);
+	       (json_is_true(json_object_get(e, "terminating")) ? KP_EP_TERMINATING : 0) |
+	       (json_is_true(json_object_get(e, "isLocal")) ? KP_EP_HERE : 0);
 }
 
 /* "10.0.0.1:80", "[fd00::1]:80"; returns the port. */
@@ -113,7 +114,7 @@ static void add_family(json_t *map, const struct kp_model *m, const char *servic
 		KP_AUTO(kp_freep) char *key = kp_asprintf("%s:%s/%s", service, keys[k].name, upper_proto(keys[k].proto));
 		json_t *list = json_array();
 
-		kp_endpoints_merge(slices, n, family, keys[k], kp_model_node_name(m), &eps);
+		kp_endpoints_merge(slices, n, family, keys[k], &eps);
 		for (size_t i = 0; i < eps.n; i++)
 			json_array_append_new(list, endpoint_json(&eps.items[i], hints));
 		if (json_array_size(list))
@@ -143,7 +144,7 @@ char *service_of_key(const char *key)
 }
 
 /* One slice per endpoint: the map does not say which came together. */
-static struct kp_slice *slice_of(const char *key, json_t *e, const char *node_name)
+static struct kp_slice *slice_of(const char *key, json_t *e)
 {
 	const char *colon = strchr(key, ':'), *proto = strrchr(key, '/');
 	struct kp_slice *s = kp_calloc(1, sizeof(*s));
@@ -156,11 +157,10 @@ static struct kp_slice *slice_of(const char *key, json_t *e, const char *node_na
 	s->ports->port = split(json_string_value(json_object_get(e, "endpoint")), &s->endpoints->addr);
 	s->family = s->endpoints->addr.family;
 	s->endpoints->flags = flags(e);
-	s->endpoints->node = kp_strdup(json_is_true(json_object_get(e, "isLocal")) ? node_name : "elsewhere");
 	return s;
 }
 
-size_t slices_from_map(json_t *map, const char *service, const char *node_name, struct kp_slice ***ret)
+size_t slices_from_map(json_t *map, const char *service, struct kp_slice ***ret)
 {
 	struct kp_slice **slices = NULL;
 	size_t n = 0, cap = 0, i;
@@ -174,7 +174,7 @@ size_t slices_from_map(json_t *map, const char *service, const char *node_name, 
 			continue;
 		json_array_foreach(list, i, e) {
 			kp_grow(&slices, n, &cap);
-			slices[n++] = slice_of(key, e, node_name);
+			slices[n++] = slice_of(key, e);
 		}
 	}
 	*ret = slices;

@@ -18,8 +18,8 @@ void candidates_release(struct kp_candidates *c);	/* those from JSON only */
 
 /* The map of one Service in the model (family or both: -1), as the documents have it; new reference. */
 json_t *endpoints_map(const struct kp_model *m, const char *service, int family, bool hints);
-/* Slices that make up one Service's part of the map; local endpoints are on node_name. Caller frees both. */
-size_t slices_from_map(json_t *map, const char *service, const char *node_name, struct kp_slice ***ret);
+/* Slices that make up one Service's part of the map. Caller frees both. */
+size_t slices_from_map(json_t *map, const char *service, struct kp_slice ***ret);
 /* "ns/svc" of a map's key; caller frees. */
 char *service_of_key(const char *key);
 

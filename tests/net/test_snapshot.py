@@ -241,7 +241,7 @@ def test_refused(lab):
     for text, how, damage in (
             ("it is damaged", {}, flip),
             ("it is cut off", {}, lambda data: data[:-7]),
-            ("it is of version 7", {}, lambda data: data.replace(b"proxylet\1", b"proxylet\7")),
+            ("it is of version 7", {}, lambda data: data.replace(b"proxylet\2", b"proxylet\7")),
             ("it is of another node, \"node-1\"", {"hostnameOverride": "node-2"}, bytes),
             ("s old, and proxylet.snapshot.maxAge is less", {"maxAge": "1ms"}, bytes)):
         with open(file_of(lab), "wb") as f:

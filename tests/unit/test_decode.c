@@ -301,7 +301,7 @@ static void print_slice(struct kp_buf *b, const struct kp_slice *s)
 		kp_buf_printf(b, ",%s%s%s", e->flags & KP_EP_READY ? "r" : "", e->flags & KP_EP_SERVING ? "s" : "",
 			      e->flags & KP_EP_TERMINATING ? "t" : "");
 		if (e->node)
-			kp_buf_printf(b, ",on=%s", e->node);
+			kp_buf_printf(b, ",on=%s", s->node_names + e->node);
 		add_hints(b, "zone", e->zone_hints);
 		add_hints(b, "node", e->node_hints);
 	}

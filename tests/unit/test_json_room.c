@@ -42,6 +42,36 @@ START_TEST(kept)
 }
 END_TEST
 
+/* Forgotten as a whole, beside one that is kept, and where a part came from the heap. */
+START_TEST(forgotten)
+{
+	json_t *other = make(7), *old = NULL;
+
+	for (int i = 0; i < 10000; i++) {
+		json_t *v = make(i);
+
+		ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(v, "list"), 0)), i);
+		if (i == 5000)
+			json_decref(kp_steal(&other));
+		if (i == 6000)
+			old = v;
+		else
+			kp_json_room_forget(v);
+	}
+	kp_json_room_forget(json_integer(5));
+	kp_json_room_forget(json_integer(6));
+	ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(old, "list"), 0)), 6000);
+	json_decref(old);
+	kp_json_room_begin();
+	other = json_array();
+	for (int i = 0; i < 50000; i++)
+		json_array_append_new(other, json_sprintf("number %d", i));
+	kp_json_room_end();
+	kp_json_room_forget(other);
+	kp_json_room_forget(NULL);
+}
+END_TEST
+
 /* More than there is room for, and made larger outside of it. */
 START_TEST(large)
 {
@@ -83,6 +113,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tc, kept);
+	tcase_add_test(tc, forgotten);
 	tcase_add_test(tc, large);
 	tcase_add_test(tc, from_before);
 	suite_add_tcase(s, tc);

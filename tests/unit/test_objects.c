@@ -164,7 +164,7 @@ START_TEST(freeing)
 	ck_assert_ptr_null(kp_service_cidr_free(kp_calloc(1, sizeof(struct kp_service_cidr))));
 	s->endpoints = kp_calloc(2, sizeof(*s->endpoints));
 	s->n_endpoints = 2;
-	s->endpoints[0].node = kp_strdup("n1");
+	s->node_names = kp_strdup("n1");
 	s->endpoints[1].zone_hints = strv("a", "b");
 	s->endpoints[1].node_hints = strv(NULL, NULL);
 	ck_assert_ptr_null(kp_slice_free(s));

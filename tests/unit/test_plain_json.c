@@ -95,6 +95,24 @@ START_TEST(broken)
 }
 END_TEST
 
+/* Every byte at every place of a short text, read and skipped: eight are looked at together. */
+START_TEST(any_byte_anywhere)
+{
+	for (unsigned byte = 0; byte < 256; byte++)
+		for (size_t at = 0; at < 20; at++) {
+			char text[] = "{\"a\":\"01234567890123456789\",\"no\":[\"01234567890123456789\"]}";
+
+			text[6 + at] = (char)byte;
+			json_auto_t *got = kp_json_plain(text, sizeof(text) - 1, unread);
+			ck_assert_msg(!got == (byte < ' ' || byte >= 0x7f || byte == '"' || byte == '\\'), "byte %u at %zu", byte, at);
+			text[6 + at] = '0';
+			text[35 + at] = (char)byte;
+			json_auto_t *skipped = kp_json_plain(text, sizeof(text) - 1, unread);
+			ck_assert_msg(!skipped == (byte == '"' || (byte == '\\' && at == 19)), "byte %u at %zu, skipped", byte, at);
+		}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("plain_json");
@@ -104,6 +122,7 @@ int main(void)
 
 	tcase_add_loop_test(tc, table_case, 0, (int)KP_N(cases));
 	tcase_add_test(tc, deep);
+	tcase_add_test(tc, any_byte_anywhere);
 	tcase_add_test(tc, broken);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);

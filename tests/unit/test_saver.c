@@ -43,7 +43,7 @@ static void put(unsigned i)
 	};
 	for (unsigned e = 0; e < ENDPOINTS; e++)
 		slice->endpoints[e] = (struct kp_endpoint){ .addr = { KP_IPV4, { 10, (uint8_t)(i >> 8), (uint8_t)i, (uint8_t)e } },
-							    .flags = KP_EP_READY, .node = kp_strdup("a-node-with-some-name") };
+							    .flags = KP_EP_READY };
 	kp_model_put_service(m, service);
 	kp_model_put_slice(m, slice);
 }

@@ -104,9 +104,9 @@ START_TEST(of_somebody_else)
 	ck_assert_int_eq(check(b.data, b.len, "node-2", &err), -EBADMSG);
 	ck_assert_str_eq(err.msg, "it is of another node, \"node-1\"");
 	ck_assert_int_eq(check(b.data, b.len, "node-10", &err), -EBADMSG);
-	b.data[8] = 2;
+	b.data[8] = 1;
 	ck_assert_int_eq(check(b.data, b.len, "node-1", &err), -EBADMSG);
-	ck_assert_str_eq(err.msg, "it is of version 2, and this proxylet reads 1");
+	ck_assert_str_eq(err.msg, "it is of version 1, and this proxylet reads 2");
 	kp_buf_release(&b);
 }
 END_TEST
