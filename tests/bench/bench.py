@@ -22,10 +22,10 @@ import report as reports
 import rows
 from loads import Load
 
-FULL = dict(loads="1000x10,10000x10,5000x50,50000x10", runs=3, rest=20.0, changes=300, additions=20, flood=10.0,
+FULL = dict(loads="1000x10,10000x10,5000x50,50000x10", runs=3, rest=10.0, changes=300, additions=20, flood=10.0, long_flood=60.0,
             rivals_up_to=10000, rival_changes=10, iptables_up_to=1000, data_services=10000, data_seconds=1.0, data_rounds=3,
             entries=1000000)
-QUICK = dict(loads="1000x10", runs=1, rest=2.0, changes=50, additions=5, flood=2.0,
+QUICK = dict(loads="1000x10", runs=1, rest=2.0, changes=50, additions=5, flood=2.0, long_flood=2.0,
              rivals_up_to=1000, rival_changes=3, iptables_up_to=1000, data_services=300, data_seconds=0.3, data_rounds=1,
              entries=100000)
 

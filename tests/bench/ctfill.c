@@ -1,14 +1,10 @@
 /*
  * Fills the conntrack table of this network namespace over ctnetlink:
  *
- *	ctfill TOTAL STALE VIP PORT ENDPOINT
+ *	ctfill TOTAL STALE VIP VIPS PORT ENDPOINT
  *
- * STALE UDP flows to VIP:PORT that were translated to ENDPOINT:PORT, the others to
- * addresses beyond 198.18.0.0. Prints how many there are then.
- *
- *	ctfill count VIP PORT
- *
- * walks the table as the kernel preselects it and prints how many entries there are to VIP:PORT.
+ * STALE UDP flows to PORT of so many addresses from VIP on, in turn, that were translated to ENDPOINT:PORT; the
+ * others to addresses beyond 198.18.0.0. Prints how many there are then.
  *
  *	ctfill empty
  *
@@ -33,6 +29,12 @@
 struct flow {
 	uint32_t src, dst, from;	/* host order; from: the reply's source */
 	uint16_t sport, dport;
+};
+
+/* One of every so many (0: none) goes to one of n_vips addresses, and was answered by endpoint. */
+struct stale {
+	uint32_t every, vip, n_vips, endpoint;
+	uint16_t port;
 };
 
 static void die(const char *what)
@@ -104,27 +106,35 @@ static uint32_t address_of(const char *text)
 }
 
 /* The sources are all different: 65,536 of them in each port. Stale ones are spread evenly. */
-static struct flow flow_of(uint32_t i, uint32_t every, uint32_t vip, uint16_t port, uint32_t endpoint)
+static struct flow flow_of(uint32_t i, const struct stale *s)
 {
-	bool stale = every && i % every == 0;
+	bool stale = s->every && i % s->every == 0;
 
 	return (struct flow){
 		.src = 0xac800000 + (i & 0xffff), .sport = (uint16_t)(1024 + (i >> 16)),
-		.dst = stale ? vip : 0xc6120000 + (i & 0xffff), .from = stale ? endpoint : 0xc6130000 + (i & 0xffff),
-		.dport = stale ? port : 53,
+		.dst = stale ? s->vip + i / s->every % s->n_vips : 0xc6120000 + (i & 0xffff),
+		.from = stale ? s->endpoint : 0xc6130000 + (i & 0xffff),
+		.dport = stale ? s->port : 53,
 	};
+}
+
+static uint32_t number(const char *text)
+{
+	return (uint32_t)strtoul(text, NULL, 10);
 }
 
 static void fill(struct mnl_socket *nl, char **argv)
 {
 	static char batch[BATCH] __attribute__((aligned(NLMSG_ALIGNTO)));
-	uint32_t total = (uint32_t)strtoul(argv[0], NULL, 10), stale = (uint32_t)strtoul(argv[1], NULL, 10);
-	uint32_t vip = address_of(argv[2]), endpoint = address_of(argv[4]);
-	uint16_t port = (uint16_t)strtoul(argv[3], NULL, 10);
+	uint32_t total = number(argv[0]), n_stale = number(argv[1]);
+	const struct stale s = {
+		.every = n_stale ? total / n_stale : 0, .vip = address_of(argv[2]), .n_vips = number(argv[3]),
+		.port = (uint16_t)number(argv[4]), .endpoint = address_of(argv[5]),
+	};
 	size_t len = 0;
 
 	for (uint32_t i = 0; i < total; i++) {
-		struct flow f = flow_of(i, stale ? total / stale : 0, vip, port, endpoint);
+		struct flow f = flow_of(i, &s);
 
 		memset(batch + len, 0, ROOM);
 		len += put_flow(batch + len, &f);
@@ -136,38 +146,6 @@ static void fill(struct mnl_socket *nl, char **argv)
 		}
 	}
 	printf("%u\n", total);
-}
-
-static int on_entry(const struct nlmsghdr *nlh, void *arg)
-{
-	(void)nlh;
-	++*(unsigned *)arg;
-	return MNL_CB_OK;
-}
-
-static void count(struct mnl_socket *nl, char **argv)
-{
-	char buf[65536] __attribute__((aligned(NLMSG_ALIGNTO))) = { 0 };
-	struct nlmsghdr *nlh = header(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
-	const uint32_t dst_proto_dport = 1 << 1 | 1 << 3 | 1 << 5;
-	struct nlattr *nest;
-	unsigned n = 0;
-	int r;
-
-	put_tuple(nlh, CTA_TUPLE_ORIG, 0, 0, address_of(argv[0]), (uint16_t)strtoul(argv[1], NULL, 10));
-	nest = mnl_attr_nest_start(nlh, CTA_FILTER);
-	mnl_attr_put_u32(nlh, CTA_FILTER_ORIG_FLAGS, dst_proto_dport);
-	mnl_attr_nest_end(nlh, nest);
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		die("sendto");
-	do {
-		ssize_t got = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-
-		r = got < 0 ? -1 : mnl_cb_run(buf, (size_t)got, 0, mnl_socket_get_portid(nl), on_entry, &n);
-	} while (r > 0);
-	if (r < 0)
-		die("dump");
-	printf("%u\n", n);
 }
 
 static void empty(struct mnl_socket *nl)
@@ -186,10 +164,8 @@ int main(int argc, char **argv)
 
 	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
 		die("netlink");
-	if (argc == 6)
+	if (argc == 7)
 		fill(nl, argv + 1);
-	else if (argc == 4 && strcmp(argv[1], "count") == 0)
-		count(nl, argv + 2);
 	else if (argc == 2 && strcmp(argv[1], "empty") == 0)
 		empty(nl);
 	else

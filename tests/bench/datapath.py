@@ -16,12 +16,14 @@ from report import OURS
 CLIENT, GATEWAY = "10.255.0.2", "10.255.0.1"
 REMOTE, REMOTE_GATEWAY = "10.254.0.2", "10.254.0.1"
 EMPTY = "empty NAT chains"
+# NAT chains without a rule do not turn connection tracking on. A rule that asks for a state does, and what is
+# forwarded does not meet this one.
 EMPTY_RULES = "table ip empty {\n" + "".join(
     "\tchain %s {\n\t\ttype nat hook %s priority %s\n\t}\n" % c for c in (
         ("pre", "prerouting", -100), ("out", "output", -100), ("post", "postrouting", 100))) + """}
 table ip track {
-	chain forward {
-		type filter hook forward priority 0
+	chain input {
+		type filter hook input priority 0
 		ct state invalid counter
 	}
 }

@@ -138,20 +138,21 @@ class Session:
         return self.first_commit(SERVICES, data) if len(pairs) == 1 else self.last_commit(SERVICES, data)
 
     def flood(self, rate, seconds):
-        """Changes at a steady rate. -> (ms until the kernel had the latest, changes sent, commits)
+        """Changes at a steady rate. -> (ms until the kernel had the latest, % of a processor meanwhile, changes, commits)
 
         A commit holds all that was there when it began, so a change is in the second one after it at the latest.
         """
         events = [event("MODIFIED", self.load.replace()) for _ in range(int(rate * seconds))]
-        sent, seen, began = [], len(self.commits.times), time.monotonic()
+        sent, seen, cpu, began = [], len(self.commits.times), self.agent.cpu_seconds(), time.monotonic()
         for k, data in enumerate(events):
             pause = began + k / rate - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
             sent.append(time.monotonic())
             self.send(SLICES, data)
+        busy = 100 * (self.agent.cpu_seconds() - cpu) / (time.monotonic() - began)
         wait(lambda: self.commits.times[-1] >= sent[-1] and time.monotonic() > self.commits.times[-1] + 0.2, "the last commit", 10)
-        return latest_ms(sent, self.commits.times[seen:]), len(events), len(self.commits.times) - seen
+        return latest_ms(sent, self.commits.times[seen:]), busy, len(events), len(self.commits.times) - seen
 
 
 def latest_ms(sent, commits):
