@@ -95,13 +95,13 @@ static void end_probe(struct conn *c)
 		hz_history_add(c->cs->history, &c->probe);
 }
 
-/* Each connection counts once, as what it turned out to be; one without a request is a probe as well. */
+/* Each connection counts once, as what it turned out to be; one that had no answer is a probe as well. */
 static void note_end(struct conn *c)
 {
 	c->port->stats.outcomes[c->outcome]++;
 	c->port->n_open--;
 	/* A flood that is evicted must not wash away the history. */
-	if (c->outcome == HZ_OUTCOME_HTTP || c->outcome == HZ_OUTCOME_EVICTED || c->n_requests)
+	if (c->outcome == HZ_OUTCOME_EVICTED || c->probe.status)
 		return;
 	begin_probe(c);
 	end_probe(c);
