@@ -270,6 +270,12 @@ static int open_missing(struct listener *l, struct kp_err *err)
 	return failed;
 }
 
+static void tell_failure(struct hz_listeners *ls, const char *ns, const char *name, uint16_t port, const char *why)
+{
+	if (ls->on_failure)
+		ls->on_failure(ls->arg, ns, name, port, why);
+}
+
 static void open_or_log(struct listener *l)
 {
 	const char *slash = l->port->is_service ? "/" : "";
@@ -281,8 +287,8 @@ static void open_or_log(struct listener *l)
 	if (r < 0 && kp_ratelimit_ok(&l->log, kp_now_ms(), &swallowed))
 		kp_warn("health", "%s, for %s%s%s; retrying every %d s", err.msg,
 			l->port->ns, slash, l->port->name, RETRY_S);
-	if (r < 0 && l->port->is_service && l->all->on_failure)
-		l->all->on_failure(l->all->arg, l->port, err.msg);
+	if (r < 0 && l->port->is_service)
+		tell_failure(l->all, l->port->ns, l->port->name, l->port->number, err.msg);
 	if (r == 0 && was_missing)
 		kp_info("health", "listening on port %u for %s%s%s", l->port->number,
 			l->port->ns, slash, l->port->name);
@@ -429,13 +435,15 @@ static void keep_matching(struct hz_listeners *ls, const struct hz_service **own
 	}
 }
 
-static void log_contest(struct hz_listeners *ls, const struct hz_service *loser, size_t n)
+static void tell_losers(struct hz_listeners *ls, const struct hz_service **losers, size_t n)
 {
 	unsigned swallowed;
 
+	for (size_t i = 0; i < n; i++)
+		tell_failure(ls, losers[i]->ns, losers[i]->name, losers[i]->port, "it belongs to an older Service");
 	if (n && kp_ratelimit_ok(&ls->contest_log, kp_now_ms(), &swallowed))
 		kp_warn("health", "healthCheckNodePort %u of Service %s/%s belongs to an older Service%s",
-			loser->port, loser->ns, loser->name, n > 1 ? ", and there are more such" : "");
+			losers[0]->port, losers[0]->ns, losers[0]->name, n > 1 ? ", and there are more such" : "");
 }
 
 void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
@@ -455,7 +463,7 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
 	ls->addrs = kp_steal(&addrs);
 	ls->n_addrs = n_addrs;
 	n = hz_wanted_owners(ls->applied, &owners, &n_losers);
-	log_contest(ls, owners[n], n_losers);
+	tell_losers(ls, owners + n, n_losers);
 
 	next = kp_calloc(n + 1, sizeof(*next));
 	keep_matching(ls, owners, n, next);

@@ -2,6 +2,7 @@
 #define HZ_LISTENER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "healthz/port.h"
 
@@ -22,8 +23,11 @@ struct kp_inherit;
 struct hz_listeners;
 
 struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns);
-/* Called whenever a Service's port cannot be opened, also each time it is tried again. */
-typedef void hz_failure_fn(void *arg, const struct hz_port *port, const char *why);
+/*
+ * Called whenever a Service's port cannot be opened, also each time it is tried again, and with each
+ * change of Services for one whose port belongs to another.
+ */
+typedef void hz_failure_fn(void *arg, const char *ns, const char *name, uint16_t port, const char *why);
 void hz_listeners_on_failure(struct hz_listeners *ls, hz_failure_fn *fn, void *arg);
 struct hz_listeners *hz_listeners_free(struct hz_listeners *ls);	/* NULL is fine; returns NULL */
 
