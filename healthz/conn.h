@@ -16,7 +16,10 @@ struct hz_policy;
 struct hz_port;
 struct hz_req;
 
-/* All connections of the process, with their limits (health-and-probes B.2). Health thread only. */
+/*
+ * Connections that share their limits (health-and-probes B.2): those of the health thread, and of
+ * the main thread the monitor's. One thread each, that of the event base.
+ */
 struct hz_conns;
 
 /* Called for every request and every error; the answer is sent by the caller. Must not touch the connections. */

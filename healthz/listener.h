@@ -16,9 +16,9 @@ struct kp_err;
 struct kp_inherit;
 
 /*
- * All listening sockets of the process. Explicit IPv4 and IPv6 sockets, so that a
- * connection's family is its listener's; a host without IPv6 goes without the latter.
- * What cannot be bound is tried again every 5 s. Health thread only, but for setting up.
+ * The listening sockets of one thread: the health thread's, and the monitor's on the main thread.
+ * Explicit IPv4 and IPv6 sockets, so that a connection's family is its listener's; a host
+ * without IPv6 goes without the latter. What cannot be bound is tried again every 5 s.
  */
 struct hz_listeners;
 
