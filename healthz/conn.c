@@ -18,6 +18,7 @@
 #include "healthz/history.h"
 #include "healthz/policy.h"
 #include "healthz/request.h"
+#include "healthz/socket.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
@@ -154,21 +155,12 @@ static void end_with(struct conn *c, enum hz_outcome outcome)
 	close_conn(c);
 }
 
-/* close() then sends RST. */
-static void want_reset(int fd)
-{
-	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-
-	/* If this fails it is a FIN, and there is nothing to do about it. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-}
-
 /* It speaks a protocol we do not, and an HTTP answer could mislead it. */
 static void reset_conn(struct conn *c, int version, enum hz_pp_error why)
 {
 	kp_debug("health", "connection reset listener=%s: PROXY header: %s", c->port->label, hz_pp_error_names[why]);
 	c->port->stats.bad_headers[version][why]++;
-	want_reset(c->fd);
+	hz_socket_want_reset(c->fd);
 	end_with(c, HZ_OUTCOME_PROXY_ERROR);
 }
 
@@ -538,7 +530,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 static void refuse(int fd, struct hz_port *port)
 {
 	port->stats.outcomes[HZ_OUTCOME_REFUSED]++;
-	want_reset(fd);
+	hz_socket_want_reset(fd);
 	close(fd);
 }
 

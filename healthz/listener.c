@@ -1,8 +1,6 @@
 #include "healthz/listener.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +14,7 @@
 #include "healthz/port.h"
 #include "healthz/report.h"
 #include "healthz/server.h"
+#include "healthz/socket.h"
 #include "healthz/state.h"
 #include "healthz/wanted.h"
 #include "proxy/base/cleanup.h"
@@ -25,7 +24,6 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
-#define BACKLOG 1024
 #define ACCEPTS_PER_TURN 64	/* then the connections get theirs */
 #define RETRY_S 5
 #define STARVED_MS 100		/* accept pauses when descriptors run out */
@@ -68,52 +66,6 @@ struct hz_listeners {
 
 /* One socket. */
 
-static socklen_t to_sockaddr(const struct kp_addr *a, uint16_t port, struct sockaddr_storage *ret)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
-
-	memset(ret, 0, sizeof(*ret));
-	if (a->family == KP_IPV4) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(port);
-		memcpy(&v4->sin_addr, a->b, sizeof(v4->sin_addr));
-		return sizeof(*v4);
-	}
-	v6->sin6_family = AF_INET6;
-	v6->sin6_port = htons(port);
-	memcpy(&v6->sin6_addr, a->b, sizeof(v6->sin6_addr));
-	return sizeof(*v6);
-}
-
-static int set_one(int fd, int level, int option)
-{
-	const int one = 1;
-
-	return setsockopt(fd, level, option, &one, sizeof(one));
-}
-
-/* The listening descriptor, or -errno. */
-static int listen_on(const struct kp_addr *a, uint16_t port)
-{
-	int family = a->family == KP_IPV4 ? AF_INET : AF_INET6;
-	struct sockaddr_storage ss;
-	socklen_t len = to_sockaddr(a, port, &ss);
-	KP_AUTO(kp_closep) int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int out;
-
-	if (fd < 0)
-		return -errno;
-	/* Accepted sockets inherit TCP_NODELAY. No TCP_DEFER_ACCEPT: a bare connect is a probe, too. */
-	if (set_one(fd, SOL_SOCKET, SO_REUSEADDR) < 0 || set_one(fd, IPPROTO_TCP, TCP_NODELAY) < 0 ||
-	    (family == AF_INET6 && set_one(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0) ||
-	    bind(fd, (struct sockaddr *)&ss, len) < 0 || listen(fd, BACKLOG) < 0)
-		return -errno;
-	out = fd;
-	fd = -1;
-	return out;
-}
-
 static void pause_accept(struct sock *s)
 {
 	struct hz_listeners *ls = s->owner->all;
@@ -143,7 +95,7 @@ static bool accept_some(struct sock *s, unsigned limit)
 			hz_conns_add(l->all->conns, fd, l->port, s->addr.family, &peer);
 		else if (errno == EAGAIN)
 			break;
-		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		else if (hz_socket_is_starved(errno))
 			return false;
 		/* Anything else is the end of that one connection (accept(2)). */
 	}
@@ -177,7 +129,7 @@ static int open_sock(struct sock *s, struct kp_err *err)
 	int r = kp_inherit_take(l->all->inherited, &s->addr, l->port->number);
 
 	if (r < 0)
-		r = listen_on(&s->addr, l->port->number);
+		r = hz_socket_listen(&s->addr, l->port->number);
 	s->failed = r < 0 && r != -EAFNOSUPPORT;	/* a host without IPv6 goes without */
 	if (s->failed)
 		return kp_err_set(err, r, "cannot listen on %s%s%s:%u: %s", v4 ? "" : "[",
@@ -194,7 +146,7 @@ static void close_sock(struct sock *s)
 {
 	if (s->fd >= 0) {
 		if (!s->owner->all->left)
-			(void)accept_some(s, BACKLOG);	/* close() would reset what waits in the queue */
+			(void)accept_some(s, HZ_BACKLOG);	/* close() would reset what waits in the queue */
 		event_del(&s->acceptable);
 		close(s->fd);
 	}

@@ -14,6 +14,7 @@
 #include "healthz/report.h"
 #include "healthz/request.h"
 #include "healthz/server.h"
+#include "healthz/socket.h"
 #include "healthz/state.h"
 #include "proxy/admin.h"
 #include "proxy/base/buf.h"
@@ -248,7 +249,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (peer >= 0)
 		hz_conns_add(m->conns, peer, m->socket_port, KP_IPV4, NULL);
-	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+	else if (hz_socket_is_starved(errno))
 		pause_accept(m);
 }
 
