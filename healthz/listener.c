@@ -9,7 +9,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-#include "healthz/conn.h"
+#include "healthz/conns.h"
 #include "healthz/peer.h"
 #include "healthz/port.h"
 #include "healthz/report.h"

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "healthz/answer.h"
-#include "healthz/conn.h"
+#include "healthz/conns.h"
 #include "healthz/reply.h"
 #include "healthz/request.h"
 #include "healthz/socket.h"

@@ -13,7 +13,7 @@
 #include <event2/event.h>
 
 #include "healthz/answer.h"
-#include "healthz/conn.h"
+#include "healthz/conns.h"
 #include "healthz/history.h"
 #include "healthz/listener.h"
 #include "healthz/relay.h"

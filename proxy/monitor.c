@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 #include "healthz/answer.h"
-#include "healthz/conn.h"
+#include "healthz/conns.h"
 #include "healthz/listener.h"
 #include "healthz/policy.h"
 #include "healthz/report.h"
