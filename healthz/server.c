@@ -15,7 +15,7 @@
 #include "healthz/answer.h"
 #include "healthz/conns.h"
 #include "healthz/history.h"
-#include "healthz/listener.h"
+#include "healthz/listeners.h"
 #include "healthz/relay.h"
 #include "healthz/report.h"
 #include "healthz/request.h"

@@ -9,7 +9,7 @@
 
 #include "healthz/answer.h"
 #include "healthz/conns.h"
-#include "healthz/listener.h"
+#include "healthz/listeners.h"
 #include "healthz/policy.h"
 #include "healthz/report.h"
 #include "healthz/request.h"
