@@ -1,132 +1,22 @@
 #include "healthz/conn.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <event2/event.h>
-#include <event2/event_struct.h>
 
-#include "healthz/answer.h"
-#include "healthz/history.h"
+#include "healthz/conn_note.h"
 #include "healthz/policy.h"
 #include "healthz/request.h"
+#include "healthz/socket.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/base/mem.h"
 
 #define LINGER_MS 500
 #define LINGER_BYTES (64 * 1024)
-#define RESERVED_FDS 64		/* for the API, netlink and files: no connection may take the last ones (B.8) */
-
-/*
- * A connection walks through these, one timer each:
- *
- *   accept -> PROXY -> HEAD -> (answer) -> IDLE -> HEAD -> ...
- *                                |
- *                                +-> WAIT (for an answer that was promised) -> back
- *                                +-> WRITE (the socket is full) -> back, or LINGER
- *                                +-> LINGER (the connection ends) -> close
- */
-enum phase { PHASE_PROXY, PHASE_HEAD, PHASE_IDLE, PHASE_WAIT, PHASE_WRITE, PHASE_LINGER };
-
-struct conn {
-	TAILQ_ENTRY(conn) link;		/* in cs->fresh or cs->kept */
-	struct hz_conns *cs;
-	struct hz_port *port;
-	enum kp_family family;
-	struct hz_peer peer;		/* who it really is */
-	bool has_claimed;
-	struct hz_peer claimed;		/* who its PROXY header says it is: told, never believed */
-	struct hz_pp_link pp_link;
-	int fd;
-	enum phase phase;
-	enum hz_outcome outcome;	/* as far as it is known */
-	unsigned n_requests;		/* answered, without errors */
-	size_t drained;			/* LINGER: bytes thrown away */
-	uint64_t heard_ns;		/* when the bytes at hand came */
-	struct hz_probe probe;		/* the request that is being answered */
-	struct event readable, writable, timer;
-	size_t in_len, in_room, sent;
-	struct hz_promise *promise;	/* of an answer; NULL: none */
-	struct hz_answer out;
-	char in[];
-};
-
-TAILQ_HEAD(conn_list, conn);
-
-struct hz_conns {
-	struct event_base *base;
-	struct hz_policy *policy;	/* no limit in it is 0 */
-	struct hz_history *history;
-	hz_ask_fn *ask;
-	void *arg;
-	struct conn_list fresh;		/* never completed a request; oldest first */
-	struct conn_list kept;		/* longest without a request first */
-	size_t n;
-	struct conn *asking;		/* NULL: nobody, at the moment */
-	uint64_t n_evicted;
-	int fd_end;			/* descriptors from here on are for others */
-	bool last_answers;
-};
-
-/* What is known so far of a probe on this connection. */
-static void begin_probe(struct conn *c)
-{
-	c->probe = (struct hz_probe){
-		.peer = c->peer, .has_claimed = c->has_claimed, .claimed = c->claimed, .link = c->pp_link,
-	};
-	hz_printable(c->probe.listener, sizeof(c->probe.listener), c->port->label, strlen(c->port->label));
-}
-
-static void end_probe(struct conn *c)
-{
-	c->probe.wall_ns = kp_wall_ns();
-	c->probe.outcome = hz_outcome_names[c->outcome];
-	c->port->stats.last_probe_wall_ns = c->probe.wall_ns;
-	if (c->cs->history)
-		hz_history_add(c->cs->history, &c->probe);
-}
-
-/* Each connection counts once, as what it turned out to be; one without a request is a probe as well. */
-static void note_end(struct conn *c)
-{
-	c->port->stats.outcomes[c->outcome]++;
-	c->port->n_open--;
-	/* A flood that is evicted must not wash away the history. */
-	if (c->outcome == HZ_OUTCOME_HTTP || c->outcome == HZ_OUTCOME_EVICTED || c->n_requests)
-		return;
-	begin_probe(c);
-	end_probe(c);
-}
-
-/* While the request is there. */
-static void note_request(struct conn *c, const struct hz_req *req)
-{
-	struct hz_probe *p = &c->probe;
-
-	begin_probe(c);
-	hz_printable(p->method, sizeof(p->method), req->method, req->method_len);
-	hz_printable(p->path, sizeof(p->path), req->path, req->path_len);
-	hz_printable(p->user_agent, sizeof(p->user_agent), req->user_agent, req->user_agent_len);
-}
-
-static void note_answer(struct conn *c)
-{
-	uint64_t took_ns = kp_now_ns() - c->heard_ns;
-
-	c->probe.status = c->out.status;
-	c->probe.took_us = took_ns / 1000;
-	hz_stats_answer(&c->port->stats, c->probe.method, c->out.status, took_ns);
-	end_probe(c);
-}
 
 static void close_conn(struct conn *c)
 {
@@ -134,7 +24,7 @@ static void close_conn(struct conn *c)
 
 	kp_debug("health", "connection closed listener=%s outcome=%s requests=%u", c->port->label,
 		 hz_outcome_names[c->outcome], c->n_requests);
-	note_end(c);
+	hz_note_end(c);
 	TAILQ_REMOVE(c->n_requests ? &cs->kept : &cs->fresh, c, link);
 	cs->n--;
 	if (c->promise)
@@ -148,19 +38,10 @@ static void close_conn(struct conn *c)
 	free(c);
 }
 
-static void end_with(struct conn *c, enum hz_outcome outcome)
+void hz_conn_end(struct conn *c, enum hz_outcome outcome)
 {
 	c->outcome = outcome;
 	close_conn(c);
-}
-
-/* close() then sends RST. */
-static void want_reset(int fd)
-{
-	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-
-	/* If this fails it is a FIN, and there is nothing to do about it. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
 /* It speaks a protocol we do not, and an HTTP answer could mislead it. */
@@ -168,8 +49,8 @@ static void reset_conn(struct conn *c, int version, enum hz_pp_error why)
 {
 	kp_debug("health", "connection reset listener=%s: PROXY header: %s", c->port->label, hz_pp_error_names[why]);
 	c->port->stats.bad_headers[version][why]++;
-	want_reset(c->fd);
-	end_with(c, HZ_OUTCOME_PROXY_ERROR);
+	hz_socket_want_reset(c->fd);
+	hz_conn_end(c, HZ_OUTCOME_PROXY_ERROR);
 }
 
 /* It ended in the middle of what was going to be one, by its first byte. */
@@ -190,7 +71,7 @@ static void enter(struct conn *c, enum phase phase, unsigned timeout_ms)
  * Close so that the peer gets everything we wrote: with unread bytes in the receive
  * buffer close() sends RST, and RST makes the peer drop our answer (trap T5).
  */
-static void linger(struct conn *c)
+void hz_conn_linger(struct conn *c)
 {
 	shutdown(c->fd, SHUT_WR);
 	event_del(&c->writable);
@@ -326,7 +207,7 @@ static bool after_answer(struct conn *c)
 	free(c->out.more);
 	c->out.more = NULL;
 	if (c->out.close) {
-		linger(c);
+		hz_conn_linger(c);
 		return false;
 	}
 	if (c->in_len)
@@ -351,13 +232,13 @@ static bool deliver(struct conn *c)
 
 	c->sent = 0;
 	how = flush(c);
-	note_answer(c);
+	hz_note_answer(c);
 	return settle(c, how) && after_answer(c);
 }
 
 static bool respond(struct conn *c, const struct hz_req *req, size_t used)
 {
-	note_request(c, req);
+	hz_note_request(c, req);
 	c->cs->asking = c;
 	c->cs->ask(c->cs->arg, c->port, c->family, req, &c->out);
 	c->cs->asking = NULL;
@@ -386,11 +267,6 @@ static void process(struct conn *c)
 		/* Where a bad request ends nobody knows. */
 		more = respond(c, &req, v == HZ_REQ_DONE ? req.len : c->in_len);
 	}
-}
-
-int hz_conns_asking(const struct hz_conns *cs)
-{
-	return cs->asking->fd;
 }
 
 void hz_conns_promise(struct hz_conns *cs, struct hz_promise *p)
@@ -429,11 +305,11 @@ void hz_promise_break(struct hz_promise *p)
 static void on_end(struct conn *c)
 {
 	if (c->n_requests || c->in_len == 0)
-		end_with(c, c->n_requests ? HZ_OUTCOME_HTTP : HZ_OUTCOME_TCP_ONLY);
+		hz_conn_end(c, c->n_requests ? HZ_OUTCOME_HTTP : HZ_OUTCOME_TCP_ONLY);
 	else if (c->phase == PHASE_PROXY)
 		reset_truncated(c);
 	else
-		end_with(c, HZ_OUTCOME_SHORT_REQUEST);
+		hz_conn_end(c, HZ_OUTCOME_SHORT_REQUEST);
 }
 
 static void drain(struct conn *c)
@@ -511,23 +387,23 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 		if (c->in_len)
 			reset_truncated(c);
 		else
-			end_with(c, HZ_OUTCOME_TIMEOUT_SILENT);
+			hz_conn_end(c, HZ_OUTCOME_TIMEOUT_SILENT);
 		break;
 	case PHASE_HEAD:
 		if (c->in_len == 0) {	/* only a PROXY header came */
-			end_with(c, HZ_OUTCOME_TIMEOUT_SILENT);
+			hz_conn_end(c, HZ_OUTCOME_TIMEOUT_SILENT);
 			break;
 		}
 		c->outcome = HZ_OUTCOME_TIMEOUT_HEAD;
 		respond(c, &too_late, c->in_len);
 		break;
 	case PHASE_IDLE:
-		linger(c);		/* a request may cross our FIN: it must not meet a RST */
+		hz_conn_linger(c);		/* a request may cross our FIN: it must not meet a RST */
 		break;
 	case PHASE_WAIT:
 		break;			/* has no timer */
 	case PHASE_WRITE:
-		end_with(c, HZ_OUTCOME_TIMEOUT_WRITE);
+		hz_conn_end(c, HZ_OUTCOME_TIMEOUT_WRITE);
 		break;
 	case PHASE_LINGER:
 		close_conn(c);
@@ -535,165 +411,15 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void refuse(int fd, struct hz_port *port)
+void hz_conn_serve(struct conn *c)
 {
-	port->stats.outcomes[HZ_OUTCOME_REFUSED]++;
-	want_reset(fd);
-	close(fd);
-}
+	struct event_base *base = c->cs->base;
 
-/*
- * Descriptors are given lowest first: one that high says that only the reserved ones are left. Somebody
- * makes room, and the place that becomes free is taken, or the reserve would fill up all the same.
- */
-static int out_of_reserve(struct hz_conns *cs, int fd)
-{
-	int lower = hz_conns_evict(cs) ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-
-	if (lower < 0)
-		return fd;
-	close(fd);
-	return lower;
-}
-
-static struct conn *new_conn(struct hz_conns *cs, int fd, struct hz_port *port)
-{
-	size_t pp_max = HZ_PP_V2_FIXED + cs->policy->proxy.v2_len_max;
-	/* A PROXY header leaves before the head fills up. */
-	size_t room = pp_max > HZ_REQ_HEAD_MAX ? pp_max : HZ_REQ_HEAD_MAX;
-	struct conn *c = kp_malloc(sizeof(*c) + room);
-
-	memset(c, 0, offsetof(struct conn, out));	/* not the buffers: 12 KiB, and most stay empty */
-	c->cs = cs;
-	c->fd = fd;
-	c->port = hz_port_ref(port);
-	c->outcome = HZ_OUTCOME_TCP_ONLY;
-	c->in_room = room;
-	c->out.more = NULL;
-	return c;
-}
-
-void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_family family, const struct hz_peer *peer)
-{
-	struct conn *c;
-
-	if (peer && !hz_policy_allows(cs->policy, &peer->addr)) {
-		refuse(fd, port);
-		return;
-	}
-	if (cs->n >= cs->policy->limits.max_connections)
-		hz_conns_evict(cs);
-	else if (fd >= cs->fd_end)
-		fd = out_of_reserve(cs, fd);
-	c = new_conn(cs, fd, port);
-	c->family = family;
-	c->peer = peer ? *peer : (struct hz_peer){ 0 };
-	port->n_open++;
-	event_assign(&c->readable, cs->base, fd, EV_READ | EV_PERSIST, on_readable, c);
-	event_assign(&c->writable, cs->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
-	evtimer_assign(&c->timer, cs->base, on_timeout, c);
-	TAILQ_INSERT_TAIL(&cs->fresh, c, link);
-	cs->n++;
+	event_assign(&c->readable, base, c->fd, EV_READ | EV_PERSIST, on_readable, c);
+	event_assign(&c->writable, base, c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
+	evtimer_assign(&c->timer, base, on_timeout, c);
 	event_add(&c->readable, NULL);
-	enter(c, PHASE_PROXY, cs->policy->limits.header_timeout_ms);
+	enter(c, PHASE_PROXY, c->cs->policy->limits.header_timeout_ms);
 	/* A good probe's request is often here already; answered now, no flood can evict it. */
-	on_readable(fd, EV_READ, c);
-}
-
-bool hz_conns_evict(struct hz_conns *cs)
-{
-	struct conn *c = TAILQ_FIRST(&cs->fresh);
-
-	if (!c)
-		c = TAILQ_FIRST(&cs->kept);
-	if (!c)
-		return false;
-	cs->n_evicted++;
-	/* One that has its answer stays what it was. */
-	end_with(c, c->phase == PHASE_LINGER ? c->outcome : HZ_OUTCOME_EVICTED);
-	return true;
-}
-
-uint64_t hz_conns_evicted(const struct hz_conns *cs)
-{
-	return cs->n_evicted;
-}
-
-void hz_conns_last_answers(struct hz_conns *cs)
-{
-	cs->last_answers = true;
-}
-
-/* The queue of kept ones changes only when a connection closes or completes a request, which linger() does not. */
-void hz_conns_close_idle(struct hz_conns *cs)
-{
-	struct conn *c;
-
-	TAILQ_FOREACH(c, &cs->kept, link)
-		if (c->phase == PHASE_IDLE)
-			linger(c);
-}
-
-size_t hz_conns_count(const struct hz_conns *cs)
-{
-	return cs->n;
-}
-
-static unsigned or_default(unsigned value, unsigned def)
-{
-	return value ? value : def;
-}
-
-void hz_conns_set_policy(struct hz_conns *cs, const struct hz_policy *policy)
-{
-	struct hz_policy *p = hz_policy_copy(policy);
-	struct hz_limits *l = &p->limits;
-
-	l->header_timeout_ms = or_default(l->header_timeout_ms, 5000);
-	l->idle_timeout_ms = or_default(l->idle_timeout_ms, 130000);
-	l->write_timeout_ms = or_default(l->write_timeout_ms, 5000);
-	l->max_connections = or_default(l->max_connections, 1024);
-	l->max_requests = or_default(l->max_requests, 1000);
-	p->proxy.v2_len_max = p->proxy.v2_len_max ? p->proxy.v2_len_max : HZ_PP_V2_LEN_DEFAULT;
-	free(cs->policy);
-	cs->policy = p;
-	if (l->max_connections > (unsigned)cs->fd_end)
-		kp_warn("health", "the limit of open files allows fewer than %u connections", l->max_connections);
-}
-
-/* One past the last descriptor that a connection may have. */
-static int end_of_descriptors(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur > INT_MAX)
-		return INT_MAX;
-	return l.rlim_cur > 2 * RESERVED_FDS ? (int)l.rlim_cur - RESERVED_FDS : INT_MAX;
-}
-
-struct hz_conns *hz_conns_new(struct event_base *base, const struct hz_policy *policy, struct hz_history *history,
-			      hz_ask_fn *ask, void *arg)
-{
-	struct hz_conns *cs = kp_calloc(1, sizeof(*cs));
-
-	cs->base = base;
-	cs->history = history;
-	cs->ask = ask;
-	cs->arg = arg;
-	cs->fd_end = end_of_descriptors();
-	hz_conns_set_policy(cs, policy);
-	TAILQ_INIT(&cs->fresh);
-	TAILQ_INIT(&cs->kept);
-	return cs;
-}
-
-struct hz_conns *hz_conns_free(struct hz_conns *cs)
-{
-	if (!cs)
-		return NULL;
-	while (hz_conns_evict(cs))
-		;
-	free(cs->policy);
-	free(cs);
-	return NULL;
+	on_readable(c->fd, EV_READ, c);
 }

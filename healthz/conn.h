@@ -4,69 +4,73 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
-#include "proxy/base/addr.h"
+#include <event2/event_struct.h>
 
-struct conn;
-struct event_base;
-struct hz_answer;
-struct hz_history;
-struct hz_peer;
-struct hz_policy;
-struct hz_port;
-struct hz_req;
+#include "healthz/answer.h"
+#include "healthz/conns.h"
+#include "healthz/history.h"
+#include "healthz/peer.h"
+#include "healthz/port.h"
+#include "healthz/proxyproto.h"
 
-/* All connections of the process, with their limits (health-and-probes B.2). Health thread only. */
-struct hz_conns;
-
-/* Called for every request and every error; the answer is sent by the caller. Must not touch the connections. */
-typedef void hz_ask_fn(void *arg, const struct hz_port *port, enum kp_family family, const struct hz_req *req,
-		       struct hz_answer *ret);
-
-/* Within ask: the socket of the one who asks. */
-int hz_conns_asking(const struct hz_conns *cs);
+/* One connection and its set, for conn.c, conn_note.c and conns.c; others have healthz/conns.h. */
 
 /*
- * Within ask: the answer comes later, by hz_promise_keep(); what ask has put into *ret does not count.
- * The promise is its maker's, who keeps it or breaks it in time. Until then nothing more of
- * this connection is read.
+ * A connection walks through these, one timer each:
+ *
+ *   accept -> PROXY -> HEAD -> (answer) -> IDLE -> HEAD -> ...
+ *                                |
+ *                                +-> WAIT (for an answer that was promised) -> back
+ *                                +-> WRITE (the socket is full) -> back, or LINGER
+ *                                +-> LINGER (the connection ends) -> close
  */
-struct hz_promise {
-	struct conn *conn;	/* NULL: the connection is gone */
+enum phase { PHASE_PROXY, PHASE_HEAD, PHASE_IDLE, PHASE_WAIT, PHASE_WRITE, PHASE_LINGER };
+
+struct conn {
+	TAILQ_ENTRY(conn) link;		/* in cs->fresh or cs->kept */
+	struct hz_conns *cs;
+	struct hz_port *port;
+	enum kp_family family;
+	struct hz_peer peer;		/* who it really is */
+	bool has_claimed;
+	struct hz_peer claimed;		/* who its PROXY header says it is: told, never believed */
+	struct hz_pp_link pp_link;
+	int fd;
+	enum phase phase;
+	enum hz_outcome outcome;	/* as far as it is known */
+	unsigned n_requests;		/* answered, without errors */
+	size_t drained;			/* LINGER: bytes thrown away */
+	uint64_t heard_ns;		/* when the bytes at hand came */
+	struct hz_probe probe;		/* the request that is being answered */
+	struct event readable, writable, timer;
+	size_t in_len, in_room, sent;
+	struct hz_promise *promise;	/* of an answer; NULL: none */
+	struct hz_answer out;
+	char in[];
 };
-void hz_conns_promise(struct hz_conns *cs, struct hz_promise *p);
-/* Where the answer belongs, for filling in, then keep it; NULL: there is nobody any more. */
-struct hz_answer *hz_promise_answer(const struct hz_promise *p);
-void hz_promise_keep(struct hz_promise *p);
-void hz_promise_break(struct hz_promise *p);	/* closes the connection */
 
-/* policy is copied. history, if not NULL, learns of every request and of connections without any; borrowed. */
-struct hz_conns *hz_conns_new(struct event_base *base, const struct hz_policy *policy, struct hz_history *history,
-			      hz_ask_fn *ask, void *arg);
-struct hz_conns *hz_conns_free(struct hz_conns *cs);	/* closes all; NULL is fine; returns NULL */
+TAILQ_HEAD(conn_list, conn);
 
-/* Another policy from now on, copied; connections that are there keep the timers they have. */
-void hz_conns_set_policy(struct hz_conns *cs, const struct hz_policy *policy);
+struct hz_conns {
+	struct event_base *base;
+	struct hz_policy *policy;	/* no limit in it is 0 */
+	struct hz_history *history;
+	hz_ask_fn *ask;
+	void *arg;
+	struct conn_list fresh;		/* never completed a request; oldest first */
+	struct conn_list kept;		/* longest without a request first */
+	size_t n;
+	struct conn *asking;		/* NULL: nobody, at the moment */
+	uint64_t n_evicted;
+	int fd_end;			/* descriptors from here on are for others */
+	bool last_answers;
+};
 
-/*
- * Serve an accepted socket (non-blocking; taken); peer: NULL for sockets without addresses. Whom the
- * policy does not allow meets a reset. At the limit, or
- * when descriptors get few, another connection makes room: the oldest that never completed a request,
- * else the longest idle one. What the peer has sent already is answered before this returns.
- */
-void hz_conns_add(struct hz_conns *cs, int fd, struct hz_port *port, enum kp_family family, const struct hz_peer *peer);
-
-/*
- * The process is about to end: every next answer says so and closes its connection. close_idle()
- * closes those that wait for a request, in a way that one which crosses the close meets no RST.
- */
-void hz_conns_last_answers(struct hz_conns *cs);
-void hz_conns_close_idle(struct hz_conns *cs);
-size_t hz_conns_count(const struct hz_conns *cs);
-
-/* Close the connection that is worth least, in the order above. False: there is none. */
-bool hz_conns_evict(struct hz_conns *cs);
-
-uint64_t hz_conns_evicted(const struct hz_conns *cs);	/* how many ever made room */
+/* Begin the walk of one that its set has, and answer what has come already. c may be gone afterwards. */
+void hz_conn_serve(struct conn *c);
+void hz_conn_linger(struct conn *c);	/* end it, but not before the peer has all we wrote */
+void hz_conn_end(struct conn *c, enum hz_outcome outcome);	/* at once: frees c */
 
 #endif

@@ -1,63 +1,56 @@
 #ifndef HZ_LISTENER_H
 #define HZ_LISTENER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "healthz/port.h"
+#include <event2/event_struct.h>
+
+#include "proxy/base/log.h"
 
 struct event_base;
 struct hz_conns;
-struct hz_listen;
 struct hz_port;
-struct hz_listener_report;
-struct hz_state;
+struct hz_sock;
+struct kp_addr;
 struct kp_err;
 struct kp_inherit;
 
-/*
- * All listening sockets of the process. Explicit IPv4 and IPv6 sockets, so that a
- * connection's family is its listener's; a host without IPv6 goes without the latter.
- * What cannot be bound is tried again every 5 s. Health thread only, but for setting up.
- */
-struct hz_listeners;
+#define HZ_LISTEN_LOG_MS 300000	/* between two lines about one trouble */
 
-struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns);
-/* Called whenever a Service's port cannot be opened, also each time it is tried again. */
-typedef void hz_failure_fn(void *arg, const struct hz_port *port, const char *why);
-void hz_listeners_on_failure(struct hz_listeners *ls, hz_failure_fn *fn, void *arg);
-struct hz_listeners *hz_listeners_free(struct hz_listeners *ls);	/* NULL is fine; returns NULL */
+/* What they need of the set they are in (healthz/listeners.h), which owns it and outlives them. */
+struct hz_listen_env {
+	struct event_base *base;
+	struct hz_conns *conns;
+	struct kp_inherit *inherited;	/* open, and not in use yet; NULL: none */
+	struct event resume;	/* set when a listener pauses; calls hz_listener_resume() for all */
+	struct kp_ratelimit starved_log;
+	bool left;		/* to somebody else: nothing is accepted any more */
+};
 
-/* A listener that stays. -errno: not all of its sockets could be bound, and they will be tried again. */
-int hz_listeners_add(struct hz_listeners *ls, const struct hz_listen *listen, struct kp_err *err);
+/* One port, on some addresses. Of the set's thread. */
+struct hz_listener {
+	struct hz_listen_env *env;
+	struct hz_port *port;
+	struct hz_sock **socks;	/* each at a fixed place: libevent points to them */
+	size_t n;
+	char *problem;		/* why not all of them are open; NULL: they are */
+	struct kp_ratelimit log;	/* of that */
+};
 
-/*
- * Make these the listeners that stay. One that is there already keeps its sockets, others
- * close before new ones open. What cannot be bound is logged and tried again.
- */
-void hz_listeners_set(struct hz_listeners *ls, const struct hz_listen *listen, size_t n);
+struct hz_listener *hz_listener_new(struct hz_listen_env *env, struct hz_port *taken);	/* on no address */
+/* Unless it was left to somebody, accepts what waits in the queue first. NULL is fine; returns NULL. */
+struct hz_listener *hz_listener_free(struct hz_listener *l);
 
-/* The mode of Services' ports from now on. */
-void hz_listeners_set_service_proxy(struct hz_listeners *ls, enum hz_proxy_mode proxy);
+/* Exactly these addresses from now on: sockets that are there already stay as they are, others wait to be opened. */
+void hz_listener_set_addrs(struct hz_listener *l, const struct kp_addr *addrs, size_t n);
+bool hz_listener_is_at(const struct hz_listener *l, const struct kp_addr *addrs, size_t n);
 
-/* Fixed ones, Services, then Services whose port belongs to another; the array and what it points to are the caller's. */
-size_t hz_listeners_report(const struct hz_listeners *ls, struct hz_listener_report **ret);
+/* Open what is not. 0, or -errno of the last failure, which is remembered. A host without IPv6 goes without. */
+int hz_listener_open(struct hz_listener *l, struct kp_err *err);
+void hz_listener_resume(struct hz_listener *l);	/* ends a pause, if there is one */
 
-/*
- * Make the listeners of Services what the state asks for. One whose port did not
- * change keeps its sockets; one that goes first accepts what waits in its queue, so that
- * those peers get an answer. s is not used after the first connection is accepted.
- */
-void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s);
-
-/*
- * Hand-over (health-and-probes E.6). inherit: sockets that are open already (taken) are used instead
- * of opening new ones, as listeners come that are bound there; drop_inherited: close what nobody
- * asked for. give: copies of all open sockets, named as their listeners. leave: stop
- * accepting; what waits in the queues is for whoever has the copies.
- */
-void hz_listeners_inherit(struct hz_listeners *ls, struct kp_inherit *taken);
-void hz_listeners_drop_inherited(struct hz_listeners *ls);
-void hz_listeners_give(const struct hz_listeners *ls, struct kp_inherit *to);
-void hz_listeners_leave(struct hz_listeners *ls);
+/* Copies of the open sockets, with the names that a successor looks for. */
+void hz_listener_give(const struct hz_listener *l, struct kp_inherit *to);
 
 #endif

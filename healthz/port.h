@@ -16,7 +16,7 @@ enum hz_proxy_mode {
 
 /*
  * What answers at a TCP port: the node, or one Service. Connections hold a reference,
- * so that they still know what they were opened for after the listener is gone. Health thread only.
+ * so that they still know what they were opened for after the listener is gone. Of one thread, as they are.
  */
 struct hz_port {
 	int refs;

@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "healthz/answer.h"
-#include "healthz/conn.h"
+#include "healthz/conns.h"
 #include "healthz/reply.h"
 #include "healthz/request.h"
+#include "healthz/socket.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -176,27 +177,6 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 		on_readable(x);
 }
 
-static int start_connect(const struct hz_relay_target *t)
-{
-	bool v4 = t->addr.family == KP_IPV4;
-	int fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(t->port) };
-	struct sockaddr_in v = { .sin_family = AF_INET, .sin_port = htons(t->port) };
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	memcpy(&v.sin_addr, t->addr.b, sizeof(v.sin_addr));
-	memcpy(&v6.sin6_addr, t->addr.b, sizeof(v6.sin6_addr));
-	r = v4 ? connect(fd, (struct sockaddr *)&v, sizeof(v)) : connect(fd, (struct sockaddr *)&v6, sizeof(v6));
-	if (r < 0 && errno != EINPROGRESS) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
 /* "192.0.2.1", "2001:db8::1"; what a PROXY header said is nothing one could rely on. */
 static const char *peer_text(int fd, char text[INET6_ADDRSTRLEN])
 {
@@ -235,7 +215,7 @@ void hz_relay_ask(struct hz_relay *r, const struct hz_req *req)
 	hz_conns_promise(r->conns, &x->promise);
 	write_request(&x->out, req, peer_text(hz_conns_asking(r->conns), peer));
 	x->limit = evtimer_new(r->base, on_limit, x);
-	x->fd = start_connect(&r->target);
+	x->fd = hz_socket_connect(&r->target.addr, r->target.port);
 	x->error = x->fd < 0 ? -x->fd : 0;
 	/* A failure is told from the loop: within ask the connection cannot be answered yet. */
 	event_add(x->limit, x->fd < 0 ? &now : &limit);

@@ -109,7 +109,7 @@ static int parse_request_line(struct span line, struct hz_req *ret)
 	ret->method = method.p;
 	ret->method_len = method.n;
 	for (size_t i = 0; i < target.n; i++)
-		if (target.p[i] <= ' ' || target.p[i] == 0x7f)	/* also anything above ASCII */
+		if (target.p[i] <= ' ' || target.p[i] >= 0x7f)	/* whether char has a sign or not */
 			return 400;
 	if (version.n != 8 || memcmp(version.p, "HTTP/", 5) != 0 || version.p[6] != '.')
 		return 400;

@@ -13,9 +13,9 @@
 #include <event2/event.h>
 
 #include "healthz/answer.h"
-#include "healthz/conn.h"
+#include "healthz/conns.h"
 #include "healthz/history.h"
-#include "healthz/listener.h"
+#include "healthz/listeners.h"
 #include "healthz/relay.h"
 #include "healthz/report.h"
 #include "healthz/request.h"
@@ -325,13 +325,13 @@ struct hz_counters hz_server_counters(const struct hz_server *s)
 	};
 }
 
-static void on_failure(void *arg, const struct hz_port *port, const char *why)
+static void on_failure(void *arg, const char *ns, const char *name, uint16_t port, const char *why)
 {
 	const struct hz_server *s = arg;
-	struct hz_failure f = { .port = port->number };
+	struct hz_failure f = { .port = port };
 
-	snprintf(f.ns, sizeof(f.ns), "%s", port->ns);
-	snprintf(f.name, sizeof(f.name), "%s", port->name);
+	snprintf(f.ns, sizeof(f.ns), "%s", ns);
+	snprintf(f.name, sizeof(f.name), "%s", name);
 	snprintf(f.why, sizeof(f.why), "%s", why);
 	if (write(s->failures[1], &f, sizeof(f)) < 0)
 		return;		/* full: nobody takes them, or there are very many */

@@ -71,7 +71,7 @@ struct hz_counters {
 struct hz_counters hz_server_counters(const struct hz_server *s);
 
 /*
- * Ports of Services that could not be opened, also each time they are tried again. The fd
+ * Ports of Services that could not be opened, as hz_failure_fn (healthz/listeners.h) says. The fd
  * is readable while there are some; any one thread takes them. Few are kept: who does not
  * take them loses the later ones.
  */

@@ -6,7 +6,7 @@
 
 #include "healthz/proxyproto.h"
 
-/* What one port has seen since it opened (health-and-probes B.10). Plain numbers of the health thread; copied to others. */
+/* What one port has seen since it opened (health-and-probes B.10). Plain numbers of the port's thread; copied to others. */
 
 /* How connections end, B.6. */
 enum hz_outcome {

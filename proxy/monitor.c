@@ -8,12 +8,13 @@
 #include <sys/socket.h>
 
 #include "healthz/answer.h"
-#include "healthz/conn.h"
-#include "healthz/listener.h"
+#include "healthz/conns.h"
+#include "healthz/listeners.h"
 #include "healthz/policy.h"
 #include "healthz/report.h"
 #include "healthz/request.h"
 #include "healthz/server.h"
+#include "healthz/socket.h"
 #include "healthz/state.h"
 #include "proxy/admin.h"
 #include "proxy/base/buf.h"
@@ -36,6 +37,7 @@
 #include "proxy/takeover.h"
 
 #define MAX_CONNECTIONS 64	/* scrapers and people; probes have a server of their own */
+#define STARVED_MS 100		/* accept pauses when descriptors run out */
 #define REPORT_MS 500		/* for the health thread to answer us; it takes well below one */
 
 struct kp_monitor {
@@ -48,7 +50,7 @@ struct kp_monitor {
 	struct hz_conns *conns;
 	struct hz_listeners *listeners;
 	struct kp_unixsock socket;
-	struct event *acceptable;
+	struct event *acceptable, *resume;	/* resume: after a pause, for want of descriptors */
 	struct hz_port *socket_port;	/* tells its connections from those of the metrics port */
 	char *socket_problem;		/* why there is no socket; NULL: there is */
 };
@@ -155,7 +157,6 @@ static void status_page(struct kp_monitor *m, struct kp_buf *out)
 	struct now n = look(m);
 	struct kp_status s = {
 		.node_name = v->node_name, .mode = v->mode,
-		
 		.state = hz_node_state_names[m->leaving ? HZ_NODE_RECYCLING : hz_node_state(&n.state->node, n.state->started)],
 		.began_wall_ns = m->began_wall_ns, .now_wall_ns = n.wall_ns,
 		.now_ns = n.ns, .started = n.state->started, .synced = m->synced, .healthy = hz_healthy(n.state, n.ns),
@@ -222,6 +223,24 @@ static void on_request(void *arg, const struct hz_port *port, enum kp_family fam
 
 /* --- listening --- */
 
+/* Or the loop would spin on what it cannot accept. */
+static void pause_accept(struct kp_monitor *m)
+{
+	const struct timeval soon = { .tv_usec = STARVED_MS * 1000 };
+
+	(void)hz_conns_evict(m->conns);	/* none to drop: the pause has to do */
+	event_del(m->acceptable);
+	event_add(m->resume, &soon);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct kp_monitor *m = arg;
+
+	(void)fd, (void)what;
+	event_add(m->acceptable, NULL);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
 	struct kp_monitor *m = arg;
@@ -230,8 +249,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (peer >= 0)
 		hz_conns_add(m->conns, peer, m->socket_port, KP_IPV4, NULL);
-	else if (errno == EMFILE || errno == ENFILE)
-		(void)hz_conns_evict(m->conns);	/* or the loop would spin on what it cannot accept */
+	else if (hz_socket_is_starved(errno))
+		pause_accept(m);
 }
 
 /* The predecessor's socket is ours if its lock is that of our path: in another container it is another file. */
@@ -256,6 +275,15 @@ static void open_socket(struct kp_monitor *m, struct kp_inherit *inherited)
 	}
 	m->acceptable = event_new(m->base, m->socket.fd, EV_READ | EV_PERSIST, on_acceptable, m);
 	event_add(m->acceptable, NULL);
+	m->resume = evtimer_new(m->base, on_resume, m);
+}
+
+static void close_events(struct kp_monitor *m)
+{
+	if (!m->acceptable)
+		return;
+	event_free(kp_steal(&m->acceptable));
+	event_free(kp_steal(&m->resume));
 }
 
 /* How many: one or none. */
@@ -325,8 +353,7 @@ struct kp_monitor *kp_monitor_free(struct kp_monitor *m)
 	if (!m)
 		return NULL;
 	hz_listeners_free(m->listeners);	/* may still accept and answer */
-	if (m->acceptable)
-		event_free(m->acceptable);
+	close_events(m);
 	hz_conns_free(m->conns);
 	kp_unixsock_close(&m->socket);
 	hz_port_unref(m->socket_port);
@@ -353,8 +380,7 @@ void kp_monitor_leave(struct kp_monitor *m)
 {
 	m->leaving = true;
 	hz_listeners_leave(m->listeners);
-	if (m->acceptable)
-		event_free(kp_steal(&m->acceptable));
+	close_events(m);
 	kp_unixsock_leave(&m->socket);
 	hz_conns_last_answers(m->conns);
 }

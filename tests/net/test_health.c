@@ -326,14 +326,26 @@ static const struct {
 	int status;
 	bool idle;		/* the longer time */
 	enum hz_outcome outcome;
+	size_t n_probes;	/* that are remembered: one for each answer, one if there was none */
+	int last_status;
 } silences[] = {
-	{ "B-32 silence",		IN(""), FIN, false, HZ_OUTCOME_TIMEOUT_SILENT },
-	{ "B-33 part of a head",	IN("GET /hea"), 408, false, HZ_OUTCOME_TIMEOUT_HEAD },
-	{ "B-34 idle",			IN(OK("/healthz")), 200, true, HZ_OUTCOME_HTTP },
-	{ "part of a second head",	IN(OK("/healthz") "GET"), 200, false, HZ_OUTCOME_TIMEOUT_HEAD },
-	{ "only a PROXY header",	IN(V_A), FIN, false, HZ_OUTCOME_TIMEOUT_SILENT },
-	{ "P-20 part of a header",	IN("\r\n\r\n\0\r\nQUI"), RESET, false, HZ_OUTCOME_PROXY_ERROR },
+	{ "B-32 silence",		IN(""), FIN, false, HZ_OUTCOME_TIMEOUT_SILENT, 1, 0 },
+	{ "B-33 part of a head",	IN("GET /hea"), 408, false, HZ_OUTCOME_TIMEOUT_HEAD, 1, 408 },
+	{ "B-34 idle",			IN(OK("/healthz")), 200, true, HZ_OUTCOME_HTTP, 1, 200 },
+	{ "part of a second head",	IN(OK("/healthz") "GET"), 200, false, HZ_OUTCOME_TIMEOUT_HEAD, 2, 408 },
+	{ "only a PROXY header",	IN(V_A), FIN, false, HZ_OUTCOME_TIMEOUT_SILENT, 1, 0 },
+	{ "P-20 part of a header",	IN("\r\n\r\n\0\r\nQUI"), RESET, false, HZ_OUTCOME_PROXY_ERROR, 1, 0 },
 };
+
+static void check_probes(struct hz_server *s, const char *name, size_t n, int last_status)
+{
+	struct hz_report *r = lab_report(s);
+
+	ck_assert_msg(r->n_probes == n, "%s: %zu probes", name, r->n_probes);
+	ck_assert_msg(r->n_peers == 1 && r->peers[0].last_status == last_status, "%s: %zu peers, the first had %d",
+		      name, r->n_peers, r->peers[0].last_status);
+	hz_report_free(r);
+}
 
 START_TEST(silence)
 {
@@ -366,6 +378,7 @@ START_TEST(silence)
 		      silences[_i].name, (unsigned long long)took);
 	hang_up(&c);
 	ck_assert_msg(lab_outcome(s, "main", silences[_i].outcome, 1) == 1, "%s: outcome", silences[_i].name);
+	check_probes(s, silences[_i].name, silences[_i].n_probes, silences[_i].last_status);
 	hz_server_stop(s);
 }
 END_TEST

@@ -1,3 +1,5 @@
+#include <poll.h>
+
 #include "proxy/base/cleanup.h"
 #include "tests/support/health_lab.h"
 #include "tests/support/report.h"
@@ -177,14 +179,30 @@ static void expect_up(struct hz_server *s, const char *name, const char *problem
 	hz_report_free(r);
 }
 
+/* The next failure there is to tell. */
+static struct hz_failure failure(struct hz_server *s)
+{
+	struct pollfd told = { .fd = hz_server_failure_fd(s), .events = POLLIN };
+	struct hz_failure f = { .port = 0 };
+
+	ck_assert_int_eq(poll(&told, 1, PATIENCE_MS), 1);
+	ck_assert(hz_server_take_failure(s, &f));
+	return f;
+}
+
 START_TEST(s16_contested_port)
 {
 	struct lab_service two[] = { { "older", PORT, { 1, -1 }, 10 }, { "younger", PORT, { 2, -1 }, 20 }, { .name = NULL } };
 	struct hz_server *s = lab_start((struct hz_options){ 0 });
 	struct reply r = { 0 };
+	struct hz_failure f;
 
 	hz_server_publish(s, lab_state(two));
+	f = failure(s);
+	ck_assert_msg(strcmp(f.name, "younger") == 0 && f.port == PORT, "%s: port %u", f.name, f.port);
+	ck_assert_str_eq(f.why, "it belongs to an older Service");
 	ck_assert_int_ge(wait_for(V4, PORT, 200, PATIENCE_MS), 0);
+	ck_assert(!hz_server_take_failure(s, &f));
 	ck_assert_int_eq(ask(V4, PORT, GET("/"), &r), 200);
 	ck_assert_ptr_nonnull(strstr(r.body, "\"older\""));
 	expect_up(s, "svc/default/older", NULL);

@@ -2,6 +2,7 @@
 """What the agent tells about itself: the port 10249 and 'proxylet status'."""
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -262,6 +263,31 @@ def test_slow_and_silent_clients(lab):
     wait(lambda: nft.endpoints(lab.node, "10.96.0.10", 80) == {"10.244.2.9"}, "a change beside them")
     for s in mute + [local]:
         s.close()
+
+
+def processor_seconds(agent):
+    with open("/proc/%d/stat" % agent.pid) as f:
+        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_no_descriptors(lab):
+    """Who cannot be accepted waits until there are descriptors again, and no loop spins on him."""
+    agent = start(lab)
+    _, most = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (8, most))  # all in use; poll(2) takes no more than that either
+    try:
+        late = socket.socket(socket.AF_UNIX)
+        late.settimeout(60)
+        late.connect(agent.socket)
+        late.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        used = processor_seconds(agent)
+        time.sleep(1)
+        used = processor_seconds(agent) - used
+        check(used < 0.3, "%g s of a processor in one second", used)
+    finally:
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
+    check(b" 200 OK" in late.recv(4096), "the answer")
+    late.close()
 
 
 if __name__ == "__main__":
