@@ -15,13 +15,14 @@
 #define DRIFT_GRACE_NS 1000000000u
 
 /*
- * A Service with a health port. held is what the kernel has for certain: a loss counts
- * from the moment it is wanted, since from then on it may be committed at any time, a gain
- * when the commit that holds it is acknowledged.
+ * A Service with a health port. held are the ready endpoints that the kernel has for certain: a
+ * loss counts from the moment it is wanted, since from then on it may be committed at any time,
+ * a gain when the commit that holds it is acknowledged. One that came for another is both.
  */
 struct port {
 	struct kp_plan *wanted;
-	uint32_t held[KP_N_FAMILIES];
+	struct kp_addr *held;		/* both families; NULL: none */
+	uint32_t n_held[KP_N_FAMILIES];
 	uint64_t generation;		/* that carries wanted */
 	bool settled;			/* and has been acknowledged */
 	bool drifted[KP_N_FAMILIES];	/* some of its rules are known to be gone, and could not be put right */
@@ -57,6 +58,7 @@ static void port_free(void *p)
 	struct port *x = p;
 
 	kp_plan_unref(x->wanted);
+	free(x->held);
 	free(x);
 }
 
@@ -103,13 +105,44 @@ static bool says_the_same(const struct kp_plan *a, const struct kp_plan *b)
 	       memcmp(a->local_terminating, b->local_terminating, sizeof(a->local_terminating)) == 0;
 }
 
+static uint32_t sum(const uint32_t n[KP_N_FAMILIES])
+{
+	return n[KP_IPV4] + n[KP_IPV6];
+}
+
+static int cmp_addr(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
+/* held stays what is wanted of it. */
 static void lose_some(struct kp_health *h, struct port *p)
 {
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (p->held[f] > p->wanted->local_ready[f]) {
-			p->held[f] = p->wanted->local_ready[f];
-			forget_services(h);
-		}
+	const struct kp_plan *w = p->wanted;
+	uint32_t n = sum(p->n_held), kept = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (bsearch(&p->held[i], w->ready, sum(w->local_ready), sizeof(*w->ready), cmp_addr))
+			p->held[kept++] = p->held[i];
+		else
+			p->n_held[p->held[i].family]--;
+	}
+	if (kept < n)
+		forget_services(h);
+}
+
+/* All that is wanted is held. */
+static void gain_all(struct kp_health *h, struct port *p)
+{
+	const struct kp_plan *w = p->wanted;
+	uint32_t n = sum(w->local_ready);
+
+	free(p->held);
+	p->held = n ? kp_memdup(w->ready, n * sizeof(*w->ready)) : NULL;
+	if (memcmp(p->n_held, w->local_ready, sizeof(p->n_held)) == 0)
+		return;
+	memcpy(p->n_held, w->local_ready, sizeof(p->n_held));
+	forget_services(h);
 }
 
 void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
@@ -171,7 +204,7 @@ static void lose_refused(struct kp_health *h, const struct dp_result *res)
 
 		if (!p)
 			continue;
-		memset(p->held, 0, sizeof(p->held));
+		memset(p->n_held, 0, sizeof(p->n_held));
 		p->settled = false;
 		h->unsettled = true;
 		forget_services(h);
@@ -194,10 +227,7 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 			continue;
 		}
 		p->settled = true;
-		if (memcmp(p->held, p->wanted->local_ready, sizeof(p->held)) == 0)
-			continue;
-		memcpy(p->held, p->wanted->local_ready, sizeof(p->held));
-		forget_services(h);
+		gain_all(h, p);
 	}
 }
 
@@ -345,7 +375,7 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
 	for (int f = 0; f < KP_N_FAMILIES; f++)
-		s->local_ready[f] = p->drifted[f] ? 0 : p->held[f];
+		s->local_ready[f] = p->drifted[f] ? 0 : p->n_held[f];
 	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }
 

@@ -24,16 +24,25 @@ static void teardown(void)
 	kp_health_free(h);
 }
 
-static void want(const char *key, uint32_t ready)
+/* Ready endpoints in order, each a letter; capitals are of IPv6. */
+static void want_these(const char *key, const char *ready)
 {
-	struct kp_draft d = { 0 };
-	KP_AUTO(kp_plan_unrefp) struct kp_plan *p = kp_draft_freeze(&d, key);
+	KP_AUTO(kp_draft_release) struct kp_draft d = { 0 };
+	KP_AUTO(kp_plan_unrefp) struct kp_plan *p = NULL;
 
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		for (const char *c = ready; *c; c++)
+			if ((*c < 'a') == (f == KP_IPV6))
+				kp_draft_ready(&d, &(struct kp_addr){ .family = (uint8_t)f, .b = { (uint8_t)*c } });
+	p = kp_draft_freeze(&d, key);
 	p->health_port = 32000;
-	p->has_family[KP_IPV4] = true;
-	p->local_ready[KP_IPV4] = ready;
+	p->has_family[KP_IPV4] = p->has_family[KP_IPV6] = true;
 	kp_health_want(h, key, p);
-	kp_draft_release(&d);
+}
+
+static void want(const char *key, unsigned n_ready)
+{
+	want_these(key, "abc" + (3 - n_ready));
 }
 
 /* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
@@ -51,13 +60,18 @@ static void result(uint64_t generation, int v4, int v6, const char *refused)
 }
 
 /* Local endpoints that the port claims; -1: no port. */
-static int claims(void)
+static int claims_of(enum kp_family f)
 {
 	struct hz_state *s = kp_health_state(h);
-	int n = s->services && s->services->n ? (int)s->services->items[0].local_ready[KP_IPV4] : -1;
+	int n = s->services && s->services->n ? (int)s->services->items[0].local_ready[f] : -1;
 
 	hz_state_free(s);
 	return n;
+}
+
+static int claims(void)
+{
+	return claims_of(KP_IPV4);
 }
 
 static bool ready(uint64_t at)
@@ -150,6 +164,51 @@ START_TEST(gain_over_a_loss_in_flight)
 	ck_assert_int_eq(claims(), 0);
 	result(3, 0, 0, NULL);
 	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
+/* As many as before, and none of those that the kernel has. */
+static const struct {
+	const char *before, *then[3];
+	int held[KP_N_FAMILIES], after[KP_N_FAMILIES];
+} changes[] = {
+	{ "a", { "b" }, { 0, 0 }, { 1, 0 } },
+	{ "ab", { "bc" }, { 1, 0 }, { 2, 0 } },
+	{ "bd", { "abcde" }, { 2, 0 }, { 5, 0 } },
+	{ "aA", { "aB" }, { 1, 0 }, { 1, 1 } },
+	{ "aAB", { "bB" }, { 0, 1 }, { 1, 1 } },
+	{ "a", { "b", "a" }, { 0, 0 }, { 1, 0 } },
+	{ "ab", { "bc", "ab" }, { 1, 0 }, { 2, 0 } },
+	{ "ab", { "", "ab", "ab" }, { 0, 0 }, { 2, 0 } },
+};
+
+static void check_claims(const int n[KP_N_FAMILIES], const char *when)
+{
+	ck_assert_msg(claims_of(KP_IPV4) == n[KP_IPV4] && claims_of(KP_IPV6) == n[KP_IPV6], "%s: %d and %d", when,
+		      claims_of(KP_IPV4), claims_of(KP_IPV6));
+}
+
+START_TEST(others_in_their_place)
+{
+	uint64_t generation = 1;
+
+	want_these(KEY, changes[_i].before);
+	kp_health_submitted(h, 1, 1);
+	result(1, 0, 0, NULL);
+	for (size_t i = 0; i < KP_N(changes[_i].then) && changes[_i].then[i]; i++) {
+		want_these(KEY, changes[_i].then[i]);
+		generation++;
+		kp_health_submitted(h, generation, generation);
+	}
+	check_claims(changes[_i].held, "nothing told yet");
+	result(generation, -EIO, -EIO, NULL);
+	check_claims(changes[_i].held, "failed");
+	result(generation, 0, -EIO, NULL);
+	check_claims(changes[_i].held, "in one family alone");
+	result(generation, 1, 0, KEY);
+	check_claims(changes[_i].held, "refused");
+	result(generation, 0, 0, NULL);
+	check_claims(changes[_i].after, "there");
 }
 END_TEST
 
@@ -306,6 +365,7 @@ int main(void)
 	tcase_add_test(tc, nothing_before_the_first_commit);
 	tcase_add_test(tc, loss_at_once_gain_after_the_commit);
 	tcase_add_test(tc, gain_over_a_loss_in_flight);
+	tcase_add_loop_test(tc, others_in_their_place, 0, KP_N(changes));
 	tcase_add_test(tc, refused_claims_nothing_new);
 	tcase_add_test(tc, failure_makes_stale);
 	tcase_add_test(tc, broken_without_a_change);
