@@ -256,14 +256,13 @@ static void end_drift(struct kp_health *h, int f)
 static void note_drift(struct kp_health *h, int f, const struct dp_family_result *r, uint64_t now_ns)
 {
 	const struct dp_drift *d = r->drift;
-	bool lasts = d && (r->code < 0 || d->wait_ns);
+	bool lasts = d && (r->code < 0 || d->wait_ns), named = d && d->kind == DP_DRIFT_ELEMENTS && d->n_keys;
 
 	if (!d || d->repaired_ns)
 		return;
 	h->family[f].drift_ns = d->noticed_ns;
-	if (d->kind != DP_DRIFT_ELEMENTS)
-		h->family[f].drift_due_ns = lasts ? now_ns : d->noticed_ns + DRIFT_GRACE_NS;
-	else if (lasts)
+	h->family[f].drift_due_ns = named ? 0 : lasts ? now_ns : d->noticed_ns + DRIFT_GRACE_NS;
+	if (named && lasts)
 		set_drifted(h, f, d, true);
 }
 

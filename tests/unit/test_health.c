@@ -292,6 +292,32 @@ START_TEST(drift_is_told_at_once_when_it_stays)
 }
 END_TEST
 
+/* Elements of too many Services to name, or before a repair has shown whose: of any. */
+static const struct {
+	uint64_t wait_ns;
+	int code;	/* 1: no repair yet */
+	uint64_t due;
+} nameless[] = { { 0, 1, 100 + GRACE }, { 0, -ENOMEM, 150 }, { 5000, 1, 150 } };
+
+START_TEST(drift_of_elements_of_nobody_knows_whom)
+{
+	struct dp_drift d = { .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .wait_ns = nameless[_i].wait_ns };
+	char *other[] = { (char *)"default/other" };
+
+	kp_health_set_stale(h, 60 * (uint64_t)GRACE);
+	start(2);
+	now = 150;
+	drifted(d, nameless[_i].code);
+	ck_assert(ready(nameless[_i].due - 1));
+	ck_assert(!ready(nameless[_i].due));
+	d.keys = other;
+	d.n_keys = 1;
+	drifted(d, -EIO);		/* now it is known */
+	ck_assert(ready(nameless[_i].due));
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
 START_TEST(drift_of_elements_concerns_their_service)
 {
 	char *other[] = { (char *)"default/other" }, *own[] = { (char *)KEY };
@@ -371,6 +397,7 @@ int main(void)
 	tcase_add_test(tc, broken_without_a_change);
 	tcase_add_test(tc, drift_is_told_when_it_lasts);
 	tcase_add_test(tc, drift_is_told_at_once_when_it_stays);
+	tcase_add_loop_test(tc, drift_of_elements_of_nobody_knows_whom, 0, KP_N(nameless));
 	tcase_add_test(tc, drift_of_elements_concerns_their_service);
 	tcase_add_test(tc, refused_altogether);
 	tcase_add_test(tc, port_goes_with_the_service);
