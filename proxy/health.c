@@ -13,6 +13,7 @@
  * that lasts longer than this, that could not be repaired or is not being repaired, is told.
  */
 #define DRIFT_GRACE_NS 1000000000u
+#define MAX_FLIGHTS 256		/* while a family fails they pile up; from here on the oldest share a place */
 
 /*
  * A Service with a health port. held are the ready endpoints that the kernel has for certain: a
@@ -173,6 +174,10 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)
 {
 	h->submitted = generation;
+	if (h->n_flights == MAX_FLIGHTS) {
+		h->flights[1].at_ns = h->flights[0].at_ns;
+		memmove(h->flights, h->flights + 1, --h->n_flights * sizeof(*h->flights));
+	}
 	kp_grow(&h->flights, h->n_flights, &h->cap_flights);
 	h->flights[h->n_flights++] = (struct flight){ generation, now_ns };
 }

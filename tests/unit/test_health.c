@@ -241,6 +241,27 @@ START_TEST(failure_makes_stale)
 }
 END_TEST
 
+/* A family that never acknowledges while the other one does: each has its own oldest. */
+START_TEST(many_in_flight)
+{
+	const uint64_t last = 1000;
+	struct hz_state *s;
+
+	start(1);
+	for (uint64_t g = 2; g <= last; g++) {
+		kp_health_submitted(h, g, g * 10);
+		if (g < last - 1)
+			result(g, 0, -EIO, NULL);
+	}
+	s = kp_health_state(h);
+	ck_assert_uint_eq(s->family[KP_IPV4].oldest_pending_ns, (last - 1) * 10);
+	ck_assert_uint_eq(s->family[KP_IPV6].oldest_pending_ns, 20);
+	hz_state_free(s);
+	result(last, 0, 0, NULL);
+	ck_assert(ready(UINT64_MAX));
+}
+END_TEST
+
 /* A repair that fails: nothing was handed over, and still the rules are not what they should be. */
 START_TEST(broken_without_a_change)
 {
@@ -394,6 +415,7 @@ int main(void)
 	tcase_add_loop_test(tc, others_in_their_place, 0, KP_N(changes));
 	tcase_add_test(tc, refused_claims_nothing_new);
 	tcase_add_test(tc, failure_makes_stale);
+	tcase_add_test(tc, many_in_flight);
 	tcase_add_test(tc, broken_without_a_change);
 	tcase_add_test(tc, drift_is_told_when_it_lasts);
 	tcase_add_test(tc, drift_is_told_at_once_when_it_stays);
