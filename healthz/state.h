@@ -73,5 +73,8 @@ bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */
 bool hz_agent_ready(const struct hz_state *s, uint64_t now_ns);		/* /agent */
+/* The port of a Service: of which family the numbers are that it tells on a connection; whether it then says 200. */
+enum kp_family hz_service_family(const struct hz_service *svc, enum kp_family connection);
+bool hz_service_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns);
 
 #endif
