@@ -128,7 +128,12 @@ enum kp_family hz_service_family(const struct hz_service *svc, enum kp_family co
 	return svc->has_family[connection] ? connection : other;
 }
 
+bool hz_service_proxy_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns)
+{
+	return s->started && hz_healthy(s, now_ns) && !(svc && svc->broken[f]);
+}
+
 bool hz_service_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns)
 {
-	return svc->local_ready[f] && s->started && hz_healthy(s, now_ns) && !s->node.draining_services;
+	return svc->local_ready[f] && hz_service_proxy_ok(s, svc, f, now_ns) && !s->node.draining_services;
 }

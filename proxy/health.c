@@ -26,6 +26,7 @@ struct port {
 	uint32_t n_held[KP_N_FAMILIES];
 	uint64_t generation;		/* that carries wanted */
 	bool settled;			/* and has been acknowledged */
+	bool refused;			/* by the kernel, which has the last good rules of it, or none */
 	bool drifted[KP_N_FAMILIES];	/* some of its rules are known to be gone, and could not be put right */
 };
 
@@ -216,6 +217,14 @@ static void lose_refused(struct kp_health *h, const struct dp_result *res)
 	}
 }
 
+static void set_refused(struct kp_health *h, struct port *p, bool refused)
+{
+	if (p->refused == refused)
+		return;
+	p->refused = refused;
+	forget_services(h);
+}
+
 static void settle_ports(struct kp_health *h, const struct dp_result *res)
 {
 	uint64_t acked = acked_by_all(h);
@@ -227,7 +236,8 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 
 		if (p->settled)
 			continue;
-		if (p->generation > acked || refusal(res, it.key)) {
+		set_refused(h, p, refusal(res, it.key) != NULL);
+		if (p->generation > acked || p->refused) {
 			h->unsettled = true;
 			continue;
 		}
@@ -378,8 +388,10 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	s->port = p->wanted->health_port;
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		s->local_ready[f] = p->drifted[f] ? 0 : p->n_held[f];
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		s->broken[f] = p->drifted[f] ? "drift" : p->refused && !p->n_held[f] ? "refused" : NULL;
+		s->local_ready[f] = s->broken[f] ? p->wanted->local_ready[f] : p->n_held[f];
+	}
 	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }
 

@@ -12,6 +12,7 @@
 #define STALE 60
 
 static struct kp_health *h;
+static uint64_t now;
 
 static void setup(void)
 {
@@ -46,8 +47,6 @@ static void want(const char *key, unsigned n_ready)
 }
 
 /* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
-static uint64_t now;
-
 static void result(uint64_t generation, int v4, int v6, const char *refused)
 {
 	struct dp_refusal refusal = { .key = (char *)refused };
@@ -63,10 +62,22 @@ static void result(uint64_t generation, int v4, int v6, const char *refused)
 static int claims_of(enum kp_family f)
 {
 	struct hz_state *s = kp_health_state(h);
-	int n = s->services && s->services->n ? (int)s->services->items[0].local_ready[f] : -1;
+	const struct hz_service *svc = s->services && s->services->n ? &s->services->items[0] : NULL;
+	int n = svc ? svc->broken[f] ? 0 : (int)svc->local_ready[f] : -1;
 
 	hz_state_free(s);
 	return n;
+}
+
+static void check_broken(uint32_t n, const char *why)
+{
+	struct hz_state *s = kp_health_state(h);
+	const struct hz_service *svc = &s->services->items[0];
+
+	ck_assert_str_eq(svc->broken[KP_IPV4], why);
+	ck_assert_uint_eq(svc->local_ready[KP_IPV4], n);
+	ck_assert(!hz_service_proxy_ok(s, svc, KP_IPV4, now));
+	hz_state_free(s);
 }
 
 static int claims(void)
@@ -219,6 +230,7 @@ START_TEST(refused_claims_nothing_new)
 	kp_health_submitted(h, 2, 2);
 	result(2, 0, 0, KEY);
 	ck_assert_int_eq(claims(), 0);
+	check_broken(1, "refused");
 	ck_assert(ready(2 + STALE));	/* the others are there: the node is healthy */
 	result(2, 0, 0, NULL);
 	ck_assert_int_eq(claims(), 1);
@@ -349,6 +361,7 @@ START_TEST(drift_of_elements_concerns_their_service)
 	ck_assert_int_eq(claims(), 2);
 	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .keys = own, .n_keys = 1 }, -EIO);
 	ck_assert_int_eq(claims(), 0);
+	check_broken(2, "drift");
 	ck_assert(ready(100));
 	ck_assert(!ready(100 + STALE));		/* but not for ever */
 	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .repaired_ns = 150 }, 0);
@@ -364,6 +377,7 @@ START_TEST(refused_altogether)
 	start(2);
 	kp_health_result(h, 1, &r, now);
 	ck_assert_int_eq(claims(), 0);
+	check_broken(2, "refused");
 	result(1, 0, 0, NULL);
 	ck_assert_int_eq(claims(), 2);
 }
