@@ -117,8 +117,8 @@ static int cmp_addr(const void *a, const void *b)
 	return kp_addr_cmp(a, b);
 }
 
-/* held stays what is wanted of it. */
-static void lose_some(struct kp_health *h, struct port *p)
+/* held stays what is wanted of it; is that less? */
+static bool lose_some(struct kp_health *h, struct port *p)
 {
 	const struct kp_plan *w = p->wanted;
 	uint32_t n = sum(p->n_held), kept = 0;
@@ -131,6 +131,7 @@ static void lose_some(struct kp_health *h, struct port *p)
 	}
 	if (kept < n)
 		forget_services(h);
+	return kept < n;
 }
 
 /* All that is wanted is held. */
@@ -147,18 +148,18 @@ static void gain_all(struct kp_health *h, struct port *p)
 	forget_services(h);
 }
 
-void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
+bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 {
 	struct port *p = kp_map_gets(h->ports, key);
 	bool serves = plan && plan->health_port;
 
 	if (!p && !serves)
-		return;
+		return false;
 	if (!p || !serves || !says_the_same(p->wanted, plan))
 		forget_services(h);
 	if (!serves) {
 		kp_map_dels(h->ports, key);
-		return;
+		return true;
 	}
 	if (!p) {
 		p = kp_calloc(1, sizeof(*p));
@@ -169,7 +170,7 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 	p->generation = h->submitted + 1;
 	p->settled = false;
 	h->unsettled = true;
-	lose_some(h, p);
+	return lose_some(h, p);
 }
 
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)

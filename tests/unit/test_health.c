@@ -26,7 +26,7 @@ static void teardown(void)
 }
 
 /* Ready endpoints in order, each a letter; capitals are of IPv6. */
-static void want_these(const char *key, const char *ready)
+static bool want_these(const char *key, const char *ready)
 {
 	KP_AUTO(kp_draft_release) struct kp_draft d = { 0 };
 	KP_AUTO(kp_plan_unrefp) struct kp_plan *p = NULL;
@@ -38,12 +38,12 @@ static void want_these(const char *key, const char *ready)
 	p = kp_draft_freeze(&d, key);
 	p->health_port = 32000;
 	p->has_family[KP_IPV4] = p->has_family[KP_IPV6] = true;
-	kp_health_want(h, key, p);
+	return kp_health_want(h, key, p);
 }
 
-static void want(const char *key, unsigned n_ready)
+static bool want(const char *key, unsigned n_ready)
 {
-	want_these(key, "abc" + (3 - n_ready));
+	return want_these(key, "abc" + (3 - n_ready));
 }
 
 /* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
@@ -148,11 +148,12 @@ END_TEST
 START_TEST(loss_at_once_gain_after_the_commit)
 {
 	start(1);
-	want(KEY, 0);
+	ck_assert(!want(KEY, 1));
+	ck_assert(want(KEY, 0));	/* worth telling before it is handed over */
 	ck_assert_int_eq(claims(), 0);
 	kp_health_submitted(h, 2, 2);
 	result(2, 0, 0, NULL);
-	want(KEY, 3);
+	ck_assert(!want(KEY, 3));
 	kp_health_submitted(h, 3, 3);
 	ck_assert_int_eq(claims(), 0);
 	result(2, 0, 0, NULL);		/* an older word says nothing about it */
@@ -386,7 +387,8 @@ END_TEST
 START_TEST(port_goes_with_the_service)
 {
 	start(1);
-	kp_health_want(h, KEY, NULL);
+	ck_assert(kp_health_want(h, KEY, NULL));
+	ck_assert(!kp_health_want(h, KEY, NULL));
 	ck_assert_int_eq(claims(), -1);
 	want(KEY, 1);
 	ck_assert_int_eq(claims(), 0);	/* it is a new one */
