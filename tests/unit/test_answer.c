@@ -31,22 +31,22 @@ static struct hz_services table = { .refs = 1, .items = services, .n = KP_N(serv
 
 static const struct hz_state states[] = {
 	[GOOD] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
-		   .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		   .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[STALE_V6] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
-		       .family = { { true, WALL_4S_AGO, 0 }, { true, 0, NOW - 61 * S } } },
+		       .family = { { true, WALL_4S_AGO, 0, 0 }, { true, 0, NOW - 61 * S, 0 } } },
 	[TAINTED] = { .started = true, .stale_ns = 60 * S, .services = &table,
-		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		      .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[STARTING] = { .node_eligible = true, .stale_ns = 60 * S, .services = &table, .family = { { .enabled = true } } },
 	[DRAINED] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
 		      .node = { .draining = true, .draining_services = true },
-		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		      .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[CHECKED] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
 		      .node = { .told = HZ_NODE_RECYCLING, .n_checks = 2,
 				.checks = { { .name = "cpu", .ok = true, .has_value = true, .value = 37.5 }, { .name = "disk" } } },
-		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		      .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[LENIENT] = { .node_eligible = true, .lenient = true, .stale_ns = 60 * S, .family = { { .enabled = true } } },
 	[V4_ONLY] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
-		      .family = { { true, WALL_4S_AGO, NOW - 1500000000 } } },
+		      .family = { { true, WALL_4S_AGO, NOW - 1500000000, 0 } } },
 };
 
 static struct hz_port node = { .refs = 1, .ns = (char *)"", .name = (char *)"main", .number = 10256 };

@@ -43,7 +43,7 @@ static bool want_these(const char *key, const char *ready)
 
 static bool want(const char *key, unsigned n_ready)
 {
-	return want_these(key, "abc" + (3 - n_ready));
+	return want_these(key, &"abc"[3 - n_ready]);
 }
 
 /* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
