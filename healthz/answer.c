@@ -180,7 +180,7 @@ static const char *node_reason(const struct hz_asked *q, bool healthz)
 		return "ok";
 	if (q->state->node.draining)
 		return "draining";
-	if (!q->state->started)
+	if (!q->state->started && !q->state->lenient)
 		return "starting";
 	if (!q->state->node_eligible)
 		return "nodeNotEligible";
@@ -233,42 +233,33 @@ static void agent_reply(const struct hz_asked *q, struct reply *r)
 
 /* The port of one Service: B.4. */
 
-/* What counts on a connection of this family: its own, or the most of those there are. */
-static uint32_t count_for(const struct hz_service *svc, const uint32_t of[KP_N_FAMILIES], enum kp_family family)
+static const char *service_reason(const struct hz_asked *q, const struct hz_service *svc, enum kp_family f)
 {
-	uint32_t most = 0;
-
-	if (svc->has_family[family])
-		return of[family];
-	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
-		if (svc->has_family[f] && of[f] > most)
-			most = of[f];
-	return most;
-}
-
-static const char *service_reason(const struct hz_asked *q, const struct reply *r)
-{
-	if (r->gone)
+	if (!svc)
 		return "serviceGone";
 	if (!hz_healthy(q->state, q->now_ns))
 		return sick_reason(q);
 	if (!q->state->started)
 		return "starting";
+	if (svc->broken[f])
+		return svc->broken[f];
 	if (q->state->node.draining_services)
 		return "draining";
-	return r->weight ? "ok" : "noLocalEndpoints";
+	return svc->local_ready[f] ? "ok" : "noLocalEndpoints";
 }
 
 static void service_reply(const struct hz_asked *q, const struct hz_req *req, struct reply *r)
 {
-	const struct hz_service *svc = hz_services_find(q->state->services, q->port->ns, q->port->name);
-	bool proxy_ok = q->state->started && hz_healthy(q->state, q->now_ns);
+	const struct hz_service *found = hz_services_find(q->state->services, q->port->ns, q->port->name);
+	const struct hz_service *svc = found && found->port == q->port->number ? found : NULL;
+	enum kp_family f = svc ? hz_service_family(svc, q->family) : q->family;
+	bool proxy_ok = hz_service_proxy_ok(q->state, svc, f, q->now_ns);
 	struct text *t = &r->body;
 
-	r->gone = !svc || svc->port != q->port->number;
+	r->gone = !svc;
 	r->weighs = true;
-	r->weight = r->gone ? 0 : count_for(svc, svc->local_ready, q->family);
-	r->status = r->weight && proxy_ok && !q->state->node.draining_services ? 200 : 503;
+	r->weight = svc ? svc->local_ready[f] : 0;
+	r->status = svc && hz_service_ok(q->state, svc, f, q->now_ns) ? 200 : 503;
 	add(t, "{\n\t\"service\": {\n\t\t\"namespace\": ");
 	add_json(t, q->port->ns);
 	add(t, ",\n\t\t\"name\": ");
@@ -277,8 +268,8 @@ static void service_reply(const struct hz_asked *q, const struct hz_req *req, st
 	if (wants_verbose(req))
 		add(t, ",\n\t\"reason\": \"%s\",\n\t\"family\": \"%s\",\n\t\"generation\": %llu,\n"
 		    "\t\"pendingSeconds\": %.3f,\n\t\"terminatingServing\": %u,\n\t\"state\": \"%s\"",
-		    service_reason(q, r), kp_family_names[q->family], (unsigned long long)q->state->generation,
-		    pending_seconds(q), r->gone ? 0 : count_for(svc, svc->local_terminating, q->family), state_name(q->state));
+		    service_reason(q, svc, f), kp_family_names[q->family], (unsigned long long)q->state->generation,
+		    pending_seconds(q), svc ? svc->local_terminating[f] : 0, state_name(q->state));
 	add(t, "\n}");
 }
 

@@ -120,3 +120,20 @@ bool hz_agent_ready(const struct hz_state *s, uint64_t now_ns)
 	return hz_node_state(&s->node, s->started) == HZ_NODE_READY && hz_healthy(s, now_ns) &&
 	       hz_node_checks_ok(&s->node, false);
 }
+
+enum kp_family hz_service_family(const struct hz_service *svc, enum kp_family connection)
+{
+	enum kp_family other = connection == KP_IPV4 ? KP_IPV6 : KP_IPV4;
+
+	return svc->has_family[connection] ? connection : other;
+}
+
+bool hz_service_proxy_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns)
+{
+	return s->started && hz_healthy(s, now_ns) && !(svc && svc->broken[f]);
+}
+
+bool hz_service_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns)
+{
+	return svc->local_ready[f] && hz_service_proxy_ok(s, svc, f, now_ns) && !s->node.draining_services;
+}

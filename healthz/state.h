@@ -26,6 +26,7 @@ struct hz_service {
 	uint16_t port;
 	bool has_family[KP_N_FAMILIES];
 	uint32_t local_ready[KP_N_FAMILIES];	/* for certain in the kernel, and still wanted: rules O1 and O2 */
+	const char *broken[KP_N_FAMILIES];	/* why no rules are there for what is ready: static; NULL: they are */
 	uint32_t local_terminating[KP_N_FAMILIES];	/* end, and still serve: shown, never counted */
 	int64_t created;		/* the older Service wins a contested port */
 };
@@ -73,5 +74,9 @@ bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */
 bool hz_agent_ready(const struct hz_state *s, uint64_t now_ns);		/* /agent */
+/* The port of a Service: of which family its numbers are on a connection; are the rules there (svc NULL: of any); 200? */
+enum kp_family hz_service_family(const struct hz_service *svc, enum kp_family connection);
+bool hz_service_proxy_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns);
+bool hz_service_ok(const struct hz_state *s, const struct hz_service *svc, enum kp_family f, uint64_t now_ns);
 
 #endif

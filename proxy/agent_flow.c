@@ -98,6 +98,7 @@ static void submit(struct agent *a)
 {
 	struct dp_batch b = { .node = NULL };
 	uint64_t generation;
+	bool lost = false;
 	size_t cap = 0;
 	char *key;
 
@@ -105,13 +106,15 @@ static void submit(struct agent *a)
 	while ((key = kp_model_pop_dirty(a->model))) {
 		KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = kp_planner_build(a->planner, key);
 
-		kp_health_want(a->health, key, plan);
+		lost |= kp_health_want(a->health, key, plan);
 		kp_monitor_want(a->monitor, key, plan);
 		dp_batch_add(&b, key, plan, &cap);
 		free(key);
 	}
 	if (!b.node && !b.n_changes)
 		return;
+	if (lost)
+		kp_agent_publish(a);	/* health ports say 503, then the rules change */
 	generation = kp_runner_submit(a->runner, &b);
 	kp_health_submitted(a->health, generation, kp_now_ns());
 	kp_monitor_submitted(a->monitor, generation);

@@ -57,6 +57,13 @@ void kp_agent_publish(struct agent *a)
 		kp_systemd_started(a->systemd);
 }
 
+struct hz_state *kp_agent_last_state(void *arg)
+{
+	const struct agent *a = arg;
+
+	return a->last ? hz_state_copy(a->last) : kp_health_state(a->health);
+}
+
 /* Our rules were made for a Node: until the source has said that there is none, it is there (B.3). */
 bool kp_agent_is_eligible(const struct agent *a)
 {

@@ -91,6 +91,7 @@ void kp_agent_publish(struct agent *a);
 bool kp_agent_is_eligible(const struct agent *a);
 struct kp_health *kp_agent_new_health(const struct agent *a);
 struct hz_state *kp_agent_first_state(struct agent *a);
+struct hz_state *kp_agent_last_state(void *arg);	/* a copy of what was published */
 
 /* agent_config.c */
 void kp_agent_listen(struct agent *a);			/* at the health ports, as configured */

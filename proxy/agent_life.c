@@ -34,7 +34,7 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 	struct kp_monitor_view view = {
 		.cfg = a->cfg, .node_name = a->node_name, .mode = a->backend.ops->name, .socket = a->job->socket,
 		.admin = a->admin, .model = a->model, .health = a->health, .server = a->server, .takeover = a->takeover,
-		.sources = kp_agent_source_status, .snapshot = kp_agent_snapshot_status, .arg = a,
+		.state = kp_agent_last_state, .sources = kp_agent_source_status, .snapshot = kp_agent_snapshot_status, .arg = a,
 	};
 
 	memcpy(view.families, a->setup.opt.families, sizeof(view.families));

@@ -13,17 +13,20 @@
  * that lasts longer than this, that could not be repaired or is not being repaired, is told.
  */
 #define DRIFT_GRACE_NS 1000000000u
+#define MAX_FLIGHTS 256		/* while a family fails they pile up; from here on the oldest share a place */
 
 /*
- * A Service with a health port. held is what the kernel has for certain: a loss counts
- * from the moment it is wanted, since from then on it may be committed at any time, a gain
- * when the commit that holds it is acknowledged.
+ * A Service with a health port. held are the ready endpoints that the kernel has for certain: a
+ * loss counts from the moment it is wanted, since from then on it may be committed at any time,
+ * a gain when the commit that holds it is acknowledged. One that came for another is both.
  */
 struct port {
 	struct kp_plan *wanted;
-	uint32_t held[KP_N_FAMILIES];
+	struct kp_addr *held;		/* both families; NULL: none */
+	uint32_t n_held[KP_N_FAMILIES];
 	uint64_t generation;		/* that carries wanted */
 	bool settled;			/* and has been acknowledged */
+	bool refused;			/* by the kernel, which has the last good rules of it, or none */
 	bool drifted[KP_N_FAMILIES];	/* some of its rules are known to be gone, and could not be put right */
 };
 
@@ -57,6 +60,7 @@ static void port_free(void *p)
 	struct port *x = p;
 
 	kp_plan_unref(x->wanted);
+	free(x->held);
 	free(x);
 }
 
@@ -103,27 +107,59 @@ static bool says_the_same(const struct kp_plan *a, const struct kp_plan *b)
 	       memcmp(a->local_terminating, b->local_terminating, sizeof(a->local_terminating)) == 0;
 }
 
-static void lose_some(struct kp_health *h, struct port *p)
+static uint32_t sum(const uint32_t n[KP_N_FAMILIES])
 {
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (p->held[f] > p->wanted->local_ready[f]) {
-			p->held[f] = p->wanted->local_ready[f];
-			forget_services(h);
-		}
+	return n[KP_IPV4] + n[KP_IPV6];
 }
 
-void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
+static int cmp_addr(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
+/* held stays what is wanted of it; is that less? */
+static bool lose_some(struct kp_health *h, struct port *p)
+{
+	const struct kp_plan *w = p->wanted;
+	uint32_t n = sum(p->n_held), kept = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (bsearch(&p->held[i], w->ready, sum(w->local_ready), sizeof(*w->ready), cmp_addr))
+			p->held[kept++] = p->held[i];
+		else
+			p->n_held[p->held[i].family]--;
+	}
+	if (kept < n)
+		forget_services(h);
+	return kept < n;
+}
+
+/* All that is wanted is held. */
+static void gain_all(struct kp_health *h, struct port *p)
+{
+	const struct kp_plan *w = p->wanted;
+	uint32_t n = sum(w->local_ready);
+
+	free(p->held);
+	p->held = n ? kp_memdup(w->ready, n * sizeof(*w->ready)) : NULL;
+	if (memcmp(p->n_held, w->local_ready, sizeof(p->n_held)) == 0)
+		return;
+	memcpy(p->n_held, w->local_ready, sizeof(p->n_held));
+	forget_services(h);
+}
+
+bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 {
 	struct port *p = kp_map_gets(h->ports, key);
 	bool serves = plan && plan->health_port;
 
 	if (!p && !serves)
-		return;
+		return false;
 	if (!p || !serves || !says_the_same(p->wanted, plan))
 		forget_services(h);
 	if (!serves) {
 		kp_map_dels(h->ports, key);
-		return;
+		return true;
 	}
 	if (!p) {
 		p = kp_calloc(1, sizeof(*p));
@@ -134,12 +170,16 @@ void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 	p->generation = h->submitted + 1;
 	p->settled = false;
 	h->unsettled = true;
-	lose_some(h, p);
+	return lose_some(h, p);
 }
 
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)
 {
 	h->submitted = generation;
+	if (h->n_flights == MAX_FLIGHTS) {
+		h->flights[1].at_ns = h->flights[0].at_ns;
+		memmove(h->flights, h->flights + 1, --h->n_flights * sizeof(*h->flights));
+	}
 	kp_grow(&h->flights, h->n_flights, &h->cap_flights);
 	h->flights[h->n_flights++] = (struct flight){ generation, now_ns };
 }
@@ -171,11 +211,19 @@ static void lose_refused(struct kp_health *h, const struct dp_result *res)
 
 		if (!p)
 			continue;
-		memset(p->held, 0, sizeof(p->held));
+		memset(p->n_held, 0, sizeof(p->n_held));
 		p->settled = false;
 		h->unsettled = true;
 		forget_services(h);
 	}
+}
+
+static void set_refused(struct kp_health *h, struct port *p, bool refused)
+{
+	if (p->refused == refused)
+		return;
+	p->refused = refused;
+	forget_services(h);
 }
 
 static void settle_ports(struct kp_health *h, const struct dp_result *res)
@@ -189,15 +237,13 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 
 		if (p->settled)
 			continue;
-		if (p->generation > acked || refusal(res, it.key)) {
+		set_refused(h, p, refusal(res, it.key) != NULL);
+		if (p->generation > acked || p->refused) {
 			h->unsettled = true;
 			continue;
 		}
 		p->settled = true;
-		if (memcmp(p->held, p->wanted->local_ready, sizeof(p->held)) == 0)
-			continue;
-		memcpy(p->held, p->wanted->local_ready, sizeof(p->held));
-		forget_services(h);
+		gain_all(h, p);
 	}
 }
 
@@ -226,14 +272,13 @@ static void end_drift(struct kp_health *h, int f)
 static void note_drift(struct kp_health *h, int f, const struct dp_family_result *r, uint64_t now_ns)
 {
 	const struct dp_drift *d = r->drift;
-	bool lasts = d && (r->code < 0 || d->wait_ns);
+	bool lasts = d && (r->code < 0 || d->wait_ns), named = d && d->kind == DP_DRIFT_ELEMENTS && d->n_keys;
 
 	if (!d || d->repaired_ns)
 		return;
 	h->family[f].drift_ns = d->noticed_ns;
-	if (d->kind != DP_DRIFT_ELEMENTS)
-		h->family[f].drift_due_ns = lasts ? now_ns : d->noticed_ns + DRIFT_GRACE_NS;
-	else if (lasts)
+	h->family[f].drift_due_ns = named ? 0 : lasts ? now_ns : d->noticed_ns + DRIFT_GRACE_NS;
+	if (named && lasts)
 		set_drifted(h, f, d, true);
 }
 
@@ -344,8 +389,10 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	s->port = p->wanted->health_port;
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		s->local_ready[f] = p->drifted[f] ? 0 : p->held[f];
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		s->broken[f] = p->drifted[f] ? "drift" : p->refused && !p->n_held[f] ? "refused" : NULL;
+		s->local_ready[f] = s->broken[f] ? p->wanted->local_ready[f] : p->n_held[f];
+	}
 	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }
 

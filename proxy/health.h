@@ -23,8 +23,11 @@ struct kp_health *kp_health_new(const bool families[KP_N_FAMILIES], uint64_t sta
 struct kp_health *kp_health_free(struct kp_health *h);
 void kp_health_set_stale(struct kp_health *h, uint64_t stale_ns);
 
-/* A Service's new plan, NULL: gone. Before the batch that holds it is handed over. */
-void kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan);
+/*
+ * A Service's new plan, NULL: gone. Before the batch that holds it is handed over. True: its port claims
+ * less from now on, and a state that says so is to be published before, too.
+ */
+bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan);
 /* Everything wanted so far went out as this generation. */
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns);
 /* The dataplane's word on everything up to generation; a failure also counts when nothing new was handed over. */

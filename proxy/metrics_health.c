@@ -143,20 +143,8 @@ void kp_metrics_health_ports(const struct hz_report *r, struct kp_buf *out)
 	write_alone(out, &evictions_family, (double)r->n_evicted);
 }
 
-/* What the port says on a connection of the family where it has most. */
-static uint32_t most_ready(const struct hz_service *svc)
-{
-	uint32_t most = 0;
-
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (svc->has_family[f] && svc->local_ready[f] > most)
-			most = svc->local_ready[f];
-	return most;
-}
-
 void kp_metrics_health_state(const struct hz_state *s, uint64_t now_ns, struct kp_buf *out)
 {
-	bool proxy_ok = s->started && hz_healthy(s, now_ns);
 	size_t n = s->services ? s->services->n : 0;
 
 	for (int what = 0; what < 2; what++) {
@@ -166,9 +154,11 @@ void kp_metrics_health_state(const struct hz_state *s, uint64_t now_ns, struct k
 		for (size_t i = 0; i < n; i++) {
 			const struct hz_service *svc = &s->services->items[i];
 			const struct kp_prom_label labels[] = { { "namespace", svc->ns }, { "name", svc->name } };
-			uint32_t ready = most_ready(svc);
+			/* What the port says on a connection of the family where it has most. */
+			enum kp_family most = svc->local_ready[KP_IPV6] > svc->local_ready[KP_IPV4] ? KP_IPV6 : KP_IPV4;
 
-			kp_prom_sample(out, f, labels, KP_N(labels), what ? ready && proxy_ok : ready);
+			kp_prom_sample(out, f, labels, KP_N(labels),
+				       what ? hz_service_ok(s, svc, most, now_ns) : svc->local_ready[most]);
 		}
 	}
 }

@@ -66,9 +66,9 @@ struct now {
 /* Everything that depends on the moment; free now.state. */
 static struct now look(const struct kp_monitor *m)
 {
-	struct now n = { .state = kp_health_state(m->view.health) };
+	struct now n = { .state = m->view.state(m->view.arg) };
 
-	n.ns = kp_now_ns();	/* after the state was made: nothing in it is from the future */
+	n.ns = kp_now_ns();
 	n.wall_ns = kp_wall_ns();
 	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
 		n.pending_ns[f] = hz_pending_ns(n.state, f, n.ns);

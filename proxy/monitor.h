@@ -41,6 +41,7 @@ struct kp_monitor_view {
 	struct kp_model *model;
 	struct kp_health *health;
 	struct hz_server *server;
+	struct hz_state *(*state)(void *arg);	/* a copy of what the health ports answer from */
 	const struct kp_takeover *takeover;
 	void (*sources)(void *arg, struct kp_source_status *ret);	/* may find no source yet */
 	void (*snapshot)(void *arg, struct kp_snapshot_status *ret);

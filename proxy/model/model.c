@@ -7,6 +7,8 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
+#define MAX_TRIGGERS 1024	/* of a Service: they may wait for days where nothing is programmed, and later ones tell little */
+
 /*
  * All that is known under one "ns/name": the Service, the slices that name it, and
  * whether it waits to be built. A group lives as long as any of the three is there,
@@ -242,7 +244,7 @@ static void unlink_slice(struct group *g, const struct kp_slice *s)
 
 static void remember_trigger(const struct kp_model *m, struct group *g, uint64_t ns)
 {
-	if (!m->tracks_triggers || !ns || ns < m->triggers_since)
+	if (!m->tracks_triggers || !ns || ns < m->triggers_since || g->n_triggers == MAX_TRIGGERS)
 		return;
 	kp_grow(&g->triggers, g->n_triggers, &g->cap_triggers);
 	g->triggers[g->n_triggers++] = ns;

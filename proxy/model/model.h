@@ -68,9 +68,9 @@ void kp_model_mark_dirty(struct kp_model *m, const char *key);
 void kp_model_mark_all_dirty(struct kp_model *m);
 /*
  * When the changes of a Service's slices were triggered (EP-11), in order of arrival:
- * remembered from track on, if not before since_ns (since 1970), until taken. A deleted
- * slice takes the pending times of its Service along. Take right after pop_dirty. The
- * array is the caller's.
+ * remembered from track on, if not before since_ns (since 1970), until taken; the first
+ * thousand. A deleted slice takes the pending times of its Service along. Take right
+ * after pop_dirty. The array is the caller's.
  */
 void kp_model_track_triggers(struct kp_model *m, uint64_t since_ns);
 size_t kp_model_take_triggers(struct kp_model *m, const char *key, uint64_t **ret);

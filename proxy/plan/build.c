@@ -254,30 +254,33 @@ static struct build begin_family(struct kp_planner *p, const char *key, const st
 	return b;
 }
 
-static void set_health(struct kp_planner *p, const char *key, const struct kp_service *s, struct kp_plan *plan)
+static bool has_health_port(const struct kp_service *s)
 {
-	const struct kp_slice *const *slices;
-	size_t n = kp_model_slices(p->model, key, &slices);
+	return s->type == KP_LOADBALANCER && s->external_local && s->health_check_node_port;
+}
 
-	if (s->type != KP_LOADBALANCER || !s->external_local || !s->health_check_node_port)
-		return;
-	plan->health_port = s->health_check_node_port;
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		KP_AUTO(kp_freep) struct kp_addr *ready = NULL, *ending = NULL;
+static void add_ready(struct build *b)
+{
+	struct kp_planner *p = b->p;
+	KP_AUTO(kp_freep) struct kp_addr *ready = NULL;
+	size_t n = kp_endpoints_local_ready(b->slices, b->n_slices, b->family, &p->candidates, &ready);
 
-		if (!plan->has_family[f])
-			continue;
-		plan->local_ready[f] = (uint32_t)kp_endpoints_local_ready(
-			slices, n, f, &p->candidates, &ready);
-		plan->local_terminating[f] = (uint32_t)kp_endpoints_local_terminating(
-			slices, n, f, &p->candidates, &ending);
-	}
+	for (size_t i = 0; i < n; i++)
+		kp_draft_ready(&p->draft, &ready[i]);
+}
+
+static uint32_t n_terminating(struct build *b)
+{
+	KP_AUTO(kp_freep) struct kp_addr *ending = NULL;
+
+	return (uint32_t)kp_endpoints_local_terminating(b->slices, b->n_slices, b->family, &b->p->candidates, &ending);
 }
 
 struct kp_plan *kp_planner_build(struct kp_planner *p, const char *key)
 {
 	const struct kp_service *s = kp_model_service(p->model, key);
-	bool served[KP_N_FAMILIES], any = false;
+	bool served[KP_N_FAMILIES], any = false, health = s && has_health_port(s);
+	uint32_t terminating[KP_N_FAMILIES] = { 0 };
 	struct kp_plan *plan;
 
 	kp_draft_reset(&p->draft);
@@ -292,6 +295,10 @@ struct kp_plan *kp_planner_build(struct kp_planner *p, const char *key)
 		b = begin_family(p, key, s, f);
 		for (size_t i = 0; i < s->n_ports; i++)
 			add_port(&b, &s->ports[i]);
+		if (health) {
+			add_ready(&b);
+			terminating[f] = n_terminating(&b);
+		}
 	}
 	kp_claims_end(p->claims);
 	if (!any)
@@ -299,6 +306,7 @@ struct kp_plan *kp_planner_build(struct kp_planner *p, const char *key)
 	plan = kp_draft_freeze(&p->draft, key);
 	memcpy(plan->has_family, served, sizeof(served));
 	plan->created = s->created;
-	set_health(p, key, s, plan);
+	memcpy(plan->local_terminating, terminating, sizeof(terminating));
+	plan->health_port = health ? s->health_check_node_port : 0;
 	return plan;
 }

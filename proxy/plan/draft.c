@@ -8,7 +8,7 @@
 
 void kp_draft_reset(struct kp_draft *d)
 {
-	d->n_ports = d->n_frontends = d->n_cluster = d->n_local = d->n_ranges = d->n_serving = 0;
+	d->n_ports = d->n_frontends = d->n_cluster = d->n_local = d->n_ranges = d->n_serving = d->n_ready = 0;
 	d->text.len = 0;
 }
 
@@ -20,6 +20,7 @@ void kp_draft_release(struct kp_draft *d)
 	free(d->local);
 	free(d->ranges);
 	free(d->serving);
+	free(d->ready);
 	kp_buf_release(&d->text);
 	*d = (struct kp_draft){ 0 };
 }
@@ -82,6 +83,12 @@ void kp_draft_serving(struct kp_draft *d, struct kp_backend b)
 	current(d)->n_serving++;
 }
 
+void kp_draft_ready(struct kp_draft *d, const struct kp_addr *a)
+{
+	kp_grow(&d->ready, d->n_ready, &d->cap_ready);
+	d->ready[d->n_ready++] = *a;
+}
+
 static int cmp_backend(const void *a, const void *b)
 {
 	return kp_backend_cmp(a, b);
@@ -105,7 +112,8 @@ struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key)
 	struct kp_plan *p = kp_malloc(sizeof(*p) + d->n_ports * sizeof(*d->ports) +
 				      d->n_frontends * sizeof(*d->frontends) + d->n_cluster * sizeof(*d->cluster) +
 				      d->n_local * sizeof(*d->local) + d->n_ranges * sizeof(*d->ranges) +
-				      d->n_serving * sizeof(*d->serving) + d->text.len + strlen(key) + 1);
+				      d->n_serving * sizeof(*d->serving) + d->n_ready * sizeof(*d->ready) +
+				      d->text.len + strlen(key) + 1);
 	char *at = (char *)(p + 1);
 	/* In order of alignment: pointers, 16 bits, bytes. */
 	struct kp_plan_port *ports = PLACE(&at, d->ports, d->n_ports);
@@ -114,9 +122,12 @@ struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key)
 	struct kp_backend *local = PLACE(&at, d->local, d->n_local);
 	struct kp_backend *serving = PLACE(&at, d->serving, d->n_serving);
 	struct kp_cidr *ranges = PLACE(&at, d->ranges, d->n_ranges);
+	struct kp_addr *ready = PLACE(&at, d->ready, d->n_ready);
 	char *text = place(&at, d->text.data, d->text.len);
 
-	*p = (struct kp_plan){ .refs = 1, .ports = ports, .n_ports = (uint32_t)d->n_ports };
+	*p = (struct kp_plan){ .refs = 1, .ports = ports, .n_ports = (uint32_t)d->n_ports, .ready = ready };
+	for (size_t i = 0; i < d->n_ready; i++)
+		p->local_ready[ready[i].family]++;
 	p->key = place(&at, key, strlen(key) + 1);
 	for (struct kp_plan_port *port = ports; port < ports + p->n_ports; port++) {
 		port->name = text;

@@ -19,9 +19,10 @@ struct kp_draft {
 	struct kp_frontend *frontends;
 	struct kp_backend *cluster, *local, *serving;
 	struct kp_cidr *ranges;
+	struct kp_addr *ready;
 	struct kp_buf text;	/* name, label and id of each port, each with its NUL */
-	size_t n_ports, n_frontends, n_cluster, n_local, n_ranges, n_serving;
-	size_t cap_ports, cap_frontends, cap_cluster, cap_local, cap_ranges, cap_serving;
+	size_t n_ports, n_frontends, n_cluster, n_local, n_ranges, n_serving, n_ready;
+	size_t cap_ports, cap_frontends, cap_cluster, cap_local, cap_ranges, cap_serving, cap_ready;
 };
 
 void kp_draft_reset(struct kp_draft *d);	/* empty, keeps the memory */
@@ -36,7 +37,9 @@ void kp_draft_local(struct kp_draft *d, struct kp_backend b);
 void kp_draft_range(struct kp_draft *d, struct kp_cidr c);
 void kp_draft_serving(struct kp_draft *d, struct kp_backend b);	/* any order */
 
-/* One reference; everything but key and ports is zero. */
+void kp_draft_ready(struct kp_draft *d, const struct kp_addr *a);	/* of the Service; in order */
+
+/* One reference; everything but key, ports and ready endpoints is zero. */
 struct kp_plan *kp_draft_freeze(struct kp_draft *d, const char *key);
 
 #endif

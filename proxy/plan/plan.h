@@ -59,6 +59,7 @@ struct kp_plan {
 	uint16_t health_port;
 	bool has_family[KP_N_FAMILIES];
 	uint32_t local_ready[KP_N_FAMILIES];	/* distinct addresses of local ready endpoints (HC-35) */
+	struct kp_addr *ready;	/* those, sorted: IPv4 first */
 	uint32_t local_terminating[KP_N_FAMILIES];	/* of those that end and still serve; shown, decides nothing */
 	int64_t created;	/* for two Services announcing one health port: the older wins */
 };

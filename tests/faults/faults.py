@@ -452,6 +452,23 @@ def test_elements_of_one_service(lab):
     row("verdict deleted, kernel refuses", ms(failed), ms(recovered), "", "503 of it alone in 500 ms", within(failed, 0.5))
 
 
+def test_elements_of_too_many_services(lab):
+    """More than a drift names: the node is unhealthy."""
+    cluster(lab, 300)
+    agent, faults = start(lab)
+    node, own = Probes(agent), Probes(agent, HEALTH)
+    faults.set(txn_fail="ENOMEM")
+    began = time.monotonic()
+    lab.node.sh("nft", "flush", "map", "ip", "proxylet", "svc")
+    failed, mine = node.until(503, began), own.until(503, began)
+    faults.set()
+    ended = time.monotonic()
+    recovered = node.until(200, ended)
+    node.end(), own.end()
+    row("map emptied, kernel refuses", ms(failed), ms(recovered), "", "503 in 500 ms / 200 in 5.5 s",
+        within(max(failed, mine), 0.5) and within(recovered, 5.5))
+
+
 def test_refused_service(lab):
     """A Service that the kernel refuses is unhealthy alone, and healthy once it is taken."""
     cluster(lab, 3)
@@ -473,6 +490,14 @@ def test_refused_service(lab):
     recovered = time.monotonic() - began
     equal((node.end(), before.end()), ({200}, {200}), "the node and the other Service")
     row("kernel refuses one Service", "503 of it alone", ms(recovered), "", "200 only once it is in the kernel", within(recovered, 1))
+    faults.set(txn_refuse="default/web:p")  # its last good rules stay, and those are of a pod that is gone
+    lab.put("web.json", *local_service(["10.244.1.3", "10.244.1.4"]))
+    code, headers, body = wait(lambda: (lambda a: "refused" in a[2] and a)(agent.get("/?verbose", HEALTH, NODE)), "the refusal")
+    equal((code, headers["X-Load-Balancing-Endpoint-Weight"], json.loads(body)["serviceProxyHealthy"]), (503, "2", False),
+          "two pods for another")
+    faults.set()
+    lab.put("web.json", *local_service(["10.244.1.3"]))  # or it would be tried again in half a minute
+    wait(lambda: status(agent, port=HEALTH) == 200, "200 once it is taken")
 
 
 def test_slow_kernel_and_endpoints(lab):

@@ -181,6 +181,9 @@ def test_health_ports(lab):
         equal(values["proxylet_health_" + name], want, name)
     equal(values['proxylet_service_health_status{namespace="default",name="local"}'], 1, "status of the Service")
     equal(values['proxylet_service_health_local_endpoints{namespace="default",name="local"}'], 1, "its endpoints")
+    equal(lab.command("drain", "start", "--include-services", "--socket", agent.socket).returncode, 0, "drain")
+    equal(agent.get("/", 31999, "192.0.2.1")[0], 503, "the Service's port of a node that is drained")
+    equal(samples(agent)['proxylet_service_health_status{namespace="default",name="local"}'], 0, "and its status")
     taken.close()
 
 

@@ -20,6 +20,8 @@
 enum which { GOOD, STALE_V6, TAINTED, STARTING, V4_ONLY, DRAINED, CHECKED, LENIENT, UNKNOWN };
 
 static struct hz_service services[] = {
+	{ .ns = (char *)"default", .name = (char *)"broken", .port = 32004, .has_family = { 1, 1 }, .local_ready = { 2, 1 },
+	  .broken = { "refused" } },
 	{ .ns = (char *)"default", .name = (char *)"dual", .port = 32001, .has_family = { 1, 1 }, .local_ready = { 2, 1 } },
 	{ .ns = (char *)"default", .name = (char *)"none", .port = 32002, .has_family = { 1, 1 } },
 	{ .ns = (char *)"default", .name = (char *)"q\"\\\n", .port = 32003, .has_family = { 1 }, .local_ready = { 1 } },
@@ -29,22 +31,22 @@ static struct hz_services table = { .refs = 1, .items = services, .n = KP_N(serv
 
 static const struct hz_state states[] = {
 	[GOOD] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
-		   .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		   .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[STALE_V6] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
-		       .family = { { true, WALL_4S_AGO, 0 }, { true, 0, NOW - 61 * S } } },
+		       .family = { { true, WALL_4S_AGO, 0, 0 }, { true, 0, NOW - 61 * S, 0 } } },
 	[TAINTED] = { .started = true, .stale_ns = 60 * S, .services = &table,
-		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		      .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[STARTING] = { .node_eligible = true, .stale_ns = 60 * S, .services = &table, .family = { { .enabled = true } } },
 	[DRAINED] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
 		      .node = { .draining = true, .draining_services = true },
-		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		      .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[CHECKED] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
 		      .node = { .told = HZ_NODE_RECYCLING, .n_checks = 2,
 				.checks = { { .name = "cpu", .ok = true, .has_value = true, .value = 37.5 }, { .name = "disk" } } },
-		      .family = { { true, WALL_4S_AGO, 0 }, { true, WALL_4S_AGO, 0 } } },
+		      .family = { { true, WALL_4S_AGO, 0, 0 }, { true, WALL_4S_AGO, 0, 0 } } },
 	[LENIENT] = { .node_eligible = true, .lenient = true, .stale_ns = 60 * S, .family = { { .enabled = true } } },
 	[V4_ONLY] = { .started = true, .node_eligible = true, .stale_ns = 60 * S, .services = &table,
-		      .family = { { true, WALL_4S_AGO, NOW - 1500000000 } } },
+		      .family = { { true, WALL_4S_AGO, NOW - 1500000000, 0 } } },
 };
 
 static struct hz_port node = { .refs = 1, .ns = (char *)"", .name = (char *)"main", .number = 10256 };
@@ -117,6 +119,8 @@ static const struct {
 	{ "dual over IPv4",	GOOD, "/", "dual", KP_IPV4, 200, SERVICE("dual", "2", "true") },
 	{ "dual over IPv6",	GOOD, "/", "dual", KP_IPV6, 200, SERVICE("dual", "1", "true") },
 	{ "single over IPv6",	GOOD, "/", "web", KP_IPV6, 200, SERVICE("web", "1", "true") },
+	{ "rules not there",	GOOD, "/", "broken", KP_IPV4, 503, SERVICE("broken", "2", "false") },
+	{ "but over IPv6",	GOOD, "/", "broken", KP_IPV6, 200, SERVICE("broken", "1", "true") },
 	{ "no endpoint here",	GOOD, "/", "none", KP_IPV4, 503, SERVICE("none", "0", "true") },
 	{ "service gone",	GOOD, "/", "gone", KP_IPV4, 503, SERVICE("gone", "0", "true") },
 	{ "no state",		UNKNOWN, "/", "web", KP_IPV4, 503, SERVICE("web", "0", "false") },
@@ -305,6 +309,9 @@ static const struct {
 	{ "livez starting",	"/livez?verbose", NULL, "ok", STARTING },
 	{ "stale",		"/livez?verbose", NULL, "stale", STALE_V6 },
 	{ "tainted",		"/healthz?verbose", NULL, "nodeNotEligible", TAINTED },
+	{ "compat",		"/healthz?verbose", NULL, "ok", LENIENT },
+	{ "broken",		"/?verbose", "broken", "refused", GOOD },
+	{ "broken and stale",	"/?verbose", "broken", "stale", STALE_V6 },
 	{ "none",		"/?verbose", "none", "noLocalEndpoints", GOOD },
 	{ "gone",		"/?verbose", "gone", "serviceGone", GOOD },
 	{ "service stale",	"/?verbose", "web", "stale", STALE_V6 },

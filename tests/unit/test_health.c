@@ -12,6 +12,7 @@
 #define STALE 60
 
 static struct kp_health *h;
+static uint64_t now;
 
 static void setup(void)
 {
@@ -24,21 +25,28 @@ static void teardown(void)
 	kp_health_free(h);
 }
 
-static void want(const char *key, uint32_t ready)
+/* Ready endpoints in order, each a letter; capitals are of IPv6. */
+static bool want_these(const char *key, const char *ready)
 {
-	struct kp_draft d = { 0 };
-	KP_AUTO(kp_plan_unrefp) struct kp_plan *p = kp_draft_freeze(&d, key);
+	KP_AUTO(kp_draft_release) struct kp_draft d = { 0 };
+	KP_AUTO(kp_plan_unrefp) struct kp_plan *p = NULL;
 
+	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++)
+		for (const char *c = ready; *c; c++)
+			if ((*c < 'a') == (f == KP_IPV6))
+				kp_draft_ready(&d, &(struct kp_addr){ .family = (uint8_t)f, .b = { (uint8_t)*c } });
+	p = kp_draft_freeze(&d, key);
 	p->health_port = 32000;
-	p->has_family[KP_IPV4] = true;
-	p->local_ready[KP_IPV4] = ready;
-	kp_health_want(h, key, p);
-	kp_draft_release(&d);
+	p->has_family[KP_IPV4] = p->has_family[KP_IPV6] = true;
+	return kp_health_want(h, key, p);
+}
+
+static bool want(const char *key, unsigned n_ready)
+{
+	return want_these(key, &"abc"[3 - n_ready]);
 }
 
 /* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
-static uint64_t now;
-
 static void result(uint64_t generation, int v4, int v6, const char *refused)
 {
 	struct dp_refusal refusal = { .key = (char *)refused };
@@ -51,13 +59,30 @@ static void result(uint64_t generation, int v4, int v6, const char *refused)
 }
 
 /* Local endpoints that the port claims; -1: no port. */
-static int claims(void)
+static int claims_of(enum kp_family f)
 {
 	struct hz_state *s = kp_health_state(h);
-	int n = s->services && s->services->n ? (int)s->services->items[0].local_ready[KP_IPV4] : -1;
+	const struct hz_service *svc = s->services && s->services->n ? &s->services->items[0] : NULL;
+	int n = svc ? svc->broken[f] ? 0 : (int)svc->local_ready[f] : -1;
 
 	hz_state_free(s);
 	return n;
+}
+
+static void check_broken(uint32_t n, const char *why)
+{
+	struct hz_state *s = kp_health_state(h);
+	const struct hz_service *svc = &s->services->items[0];
+
+	ck_assert_str_eq(svc->broken[KP_IPV4], why);
+	ck_assert_uint_eq(svc->local_ready[KP_IPV4], n);
+	ck_assert(!hz_service_proxy_ok(s, svc, KP_IPV4, now));
+	hz_state_free(s);
+}
+
+static int claims(void)
+{
+	return claims_of(KP_IPV4);
 }
 
 static bool ready(uint64_t at)
@@ -123,11 +148,12 @@ END_TEST
 START_TEST(loss_at_once_gain_after_the_commit)
 {
 	start(1);
-	want(KEY, 0);
+	ck_assert(!want(KEY, 1));
+	ck_assert(want(KEY, 0));	/* worth telling before it is handed over */
 	ck_assert_int_eq(claims(), 0);
 	kp_health_submitted(h, 2, 2);
 	result(2, 0, 0, NULL);
-	want(KEY, 3);
+	ck_assert(!want(KEY, 3));
 	kp_health_submitted(h, 3, 3);
 	ck_assert_int_eq(claims(), 0);
 	result(2, 0, 0, NULL);		/* an older word says nothing about it */
@@ -153,6 +179,51 @@ START_TEST(gain_over_a_loss_in_flight)
 }
 END_TEST
 
+/* As many as before, and none of those that the kernel has. */
+static const struct {
+	const char *before, *then[3];
+	int held[KP_N_FAMILIES], after[KP_N_FAMILIES];
+} changes[] = {
+	{ "a", { "b" }, { 0, 0 }, { 1, 0 } },
+	{ "ab", { "bc" }, { 1, 0 }, { 2, 0 } },
+	{ "bd", { "abcde" }, { 2, 0 }, { 5, 0 } },
+	{ "aA", { "aB" }, { 1, 0 }, { 1, 1 } },
+	{ "aAB", { "bB" }, { 0, 1 }, { 1, 1 } },
+	{ "a", { "b", "a" }, { 0, 0 }, { 1, 0 } },
+	{ "ab", { "bc", "ab" }, { 1, 0 }, { 2, 0 } },
+	{ "ab", { "", "ab", "ab" }, { 0, 0 }, { 2, 0 } },
+};
+
+static void check_claims(const int n[KP_N_FAMILIES], const char *when)
+{
+	ck_assert_msg(claims_of(KP_IPV4) == n[KP_IPV4] && claims_of(KP_IPV6) == n[KP_IPV6], "%s: %d and %d", when,
+		      claims_of(KP_IPV4), claims_of(KP_IPV6));
+}
+
+START_TEST(others_in_their_place)
+{
+	uint64_t generation = 1;
+
+	want_these(KEY, changes[_i].before);
+	kp_health_submitted(h, 1, 1);
+	result(1, 0, 0, NULL);
+	for (size_t i = 0; i < KP_N(changes[_i].then) && changes[_i].then[i]; i++) {
+		want_these(KEY, changes[_i].then[i]);
+		generation++;
+		kp_health_submitted(h, generation, generation);
+	}
+	check_claims(changes[_i].held, "nothing told yet");
+	result(generation, -EIO, -EIO, NULL);
+	check_claims(changes[_i].held, "failed");
+	result(generation, 0, -EIO, NULL);
+	check_claims(changes[_i].held, "in one family alone");
+	result(generation, 1, 0, KEY);
+	check_claims(changes[_i].held, "refused");
+	result(generation, 0, 0, NULL);
+	check_claims(changes[_i].after, "there");
+}
+END_TEST
+
 START_TEST(refused_claims_nothing_new)
 {
 	start(0);
@@ -160,6 +231,7 @@ START_TEST(refused_claims_nothing_new)
 	kp_health_submitted(h, 2, 2);
 	result(2, 0, 0, KEY);
 	ck_assert_int_eq(claims(), 0);
+	check_broken(1, "refused");
 	ck_assert(ready(2 + STALE));	/* the others are there: the node is healthy */
 	result(2, 0, 0, NULL);
 	ck_assert_int_eq(claims(), 1);
@@ -179,6 +251,27 @@ START_TEST(failure_makes_stale)
 	ck_assert(!ready(20 + STALE));
 	result(3, 0, 1, NULL);
 	ck_assert(ready(1000));
+}
+END_TEST
+
+/* A family that never acknowledges while the other one does: each has its own oldest. */
+START_TEST(many_in_flight)
+{
+	const uint64_t last = 1000;
+	struct hz_state *s;
+
+	start(1);
+	for (uint64_t g = 2; g <= last; g++) {
+		kp_health_submitted(h, g, g * 10);
+		if (g < last - 1)
+			result(g, 0, -EIO, NULL);
+	}
+	s = kp_health_state(h);
+	ck_assert_uint_eq(s->family[KP_IPV4].oldest_pending_ns, (last - 1) * 10);
+	ck_assert_uint_eq(s->family[KP_IPV6].oldest_pending_ns, 20);
+	hz_state_free(s);
+	result(last, 0, 0, NULL);
+	ck_assert(ready(UINT64_MAX));
 }
 END_TEST
 
@@ -233,6 +326,32 @@ START_TEST(drift_is_told_at_once_when_it_stays)
 }
 END_TEST
 
+/* Elements of too many Services to name, or before a repair has shown whose: of any. */
+static const struct {
+	uint64_t wait_ns;
+	int code;	/* 1: no repair yet */
+	uint64_t due;
+} nameless[] = { { 0, 1, 100 + GRACE }, { 0, -ENOMEM, 150 }, { 5000, 1, 150 } };
+
+START_TEST(drift_of_elements_of_nobody_knows_whom)
+{
+	struct dp_drift d = { .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .wait_ns = nameless[_i].wait_ns };
+	char *other[] = { (char *)"default/other" };
+
+	kp_health_set_stale(h, 60 * (uint64_t)GRACE);
+	start(2);
+	now = 150;
+	drifted(d, nameless[_i].code);
+	ck_assert(ready(nameless[_i].due - 1));
+	ck_assert(!ready(nameless[_i].due));
+	d.keys = other;
+	d.n_keys = 1;
+	drifted(d, -EIO);		/* now it is known */
+	ck_assert(ready(nameless[_i].due));
+	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
 START_TEST(drift_of_elements_concerns_their_service)
 {
 	char *other[] = { (char *)"default/other" }, *own[] = { (char *)KEY };
@@ -243,6 +362,7 @@ START_TEST(drift_of_elements_concerns_their_service)
 	ck_assert_int_eq(claims(), 2);
 	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .keys = own, .n_keys = 1 }, -EIO);
 	ck_assert_int_eq(claims(), 0);
+	check_broken(2, "drift");
 	ck_assert(ready(100));
 	ck_assert(!ready(100 + STALE));		/* but not for ever */
 	drifted((struct dp_drift){ .kind = DP_DRIFT_ELEMENTS, .noticed_ns = 100, .repaired_ns = 150 }, 0);
@@ -258,6 +378,7 @@ START_TEST(refused_altogether)
 	start(2);
 	kp_health_result(h, 1, &r, now);
 	ck_assert_int_eq(claims(), 0);
+	check_broken(2, "refused");
 	result(1, 0, 0, NULL);
 	ck_assert_int_eq(claims(), 2);
 }
@@ -266,7 +387,8 @@ END_TEST
 START_TEST(port_goes_with_the_service)
 {
 	start(1);
-	kp_health_want(h, KEY, NULL);
+	ck_assert(kp_health_want(h, KEY, NULL));
+	ck_assert(!kp_health_want(h, KEY, NULL));
 	ck_assert_int_eq(claims(), -1);
 	want(KEY, 1);
 	ck_assert_int_eq(claims(), 0);	/* it is a new one */
@@ -306,11 +428,14 @@ int main(void)
 	tcase_add_test(tc, nothing_before_the_first_commit);
 	tcase_add_test(tc, loss_at_once_gain_after_the_commit);
 	tcase_add_test(tc, gain_over_a_loss_in_flight);
+	tcase_add_loop_test(tc, others_in_their_place, 0, KP_N(changes));
 	tcase_add_test(tc, refused_claims_nothing_new);
 	tcase_add_test(tc, failure_makes_stale);
+	tcase_add_test(tc, many_in_flight);
 	tcase_add_test(tc, broken_without_a_change);
 	tcase_add_test(tc, drift_is_told_when_it_lasts);
 	tcase_add_test(tc, drift_is_told_at_once_when_it_stays);
+	tcase_add_loop_test(tc, drift_of_elements_of_nobody_knows_whom, 0, KP_N(nameless));
 	tcase_add_test(tc, drift_of_elements_concerns_their_service);
 	tcase_add_test(tc, refused_altogether);
 	tcase_add_test(tc, port_goes_with_the_service);

@@ -306,6 +306,10 @@ START_TEST(triggers_wait_until_taken)
 	put_triggered(m, "x", 4, 103);
 	kp_model_del_slice(m, "ns/y");
 	ck_assert_uint_eq(kp_model_take_triggers(m, "ns/a", &t), 0);
+	for (uint64_t i = 0; i < 5000; i++)	/* and nobody takes them */
+		put_triggered(m, "x", i, 200 + i);
+	ck_assert_uint_eq(kp_model_take_triggers(m, "ns/a", &t), 1024);
+	ck_assert_uint_eq(t[0], 200);
 }
 END_TEST
 
