@@ -410,6 +410,45 @@ START_TEST(aks_on_top)
 }
 END_TEST
 
+/* Also on top of the flags; and the whole is looked at, not only the file. */
+START_TEST(what_lies_on_top)
+{
+	static const struct {
+		const char *file, *json, *flags, *want;	/* the mode, or the first error; file NULL: none */
+	} rows[] = {
+		{ NULL, "{\"mode\": \"IPTABLES\"}", "--proxy-mode nftables", "iptables" },
+		{ NULL, "{}", "--proxy-mode nftables", "iptables" },
+		{ NULL, "{\"mode\": \"IPVS\"}", "--ipvs-sync-period=-5s", "ipvs.syncPeriod: must be greater than 0 (got '-5s')" },
+		{ "mode: nftables\nipvs: {syncPeriod: -5s}\n", "{\"mode\": \"NFTABLES\"}", "", "nftables" },
+		{ "mode: nftables\nipvs: {syncPeriod: -5s}\n", "{\"mode\": \"IPVS\"}", "",
+		  "ipvs.syncPeriod: must be greater than 0 (got '-5s')" },
+		{ "mode: nftables\n", "{\"mode\": \"NFTABLES\"}", "-v -3", "logging.verbosity: must be within the range [0, 4294967295] (got '-3')" },
+	};
+	static const char *const modes[] = { "", "nftables", "iptables", "ipvs" };
+
+	for (size_t i = 0; i < KP_N(rows); i++) {
+		char path[] = "/tmp/test-flags-XXXXXX", json[] = "/tmp/test-flags-XXXXXX", flags[256];
+		KP_AUTO(kp_freep) char *first = NULL;
+		int fd = mkstemp(json);
+		struct run got;
+
+		dprintf(fd, "%s", rows[i].json);
+		close(fd);
+		write_config(path, rows[i].file ? rows[i].file : "");
+		snprintf(flags, sizeof(flags), "--kube-proxy-config %s %s %s %s", json, rows[i].flags, rows[i].file ? "--config" : "",
+			 rows[i].file ? path : "");
+		got = run(flags);
+		for (size_t p = 0; p < got.rep.n && !first; p++)
+			if (got.rep.items[p].level == KP_PROBLEM_ERROR)
+				first = kp_config_problem_str(&got.rep.items[p]);
+		ck_assert_str_eq(got.r < 0 ? first : modes[got.c->mode], rows[i].want);
+		run_release(&got);
+		unlink(path);
+		unlink(json);
+	}
+}
+END_TEST
+
 /* --- check-config --- */
 
 static int check_config(const char *args, char *out, size_t room)
@@ -479,6 +518,7 @@ int main(void)
 	tcase_add_test(tc, flags_and_file);
 	tcase_add_test(tc, patterns_of_flag_and_file);
 	tcase_add_test(tc, aks_on_top);
+	tcase_add_test(tc, what_lies_on_top);
 	tcase_add_test(tc, check_config_command);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
