@@ -198,6 +198,12 @@ bool kp_config_set(struct kp_config *c, const char *path, const char *value, str
 void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep);
 
 /*
+ * Can it be run here? Not part of validation, because what kube-proxy can run may well be converted, or be rendered
+ * in another mode.
+ */
+void kp_config_check_mode(const struct kp_config *c, struct kp_config_report *rep);
+
+/*
  * As v1alpha1 YAML: all fields, sorted, appended to out. Read again it gives the same,
  * but for zeros that a file cannot say (they are read as defaults): those are warnings.
  */

@@ -493,6 +493,13 @@ START_TEST(check_config_command)
 	ck_assert_str_eq(out, want);
 	unlink(path);
 
+	strcpy(path, "/tmp/test-flags-XXXXXX");
+	write_config(path, "mode: ipvs\n");
+	ck_assert_int_eq(check_config(path, out, sizeof(out)), 1);
+	ck_assert_ptr_nonnull(strstr(out, "error: mode: is not built yet, only nftables and iptables are; with proxylet.fallback"));
+	ck_assert_ptr_null(strstr(out, ": ok\n"));
+	unlink(path);
+
 	ck_assert_int_eq(check_config(path, out, sizeof(out)), 2);	/* gone */
 	ck_assert_int_eq(check_config("", out, sizeof(out)), 2);
 	ck_assert_int_eq(check_config("--bad", out, sizeof(out)), 2);
