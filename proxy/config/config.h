@@ -231,6 +231,9 @@ bool kp_config_field(size_t i, struct kp_config_field *ret);
 /* What counts in the mode the file asks for: kube-proxy's one set of these for all modes (CF-1). */
 struct kp_config_backend kp_config_active(const struct kp_config *c);
 
+/* As Go's strconv.ParseBool: true, True, TRUE, t, T, 1, and likewise false; false: none of them. */
+bool kp_bool_parse(const char *s, bool *ret);
+
 /*
  * Go duration ("1m30s", "500ms", "0") to milliseconds, fractions of one rounded away
  * from zero, so that only zero is zero; false: not a duration.
