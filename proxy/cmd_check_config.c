@@ -63,8 +63,11 @@ static int check_file(const char *file, json_t *all)
 	KP_AUTO(kp_config_freep) struct kp_config *c = NULL;
 	struct kp_config_report rep = { 0 };
 	struct kp_err err = { 0 };
-	int r = kp_config_load_file(file, &c, &rep, &err), status = rep.n_errors ? 1 : 0;
+	int r = kp_config_load_file(file, &c, &rep, &err), status;
 
+	if (r == 0)
+		kp_config_check_mode(c, &rep);
+	status = rep.n_errors ? 1 : 0;
 	if (r < 0 && !rep.n_errors) {
 		fprintf(stderr, "proxylet check-config: %s\n", err.msg);
 		status = 2;

@@ -30,7 +30,7 @@ static const char *const modes[] = { "nftables", "iptables", NULL };
 static const struct kp_flag flags[] = {
 	{ "objects", 'f', KP_FLAG_STRINGS, offsetof(struct options, objects), .arg = "PATH",
 	  .help = "file or folder of Services, EndpointSlices and Nodes; may be repeated" },
-	{ "node", 0, KP_FLAG_STRING, offsetof(struct options, node), .arg = "NAME", .help = "the node whose rules to print" },
+	{ "node", 0, KP_FLAG_STRING, offsetof(struct options, node), .arg = "NAME", .help = "the node whose rules to print; default: as configured, or the host's name" },
 	{ "mode", 0, KP_FLAG_STRING, offsetof(struct options, mode), .arg = "MODE", .choices = modes, .help = "nftables or iptables; default: as configured" },
 	{ "config", 0, KP_FLAG_STRING, offsetof(struct options, config), .arg = "FILE", .help = "KubeProxyConfiguration" },
 	{ "cluster-cidr", 0, KP_FLAG_STRING, offsetof(struct options, cluster_cidr), .arg = "CIDR[,CIDR]",
@@ -43,7 +43,7 @@ static const struct kp_flag flags[] = {
 
 static int usage(FILE *to, const char *problem)
 {
-	return kp_flags_usage(to, flags, "render -f PATH... --node NAME [flags]", "", problem);
+	return kp_flags_usage(to, flags, "render -f PATH... [--node NAME] [flags]", "", problem);
 }
 
 static void on_upsert(void *arg, struct kp_object *o)
@@ -131,6 +131,19 @@ static void print(struct kp_model *m, const struct kp_plan_options *opt, enum kp
 	kp_planner_free(planner);
 }
 
+/* The first error, in one line. */
+static int refuse(const struct options *o, const struct kp_config_report *rep, struct kp_err *err)
+{
+	for (size_t i = 0; i < rep->n; i++) {
+		KP_AUTO(kp_freep) char *what = kp_config_problem_str(&rep->items[i]);
+
+		if (rep->items[i].level == KP_PROBLEM_ERROR)
+			return kp_err_set(err, -EINVAL, "%s: %s", o->config ? o->config : "the flags", what);
+	}
+	return 0;
+}
+
+/* And with the flags on top of it, which decide whose sections and defaults count. */
 static int load_config(const struct options *o, struct kp_config **ret, struct kp_err *err)
 {
 	struct kp_config_report rep = { 0 };
@@ -140,19 +153,17 @@ static int load_config(const struct options *o, struct kp_config **ret, struct k
 		r = kp_config_load_file(o->config, ret, &rep, err);
 	else
 		*ret = kp_config_new();
-	if (r == 0 && o->cluster_cidr && !kp_config_set(*ret, "clusterCIDR", o->cluster_cidr, &rep))
-		r = kp_err_set(err, -EINVAL, "--cluster-cidr: \"%s\" is not a CIDR", o->cluster_cidr);
-	else if (r < 0 && rep.n_errors)
-		kp_err_set(err, r, "%s: %s: %s", o->config, rep.items[0].field, rep.items[0].detail);
+	if (r == 0) {
+		if (o->mode)
+			(*ret)->mode = strcmp(o->mode, "iptables") == 0 ? KP_MODE_IPTABLES : KP_MODE_NFTABLES;
+		if (o->cluster_cidr)
+			kp_config_set(*ret, "clusterCIDR", o->cluster_cidr, &rep);
+		kp_config_validate(*ret, &rep);
+	}
+	if (rep.n_errors)
+		r = refuse(o, &rep, err);
 	kp_config_report_release(&rep);
 	return r;
-}
-
-static enum kp_mode mode_of(const struct options *o, const struct kp_config *cfg)
-{
-	if (o->mode)
-		return strcmp(o->mode, "iptables") == 0 ? KP_MODE_IPTABLES : KP_MODE_NFTABLES;
-	return cfg->mode == KP_MODE_IPTABLES ? KP_MODE_IPTABLES : KP_MODE_NFTABLES;
 }
 
 static int render(const struct options *o, struct kp_err *err)
@@ -161,9 +172,11 @@ static int render(const struct options *o, struct kp_err *err)
 	KP_AUTO(kp_model_freep) struct kp_model *m = NULL;
 	KP_AUTO(kp_freep) char *name = NULL;
 	struct kp_setup_plan setup;
-	enum kp_mode mode;
+	enum kp_mode mode = KP_MODE_UNSET;
 	int r = load_config(o, &cfg, err);
 
+	if (r == 0)
+		r = kp_setup_mode(cfg, &mode, err);
 	if (r == 0)
 		r = kp_setup_node_name(o->node ? o->node : cfg->hostname_override, &name, err);
 	if (r < 0)
@@ -173,9 +186,8 @@ static int render(const struct options *o, struct kp_err *err)
 			      &(struct kp_sink){ on_upsert, on_remove, on_nothing, on_nothing, m }, err);
 	if (r < 0)
 		return r;
-	mode = mode_of(o, cfg);
-	if (o->mode)
-		cfg->mode = mode;	/* whose sections and defaults count */
+	if (!kp_model_node(m))
+		kp_warn("render", "no Node object named \"%s\": no endpoint is local", name);
 	kp_setup_plan(cfg, mode, &setup);
 	setup.opt.families[KP_IPV6] = true;	/* the text is for any host */
 	print(m, &setup.opt, mode, o->plan);

@@ -130,7 +130,7 @@ static int run_relay(const struct kp_config *cfg)
 	if (kp_relay_run(cfg, &err) == 0)
 		return 0;
 	kp_error("relay", "%s", err.msg);
-	return err.code == -EINVAL ? 2 : 3;
+	return 3;
 }
 
 static int run_agent(struct kp_run_flags *f, struct kp_config *cfg)

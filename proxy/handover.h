@@ -32,7 +32,8 @@ struct kp_fdline;
  * predecessor at any time before done, ends it: it carries on. It says so by itself when
  * ready does not come in time; when it is told to end (SIGTERM) while a successor prepares
  * itself, it gives without being asked. Whoever finds the other gone goes on alone: the
- * predecessor as before, the successor with what it was given.
+ * predecessor as before, the successor with what it was given. A successor that is given
+ * nothing in time ends.
  *
  * A change that an older reader would get wrong raises the protocol's number, and those of
  * different numbers refuse each other. Versions of the program do not matter: a roll-back is
@@ -40,6 +41,7 @@ struct kp_fdline;
  */
 #define KP_HANDOVER_PROTOCOL	1
 #define KP_HANDOVER_HELLO_MS	5000	/* between connecting and hello, each way */
+#define KP_HANDOVER_GIVE_MS	10000	/* between take and given */
 #define KP_HANDOVER_READY_MS	30000	/* between given and ready */
 #define KP_HANDOVER_DRAIN_MS	5000	/* for the open connections of a predecessor */
 

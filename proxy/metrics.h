@@ -14,6 +14,7 @@
 struct dp_result;
 struct kp_buf;
 struct kp_plan;
+struct kp_source_status;
 
 /*
  * The numbers behind /metrics: kube-proxy's of the same mode (kube-proxy-behaviour
@@ -57,5 +58,7 @@ struct kp_metrics_now {
 	struct kp_process process;
 };
 void kp_metrics_write(const struct kp_metrics *m, const struct kp_metrics_now *now, struct kp_buf *out);
+/* Whether what is read is still heard; now_ns: CLOCK_MONOTONIC. Pure. */
+void kp_metrics_sources(const struct kp_source_status *s, uint64_t now_ns, struct kp_buf *out);
 
 #endif

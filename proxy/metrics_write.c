@@ -6,6 +6,7 @@
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/metrics_impl.h"
+#include "proxy/source/status.h"
 
 /* How the cells at a row's offset become samples. */
 enum shape {
@@ -238,4 +239,23 @@ void kp_metrics_write(const struct kp_metrics *m, const struct kp_metrics_now *n
 	for (size_t i = 0; i < KP_N(rows); i++)
 		if (!rows[i].mode || strcmp(rows[i].mode, now->mode) == 0)
 			write_row(out, &rows[i], &all);
+}
+
+void kp_metrics_sources(const struct kp_source_status *s, uint64_t now_ns, struct kp_buf *out)
+{
+	static const struct kp_prom_family live = {
+		"proxylet_source_live", "1 while changes of what is read are heard: the watch runs, the path is there.", KP_PROM_GAUGE,
+	}, silent = {
+		"proxylet_source_silent_seconds", "Time since the API server was last heard of it, bookmarks included.", KP_PROM_GAUGE,
+	};
+
+	kp_prom_head(out, &live);
+	for (size_t i = 0; i < s->n; i++)
+		if (!s->rows[i].absent)
+			kp_prom_sample(out, &live, &(struct kp_prom_label){ "source", s->rows[i].name }, 1, s->rows[i].live);
+	kp_prom_head(out, &silent);
+	for (size_t i = 0; i < s->n; i++)
+		if (!s->rows[i].absent && s->rows[i].heard_ns)
+			kp_prom_sample(out, &silent, &(struct kp_prom_label){ "source", s->rows[i].name }, 1,
+				       now_ns > s->rows[i].heard_ns ? (double)(now_ns - s->rows[i].heard_ns) / 1e9 : 0);
 }

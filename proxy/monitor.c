@@ -83,6 +83,15 @@ static struct hz_report *ask_health(const struct kp_monitor *m)
 	return r ? r : kp_calloc(1, sizeof(*r));
 }
 
+static void write_sources(const struct kp_monitor *m, uint64_t now_ns, struct kp_buf *out)
+{
+	struct kp_source_status s = { 0 };
+
+	m->view.sources(m->view.arg, &s);
+	kp_metrics_sources(&s, now_ns, out);
+	kp_source_status_release(&s);
+}
+
 static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 {
 	struct kp_metrics_now values = {
@@ -100,6 +109,7 @@ static void metrics_page(struct kp_monitor *m, struct kp_buf *out)
 	memcpy(values.pending_ns, n.pending_ns, sizeof(values.pending_ns));
 	m->view.snapshot(m->view.arg, &values.snapshot);
 	kp_metrics_write(m->metrics, &values, out);
+	write_sources(m, n.ns, out);
 	kp_metrics_health_ports(health, out);
 	kp_metrics_health_state(n.state, n.ns, out);
 	hz_report_free(health);

@@ -1,6 +1,5 @@
 #include "proxy/relay.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -25,9 +24,9 @@ int kp_relay_run(const struct kp_config *cfg, struct kp_err *err)
 	sigset_t ends;
 	int r, signo;
 
-	if (!kp_hostport_parse(cfg->relay_target, &target.addr, &target.port) ||
-	    !kp_hostport_parse(cfg->shared_healthz_bind_address, &listen.addr, &listen.port))
-		return kp_err_set(err, -EINVAL, "a relay needs proxylet.sharedHealthzBindAddress");
+	/* Both are there: kp_config_validate. */
+	kp_hostport_parse(cfg->relay_target, &target.addr, &target.port);
+	kp_hostport_parse(cfg->shared_healthz_bind_address, &listen.addr, &listen.port);
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);

@@ -20,6 +20,7 @@
 #include "proxy/successor.h"
 
 #define LEAVE_TICK_MS	20
+#define RETRY_S		1
 #define LINGER_MS	600	/* what a connection needs to close without RST, see healthz/conn.c */
 
 struct kp_succession {
@@ -34,6 +35,7 @@ struct kp_succession {
 	bool ending;			/* told to, as soon as that is settled */
 	bool orphaned;
 	struct event *tick;
+	struct event *retry;		/* while a stranger holds the place */
 	uint64_t leave_until_ms;
 };
 
@@ -125,6 +127,7 @@ static void wait_for_successor(struct kp_succession *s)
 		.give = give, .resume = resume, .leave = leave, .orphaned = orphaned, .arg = s,
 	};
 
+	(void)kp_instance_claim(s->instance);	/* it may be the predecessor's */
 	s->to = kp_predecessor_new(s->view.base, &view);
 }
 
@@ -195,7 +198,7 @@ static void refused(void *arg, const char *why)
 
 static int ask_holder(struct kp_succession *s, const char *node_name, struct kp_err *err)
 {
-	const struct kp_successor_view view = { given, alone, left_alone, refused, s };
+	const struct kp_successor_view view = { given, alone, left_alone, refused, .arg = s };
 	struct kp_err why = { 0 };
 
 	if (kp_successor_new(&s->from, node_name, &why) < 0) {
@@ -204,6 +207,34 @@ static int ask_holder(struct kp_succession *s, const char *node_name, struct kp_
 		return err->code;
 	}
 	kp_successor_listen(s->from, s->view.base, &view);
+	return 0;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct kp_succession *s = arg;
+
+	(void)fd, (void)what;
+	if (kp_instance_try(&s->instance) < 0)
+		return;
+	event_free(kp_steal(&s->retry));
+	kp_info("handover", "the name \"@proxylet\" is free: the place is ours");
+	wait_for_successor(s);
+}
+
+/*
+ * Any process may bind the name, so that waiting for it, or ending, would leave the node without rules as long as
+ * some unprivileged one likes. It is none of ours (proxy/base/instance.h), so nobody else writes: program
+ * without the place, and take it as soon as it is free, for the next agent to find us.
+ */
+static int go_without(struct kp_succession *s, const struct kp_err *why)
+{
+	const struct timeval tv = { .tv_sec = RETRY_S };
+
+	kp_error("handover", "%s: programming all the same; until it ends no other agent can take over from this one", why->msg);
+	s->answers = true;
+	s->retry = event_new(s->view.base, -1, EV_PERSIST, on_retry, s);
+	event_add(s->retry, &tv);
 	return 0;
 }
 
@@ -222,6 +253,8 @@ int kp_succession_new(struct kp_succession **ret, const char *node_name, struct 
 		wait_for_successor(s);
 	} else if (r == -EADDRINUSE && is_willing(s)) {
 		r = ask_holder(s, node_name, err);
+	} else if (r == -EPERM) {
+		r = go_without(s, err);
 	}
 	if (r < 0) {
 		kp_succession_free(s);
@@ -240,6 +273,8 @@ struct kp_succession *kp_succession_free(struct kp_succession *s)
 	kp_inherit_free(s->inherited);
 	if (s->tick)
 		event_free(s->tick);
+	if (s->retry)
+		event_free(s->retry);
 	kp_closep(&s->instance);
 	free(s);
 	return NULL;

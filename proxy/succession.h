@@ -37,7 +37,7 @@ struct kp_succession_view {
 /*
  * Take the place, if it must be from a predecessor that is willing. inherited: sockets of an
  * earlier process, from systemd (taken; NULL: none). -EADDRINUSE with err: another agent has it
- * and keeps it.
+ * and keeps it. Held by what is no agent it is done without, and taken later.
  */
 int kp_succession_new(struct kp_succession **ret, const char *node_name, struct kp_inherit *inherited,
 		      const struct kp_succession_view *view, struct kp_err *err);

@@ -20,7 +20,7 @@ enum step { STEP_PREPARING, STEP_ASKED, STEP_GIVEN, STEP_READY, STEP_OVER, STEP_
 struct kp_successor {
 	struct kp_successor_view view;
 	struct kp_fdline *line;
-	struct event *readable, *writable;
+	struct event *readable, *writable, *patience;	/* the last: from take to given */
 	struct kp_inherit *got;
 	enum step step;
 };
@@ -52,7 +52,7 @@ static int hear_hello(struct kp_fdline *l, struct kp_err *err)
 	if (o && strcmp(say, "hello") == 0 && kp_handover_int(o, "protocol") == KP_HANDOVER_PROTOCOL)
 		kp_info("handover", "version %.32s is running here: taking over from it", kp_handover_text(o, "version"));
 	else if (o && strcmp(say, "no") == 0)
-		r = kp_err_set(err, -EACCES, "%.200s", kp_handover_text(o, "why"));
+		r = kp_err_set(err, -EBUSY, "%.200s", kp_handover_text(o, "why"));
 	else
 		r = kp_err_set(err, -EPROTO, "it speaks another protocol");
 	json_decref(o);
@@ -88,10 +88,11 @@ int kp_successor_new(struct kp_successor **ret, const char *node_name, struct kp
 
 static void hang_up(struct kp_successor *s)
 {
-	if (s->readable)
-		event_free(kp_steal(&s->readable));
-	if (s->writable)
-		event_free(kp_steal(&s->writable));
+	struct event **all[] = { &s->readable, &s->writable, &s->patience };
+
+	for (size_t i = 0; i < KP_N(all); i++)
+		if (*all[i])
+			event_free(kp_steal(all[i]));
 	s->line = kp_fdline_free(s->line);
 }
 
@@ -134,6 +135,7 @@ static void hear_given(struct kp_successor *s, const json_t *o)
 	struct kp_handover_node node = { kp_handover_int(o, "nodeState"), kp_handover_int(o, "drain") };
 
 	kp_info("handover", "got %zu sockets", s->got->n);
+	event_del(s->patience);
 	s->step = STEP_GIVEN;
 	s->view.given(s->view.arg, kp_steal(&s->got), &node);
 }
@@ -203,19 +205,38 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	flush(arg);
 }
 
+/*
+ * It lives and may write at any time, so that going on alone would make two that do. Whoever starts us
+ * tries again, and whoever watches it ends it if it hangs.
+ */
+static void on_no_patience(evutil_socket_t fd, short what, void *arg)
+{
+	struct kp_successor *s = arg;
+
+	(void)fd, (void)what;
+	hang_up(s);
+	s->step = STEP_REFUSED;
+	s->view.refused(s->view.arg, "it did not give its place in time");
+}
+
 void kp_successor_listen(struct kp_successor *s, struct event_base *base, const struct kp_successor_view *view)
 {
 	s->view = *view;
 	s->readable = event_new(base, kp_fdline_fd(s->line), EV_READ | EV_PERSIST, on_readable, s);
 	s->writable = event_new(base, kp_fdline_fd(s->line), EV_WRITE, on_writable, s);
+	s->patience = evtimer_new(base, on_no_patience, s);
 	event_add(s->readable, NULL);
 	event_active(s->readable, EV_READ, 0);	/* what came right behind the answer has been received already */
 }
 
 bool kp_successor_may_write(struct kp_successor *s)
 {
+	unsigned ms = s->view.give_ms ? s->view.give_ms : KP_HANDOVER_GIVE_MS;
+	const struct timeval patience = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
+
 	if (s->step == STEP_PREPARING && s->line) {
 		s->step = STEP_ASKED;
+		event_add(s->patience, &patience);
 		kp_handover_say(s->line, json_pack("{s:s}", "say", "take"));
 		flush(s);
 	}

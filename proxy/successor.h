@@ -17,15 +17,16 @@ struct kp_successor_view {
 	void (*alone)(void *arg, struct kp_inherit *taken);
 	/* It ended after that: what it gave is ours, and nobody else answers any more. */
 	void (*left_alone)(void *arg);
-	/* It carries on: end. */
+	/* It carries on, or hangs: end. */
 	void (*refused)(void *arg, const char *why);
+	unsigned give_ms;	/* how long it may take to give; 0: KP_HANDOVER_GIVE_MS */
 	void *arg;
 };
 
 /*
  * Ask whoever holds this network namespace, and wait for the answer, up to
- * KP_HANDOVER_HELLO_MS. 0: it is willing. -errno with err: it is not, or is too old to know
- * how; nothing has changed then.
+ * KP_HANDOVER_HELLO_MS. What is no agent (kp_instance_connect) is sent nothing. 0: it is
+ * willing. -errno with err: it is not, or is too old to know how; nothing has changed then.
  */
 int kp_successor_new(struct kp_successor **ret, const char *node_name, struct kp_err *err);
 struct kp_successor *kp_successor_free(struct kp_successor *s);	/* NULL is fine; returns NULL */

@@ -198,6 +198,12 @@ bool kp_config_set(struct kp_config *c, const char *path, const char *value, str
 void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep);
 
 /*
+ * Can it be run here? Not part of validation, because what kube-proxy can run may well be converted, or be rendered
+ * in another mode.
+ */
+void kp_config_check_mode(const struct kp_config *c, struct kp_config_report *rep);
+
+/*
  * As v1alpha1 YAML: all fields, sorted, appended to out. Read again it gives the same,
  * but for zeros that a file cannot say (they are read as defaults): those are warnings.
  */
@@ -224,6 +230,9 @@ bool kp_config_field(size_t i, struct kp_config_field *ret);
 
 /* What counts in the mode the file asks for: kube-proxy's one set of these for all modes (CF-1). */
 struct kp_config_backend kp_config_active(const struct kp_config *c);
+
+/* As Go's strconv.ParseBool: true, True, TRUE, t, T, 1, and likewise false; false: none of them. */
+bool kp_bool_parse(const char *s, bool *ret);
 
 /*
  * Go duration ("1m30s", "500ms", "0") to milliseconds, fractions of one rounded away

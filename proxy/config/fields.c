@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "proxy/base/err.h"
 #include "proxy/config/checks.h"
@@ -86,6 +87,27 @@ static void check_cidrs(const struct kp_field *f, const void *member, struct kp_
 			continue;
 		snprintf(path, sizeof(path), "%s[%zu]", f->path, i);
 		kp_report_error(rep, KP_INVALID, path, list[i], "must be a valid CIDR");
+	}
+}
+
+/* As proxy/source/kubeconfig.c takes it: without a scheme the credentials decide that. */
+static bool is_server(const char *s)
+{
+	return s[strspn(s, "/")] && !strpbrk(s, " \t\r\n\"<>?#") &&
+	       (!strstr(s, "://") || strncasecmp(s, "http://", 7) == 0 || strncasecmp(s, "https://", 8) == 0);
+}
+
+static void check_servers(const struct kp_field *f, const void *member, struct kp_config_report *rep)
+{
+	char *const *list = *(char *const *const *)member;
+
+	for (size_t i = 0; list[i]; i++) {
+		char path[64];
+
+		if (is_server(list[i]))
+			continue;
+		snprintf(path, sizeof(path), "%s[%zu]", f->path, i);
+		kp_report_error(rep, KP_INVALID, path, list[i], "must be an http or https address");
 	}
 }
 
@@ -210,7 +232,7 @@ const struct kp_field kp_fields[] = {
 	{ "portRange", STRING(port_range), .def = "", .checked = ALWAYS, .check = check_port_range,
 	  .idle = "has no effect, as in kube-proxy" },
 	{ "proxylet.agent.checks", MAPPINGS(checks), .def = "", .checked = ALWAYS, .check = check_checks },
-	{ "proxylet.apiServers", STRINGS(api_servers), .def = "", .identity = true },
+	{ "proxylet.apiServers", STRINGS(api_servers), .def = "", .identity = true, .checked = ALWAYS, .check = check_servers },
 	{ "proxylet.cleanupDrainSeconds", INT(cleanup_drain_s), .def = "0", UP_TO(600) },
 	{ "proxylet.cleanupMaxSeconds", INT(cleanup_max_s), .def = "3600", UP_TO(86400) },
 	{ "proxylet.drainSeconds", INT(drain_s), .def = "15", UP_TO(600) },

@@ -9,6 +9,7 @@
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/config/config.h"
 #include "proxy/config/nearest.h"
 
 #define HELP_COLUMN 32
@@ -25,10 +26,20 @@ static void append(struct kp_flag_list *l, const char *s)
 	l->items[l->n++] = s;
 }
 
+/* "_" for "-" as well: old manifests have it. */
+static bool is_name(const char *known, const char *name, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && known[i] && (known[i] == name[i] || (known[i] == '-' && name[i] == '_')))
+		i++;
+	return i == len && !known[i];
+}
+
 static const struct kp_flag *by_name(const struct kp_flag *table, const char *name, size_t len)
 {
 	for (; table->name; table++)
-		if (strlen(table->name) == len && memcmp(table->name, name, len) == 0)
+		if (is_name(table->name, name, len))
 			return table;
 	return NULL;
 }
@@ -58,19 +69,9 @@ static int refuse(const struct kp_flag *f, const char *value, const char *want, 
 	return kp_err_set(err, -EINVAL, "--%s: want %s, not '%s'", f->name, want, value);
 }
 
-/* Go's strconv.ParseBool. */
 static int read_bool(const struct kp_flag *f, const char *value, bool *to, struct kp_err *err)
 {
-	static const char *const words[2][6] = {
-		{ "0", "f", "F", "false", "FALSE", "False" }, { "1", "t", "T", "true", "TRUE", "True" },
-	};
-
-	for (size_t i = 0; i < 12; i++)
-		if (strcmp(words[i % 2][i / 2], value) == 0) {
-			*to = i % 2;
-			return 0;
-		}
-	return refuse(f, value, "true or false", err);
+	return kp_bool_parse(value, to) ? 0 : refuse(f, value, "true or false", err);
 }
 
 static int set_int(const struct kp_flag *f, const char *value, int64_t *to, struct kp_err *err)

@@ -11,7 +11,8 @@ struct kp_buf;
 
 /*
  * Command lines by table, in the form kube-proxy's manifests use: --name value,
- * --name=value, --bool, --bool=false, -v 4, -v=4, -v4; "--" ends the flags.
+ * --name=value, --bool, --bool=false, -v 4, -v=4, -v4; "--" ends the flags. "_" in
+ * a name is "-".
  * Each subcommand has a table and a struct that the offsets lead into.
  */
 enum kp_flag_kind {

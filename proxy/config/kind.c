@@ -95,7 +95,25 @@ static bool parse_pairs(const char *text, bool (*is_value)(const char *), char *
 
 static bool is_bool(const char *text)
 {
-	return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+	bool yes;
+
+	return kp_bool_parse(text, &yes);
+}
+
+/* "A=T" is "A=true", as a document has it. */
+static bool parse_switches(const char *text, char ***ret)
+{
+	if (!parse_pairs(text, is_bool, ret))
+		return false;
+	for (char **one = *ret; *one; one++) {
+		char *old = *one, *value = strchr(old, '=') + 1;
+		bool yes = false;
+
+		kp_bool_parse(value, &yes);
+		*one = kp_asprintf("%.*s%s", (int)(value - old), old, yes ? "true" : "false");
+		free(old);
+	}
+	return true;
 }
 
 static bool is_level(const char *text)
@@ -156,8 +174,7 @@ static bool parse(const struct kp_field *f, const char *text, union kp_value *re
 		ret->string = kp_strdup(text);
 		return true;
 	case KP_VALUE_BOOL:
-		ret->yes = strcmp(text, "true") == 0;
-		return is_bool(text);
+		return kp_bool_parse(text, &ret->yes);
 	case KP_VALUE_INT:
 		return parse_number(text, &ret->number);
 	case KP_VALUE_FLOAT:
@@ -176,7 +193,7 @@ static bool parse(const struct kp_field *f, const char *text, union kp_value *re
 		ret->strings = split(text);
 		return true;
 	case KP_VALUE_SWITCHES:
-		return parse_pairs(text, is_bool, &ret->strings);
+		return parse_switches(text, &ret->strings);
 	case KP_VALUE_PATTERNS:
 		return parse_pairs(text, is_level, &ret->strings);
 	case KP_VALUE_MAPPINGS:

@@ -90,6 +90,9 @@ const struct kp_flag kp_run_flag_table[] = {
 	{ "vmodule", FIELD("logging.vmodule"), .beside_file = true, .is_list = true, .arg = "FILE=N,...",
 	  .help = "no effect: there are no Go files" },
 	{ "log-flush-frequency", FIELD("logging.flushFrequency"), .beside_file = true, .arg = "TIME", .help = "no effect" },
+	{ "log-json-info-buffer-size", FIELD("logging.options.json.infoBufferSize"), .beside_file = true, .arg = "SIZE",
+	  .help = "no effect" },
+	{ "log-json-split-stream", SWITCH("logging.options.json.splitStream"), .beside_file = true, .help = "no effect" },
 	{ "log-text-info-buffer-size", FIELD("logging.options.text.infoBufferSize"), .beside_file = true, .arg = "SIZE",
 	  .help = "no effect" },
 	{ "log-text-split-stream", SWITCH("logging.options.text.splitStream"), .beside_file = true, .help = "no effect" },
@@ -205,6 +208,18 @@ static void apply_flags(const struct kp_run_flags *f, struct kp_config *c, struc
 		warn_ignored(f->healthz_port >= 0 ? "healthz-port" : "metrics-port", rep);
 }
 
+/* With what was put on top of it. Its notes are in the report already. */
+static void check_file_again(const struct kp_config *c, struct kp_config_report *rep)
+{
+	struct kp_config_report all = { 0 };
+
+	kp_config_validate(c, &all);
+	for (size_t i = 0; i < all.n; i++)
+		if (all.items[i].level == KP_PROBLEM_ERROR)
+			kp_report_error(rep, all.items[i].type, all.items[i].field, all.items[i].value, "%s", all.items[i].detail);
+	kp_config_report_release(&all);
+}
+
 int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct kp_config_report *rep,
 		  struct kp_err *err)
 {
@@ -216,12 +231,16 @@ int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct k
 		r = kp_config_load_file(f->config, &c, rep, err);
 	else
 		c = kp_config_new();
-	if (r == 0 && f->aks_config)
-		r = kp_config_load_aks(f->aks_config, c, rep, err);
 	if (r < 0)
 		return r;
 	apply_flags(f, c, rep);
-	if (!f->config)
+	if (f->aks_config)
+		r = kp_config_load_aks(f->aks_config, c, rep, err);
+	if (r < 0)
+		return r;
+	if (f->config)
+		check_file_again(c, rep);
+	else
 		kp_config_validate(c, rep);
 	if (rep->n_errors > errors_before)
 		return kp_err_set(err, -EINVAL, "the flags do not make a valid configuration");

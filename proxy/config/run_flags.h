@@ -27,8 +27,8 @@ void kp_run_flags_release(struct kp_run_flags *f);
 /*
  * The configuration these flags stand for, validated. As kube-proxy: next to --config,
  * flags that have a place in the file are ignored with a warning in the report, except
- * --hostname-override and those of logging. Result as kp_config_load_file. May be called
- * again, when the files have changed.
+ * --hostname-override and those of logging. The JSON of AKS lies on top of both. Result
+ * as kp_config_load_file. May be called again, when the files have changed.
  */
 int kp_run_config(const struct kp_run_flags *f, struct kp_config **ret, struct kp_config_report *rep,
 		  struct kp_err *err);

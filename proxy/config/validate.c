@@ -42,6 +42,9 @@ static void check_addresses(const struct kp_config *c, struct kp_config_report *
 	check_endpoint("metricsBindAddress", c->metrics_bind_address, rep);
 	check_endpoint("proxylet.health.relayTarget", c->relay_target, rep);
 	check_endpoint("proxylet.sharedHealthzBindAddress", c->shared_healthz_bind_address, rep);
+	if (*c->relay_target && !*c->shared_healthz_bind_address)
+		kp_report_error(rep, KP_REQUIRED, "proxylet.sharedHealthzBindAddress", "",
+				"must be set: proxylet.health.relayTarget makes this agent a relay, which listens there");
 }
 
 /* The list as JSON, as kube-proxy shows it. */
@@ -141,6 +144,14 @@ static void check_periods(const char *section, const struct kp_config_backend *b
 	snprintf(path, sizeof(path), "%s.syncPeriod", section);
 	kp_report_error(rep, KP_INVALID, path, kp_duration_str(b->min_sync_period_ms, text),
 			"must be greater than or equal to %s.minSyncPeriod", section);
+}
+
+/* A relay, and what removes rules, run in no mode. */
+void kp_config_check_mode(const struct kp_config *c, struct kp_config_report *rep)
+{
+	if (c->mode == KP_MODE_IPVS && c->fallback == KP_MODE_UNSET && !c->disabled && !*c->relay_target)
+		kp_report_error(rep, KP_UNSUPPORTED, "mode", "ipvs", "is not built yet, only nftables and iptables are; "
+				"with proxylet.fallback one of them takes its place");
 }
 
 void kp_config_validate(const struct kp_config *c, struct kp_config_report *rep)

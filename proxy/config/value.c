@@ -10,6 +10,21 @@
 #define NS_PER_MS	1000000u
 #define MAX_NS		((uint64_t)INT64_MAX)	/* what Go can hold */
 
+bool kp_bool_parse(const char *s, bool *ret)
+{
+	static const char *const words[6][2] = {
+		{ "0", "1" }, { "f", "t" }, { "F", "T" }, { "false", "true" }, { "FALSE", "TRUE" }, { "False", "True" },
+	};
+
+	for (size_t i = 0; i < KP_N(words); i++)
+		for (int yes = 0; yes < 2; yes++)
+			if (strcmp(words[i][yes], s) == 0) {
+				*ret = yes;
+				return true;
+			}
+	return false;
+}
+
 /* Longest names first, so that "ms" is not read as "m". */
 static const struct {
 	const char *name;

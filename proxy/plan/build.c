@@ -71,12 +71,16 @@ struct kp_planner *kp_planner_free(struct kp_planner *p)
 static enum kp_claim claim(struct build *b, enum kp_frontend_kind kind, const struct kp_addr *ip, uint8_t proto,
 			   uint16_t port)
 {
+	static const uint8_t ranks[] = {
+		[KP_FE_CLUSTER_IP] = 0, [KP_FE_VIP] = 1, [KP_FE_EXTERNAL_IP] = 2, [KP_FE_NODE_PORT] = 0,
+	};
 	struct kp_claim_key key = {
 		.ip = *ip,
 		.proto = proto,
 		.port = port,
 		.node_port = kind == KP_FE_NODE_PORT,
-		.named = kind != KP_FE_CLUSTER_IP,
+		.rank = ranks[kind],
+		.created = b->service->created,
 	};
 
 	return kp_claims_add(b->p->claims, &key);

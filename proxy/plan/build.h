@@ -28,8 +28,7 @@ struct kp_plan_options {
 /*
  * Turns the model into plans, one Service at a time, and keeps track of who claims
  * which front end: two Services with one VIP and port, or one node port, get one
- * owner: a clusterIP before addresses that a Service merely names, then in order of
- * "namespace/name". The other's plan is marked unclaimed and is
+ * owner, as proxy/plan/claims.h has it. The other's plan is marked unclaimed and is
  * built again (through the model's dirty list) when the owner goes. Main thread.
  */
 struct kp_planner *kp_planner_new(struct kp_model *m, const struct kp_plan_options *opt);

@@ -29,8 +29,8 @@ struct kp_claims {
 	uint64_t round;
 };
 
-/* The identity of a key is what stands before named, where there is no padding. */
-#define ID_LEN	offsetof(struct kp_claim_key, named)
+/* The identity of a key is what stands before rank, where there is no padding. */
+#define ID_LEN	offsetof(struct kp_claim_key, rank)
 _Static_assert(ID_LEN == sizeof(struct kp_addr) + 4, "bytes between the members");
 
 static const void *id_of_claim(const void *v, size_t *ret_len)
@@ -95,8 +95,10 @@ static void set_first(struct kp_claims *c, const struct kp_claim_key *key, struc
 
 static bool better(const struct claim *a, const struct claim *b)
 {
-	if (a->key.named != b->key.named)
-		return b->key.named;
+	if (a->key.rank != b->key.rank)
+		return a->key.rank < b->key.rank;
+	if (a->key.created != b->key.created)
+		return a->key.created < b->key.created;
 	return strcmp(a->holder->name, b->holder->name) < 0;
 }
 
@@ -161,7 +163,7 @@ enum kp_claim kp_claims_add(struct kp_claims *c, const struct kp_claim_key *key)
 		mine->next_held = c->current->held;
 		c->current->held = mine;
 		enter(c, mine);
-	} else if (mine->key.named != key->named) {
+	} else if (mine->key.rank != key->rank || mine->key.created != key->created) {
 		leave(c, mine);
 		mine->key = *key;
 		enter(c, mine);

@@ -6,9 +6,11 @@
 
 /*
  * Who may write down a front end. Nothing in the API keeps two Services from naming
- * one external address and port; the kernel has room for one. A clusterIP beats
- * every address that is merely named, so that nobody takes over a Service by listing
- * its clusterIP; else the first in order of "ns/name" owns. The rest wait. Main thread.
+ * one external address and port; the kernel has room for one. A clusterIP, which the
+ * API server gives, beats a VIP, which a load balancer's controller gives, and that
+ * beats an external IP, which anybody may list who may make a Service (CVE-2020-8554);
+ * of the same kind the older Service owns, so that no new one takes over what is in
+ * use; else the first in order of "ns/name". The rest wait. Main thread.
  */
 struct kp_claims;
 
@@ -18,7 +20,9 @@ struct kp_claim_key {
 	uint8_t proto;
 	uint16_t port;
 	bool node_port;
-	bool named;		/* not a clusterIP: comes second. Not part of the identity */
+	/* Not part of the identity. */
+	uint8_t rank;		/* the lowest owns */
+	int64_t created;	/* of equals the oldest; seconds since 1970 */
 };
 
 struct kp_claims_events {

@@ -60,20 +60,11 @@ static void add(struct kp_candidates *list, const struct kp_endpoint *e, uint16_
 	write_text(c);
 }
 
-static bool feeds(const struct kp_slice_port *p, struct kp_port_key key)
+static void add_slice(struct kp_candidates *list, const struct kp_slice *s, uint16_t port)
 {
-	return p->port && p->proto == key.proto && strcmp(p->name, key.name) == 0;
-}
-
-static void add_slice(struct kp_candidates *list, const struct kp_slice *s, struct kp_port_key key)
-{
-	for (size_t i = 0; i < s->n_ports; i++) {
-		if (!feeds(&s->ports[i], key))
-			continue;
-		for (size_t e = 0; e < s->n_endpoints; e++)
-			if (s->endpoints[e].addr.family == s->family)
-				add(list, &s->endpoints[e], s->ports[i].port);
-	}
+	for (size_t e = 0; e < s->n_endpoints; e++)
+		if (s->endpoints[e].addr.family == s->family)
+			add(list, &s->endpoints[e], port);
 }
 
 static int by_text(const void *pa, const void *pb)
@@ -99,65 +90,100 @@ static void settle_duplicates(struct kp_candidates *list)
 	list->n = kept;
 }
 
+static void settle(struct kp_candidates *list)
+{
+	if (list->n < 2)
+		return;
+	qsort(list->items, list->n, sizeof(*list->items), by_text);
+	settle_duplicates(list);
+}
+
+static int cmp_key(const struct kp_port_key *a, const struct kp_port_key *b)
+{
+	return a->proto != b->proto ? a->proto - b->proto : strcmp(a->name, b->name);
+}
+
+static struct kp_port_key key_of(const struct kp_slice_port *p)
+{
+	return (struct kp_port_key){ p->name, p->proto };
+}
+
 void kp_endpoints_merge(const struct kp_slice *const *slices, size_t n, enum kp_family family,
 			struct kp_port_key port, struct kp_candidates *ret)
 {
 	ret->n = 0;
 	for (size_t i = 0; i < n; i++)
-		if (slices[i]->family == family)
-			add_slice(ret, slices[i], port);
-	if (ret->n < 2)
-		return;
-	qsort(ret->items, ret->n, sizeof(*ret->items), by_text);
-	settle_duplicates(ret);
-}
+		for (size_t p = 0; slices[i]->family == family && p < slices[i]->n_ports; p++) {
+			const struct kp_port_key key = key_of(&slices[i]->ports[p]);
 
-static bool listed(const struct kp_port_key *keys, size_t n, const struct kp_slice_port *p)
-{
-	for (size_t i = 0; i < n; i++)
-		if (feeds(p, keys[i]))
-			return true;
-	return false;
-}
-
-size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-			  struct kp_port_key **ret)
-{
-	struct kp_port_key *keys = NULL;
-	size_t n_keys = 0, cap = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct kp_slice *s = slices[i];
-
-		for (size_t p = 0; s->family == family && p < s->n_ports; p++) {
-			if (!s->ports[p].port || listed(keys, n_keys, &s->ports[p]))
-				continue;
-			kp_grow(&keys, n_keys, &cap);
-			keys[n_keys++] = (struct kp_port_key){ s->ports[p].name, s->ports[p].proto };
+			if (slices[i]->ports[p].port && cmp_key(&key, &port) == 0)
+				add_slice(ret, slices[i], slices[i]->ports[p].port);
 		}
-	}
-	*ret = keys;
-	return n_keys;
+	settle(ret);
+}
+
+/* A port of a slice. */
+struct feed {
+	struct kp_port_key key;
+	const struct kp_slice *slice;
+	uint16_t port;
+	uint32_t seen;
+};
+
+static int by_key(const void *pa, const void *pb)
+{
+	const struct feed *a = pa, *b = pb;
+	int r = cmp_key(&a->key, &b->key);
+
+	return r ? r : (a->seen > b->seen) - (a->seen < b->seen);
+}
+
+/* All ports of all slices, those of one key side by side: a slice may have 20,000. Caller frees. */
+static struct feed *feeds_of(const struct kp_slice *const *slices, size_t n, enum kp_family family, size_t *ret_n)
+{
+	struct feed *all = NULL;
+	size_t n_all = 0, cap = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t p = 0; slices[i]->family == family && p < slices[i]->n_ports; p++) {
+			const struct kp_slice_port *port = &slices[i]->ports[p];
+
+			if (!port->port)
+				continue;
+			kp_grow(&all, n_all, &cap);
+			all[n_all] = (struct feed){ key_of(port), slices[i], port->port, (uint32_t)n_all };
+			n_all++;
+		}
+	if (n_all)
+		qsort(all, n_all, sizeof(*all), by_key);
+	*ret_n = n_all;
+	return all;
 }
 
 /* Local ones whose flags among these are exactly those wanted. */
 static size_t local_addrs(const struct kp_slice *const *slices, size_t n, enum kp_family family,
 			  unsigned among, unsigned wanted, struct kp_candidates *scratch, struct kp_addr **ret)
 {
-	KP_AUTO(kp_freep) struct kp_port_key *keys = NULL;
-	size_t n_keys = kp_endpoints_ports(slices, n, family, &keys), n_found = 0, cap = 0;
+	size_t n_feeds, n_found = 0, cap = 0;
+	KP_AUTO(kp_freep) struct feed *feeds = feeds_of(slices, n, family, &n_feeds);
+	const struct kp_slice *alone = NULL;
 	struct kp_addr *found = NULL;
 
-	for (size_t k = 0; k < n_keys; k++) {
-		kp_endpoints_merge(slices, n, family, keys[k], scratch);
-		for (size_t i = 0; i < scratch->n; i++) {
-			const struct kp_candidate *c = &scratch->items[i];
-
-			if (!c->local || (c->flags & among) != wanted)
-				continue;
-			kp_grow(&found, n_found, &cap);
-			found[n_found++] = c->addr;
-		}
+	for (size_t i = 0, end; i < n_feeds; i = end) {
+		scratch->n = 0;
+		for (end = i + 1; end < n_feeds && cmp_key(&feeds[end].key, &feeds[i].key) == 0; end++)
+			;
+		if (end == i + 1 && feeds[i].slice == alone)
+			continue;	/* what a port has from one slice is the same for the next */
+		alone = end == i + 1 ? feeds[i].slice : NULL;
+		for (size_t f = i; f < end; f++)
+			add_slice(scratch, feeds[f].slice, feeds[f].port);
+		settle(scratch);
+		for (size_t c = 0; c < scratch->n; c++)
+			if (scratch->items[c].local && (scratch->items[c].flags & among) == wanted) {
+				kp_grow(&found, n_found, &cap);
+				found[n_found++] = scratch->items[c].addr;
+			}
 	}
 	*ret = found;
 	return kp_addrs_distinct(found, n_found);

@@ -42,13 +42,6 @@ void kp_endpoints_merge(const struct kp_slice *const *slices, size_t n, enum kp_
 			struct kp_port_key port, struct kp_candidates *ret);
 
 /*
- * Every port key of the slices, in order of appearance, once each. Returns the count;
- * the names belong to the slices. Caller frees the array.
- */
-size_t kp_endpoints_ports(const struct kp_slice *const *slices, size_t n, enum kp_family family,
-			  struct kp_port_key **ret);
-
-/*
  * Distinct addresses of local ready endpoints, sorted, over all slice ports, whether the
  * Service has such a port or not (HC-35). scratch as in merge. Returns the count; caller
  * frees the array.

@@ -561,6 +561,7 @@ void kp_reflector_status(const struct kp_reflector *r, struct kp_source_status *
 
 	row->n_objects = kp_known_len(r->known);
 	row->live = r->call && r->has_head && r->phase == KP_WATCH;
+	row->absent = r->unavailable;
 	row->heard_ns = r->event_ms * 1000000;
 	if (r->error[0])
 		row->problem = kp_strdup(r->error);

@@ -14,6 +14,7 @@ struct kp_source_row {
 	char *name;
 	size_t n_objects;	/* good ones */
 	bool live;		/* changes will be noticed: the path is there, the watch runs */
+	bool absent;		/* the server does not have it: there is nothing to hear */
 	uint64_t heard_ns;	/* CLOCK_MONOTONIC of the last sign of life (event, bookmark); 0: there is no such thing */
 	char *problem;		/* what is wrong, in one line; NULL: nothing */
 };

@@ -105,22 +105,23 @@ static const char *upper_proto(uint8_t proto)
 
 static void add_family(json_t *map, const struct kp_model *m, const char *service, int family, bool hints)
 {
-	KP_AUTO(kp_freep) struct kp_port_key *keys = NULL;
 	const struct kp_slice *const *slices;
 	struct kp_candidates eps = { 0 };
-	size_t n = kp_model_slices(m, service, &slices), n_keys = kp_endpoints_ports(slices, n, family, &keys);
+	size_t n = kp_model_slices(m, service, &slices);
 
-	for (size_t k = 0; k < n_keys; k++) {
-		KP_AUTO(kp_freep) char *key = kp_asprintf("%s:%s/%s", service, keys[k].name, upper_proto(keys[k].proto));
-		json_t *list = json_array();
+	for (size_t s = 0; s < n; s++)
+		for (size_t p = 0; slices[s]->family == family && p < slices[s]->n_ports; p++) {
+			const struct kp_slice_port *port = &slices[s]->ports[p];
+			KP_AUTO(kp_freep) char *key = kp_asprintf("%s:%s/%s", service, port->name, upper_proto(port->proto));
+			json_t *list = json_array();
 
-		kp_endpoints_merge(slices, n, family, keys[k], &eps);
-		for (size_t i = 0; i < eps.n; i++)
-			json_array_append_new(list, endpoint_json(&eps.items[i], hints));
-		if (json_array_size(list))
-			json_object_set(map, key, list);
-		json_decref(list);
-	}
+			kp_endpoints_merge(slices, n, family, (struct kp_port_key){ port->name, port->proto }, &eps);
+			for (size_t i = 0; i < eps.n; i++)
+				json_array_append_new(list, endpoint_json(&eps.items[i], hints));
+			if (json_array_size(list))
+				json_object_set(map, key, list);
+			json_decref(list);
+		}
 	free(eps.items);
 }
 

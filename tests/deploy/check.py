@@ -284,7 +284,7 @@ def manual_is_true(run):
     with open(os.path.join(TOP, "proxy/proxylet.8")) as f:
         text = f.read()
     with open(run.agent, "rb") as f:
-        names = {n.decode() for n in re.findall(rb"\0(proxylet_[a-z0-9_]+)(?=\0)", f.read())}
+        names = {n.decode() for n in re.findall(rb"(?<![ -~])(proxylet_[a-z0-9_]+)(?=\0)", f.read())}
     usage = output(run.agent, "--help")
     found = manual.commands(text, usage) + manual.metrics(text, names) + manual.once(text)
     for command in ("status", "drain", "state", "probes", "render", "check-config", "cleanup"):

@@ -585,6 +585,13 @@ def test_status(lab):
     equal({n: r["objects"] for n, r in rows().items()}, {"services": 1, "endpointslices": 1, "nodes": 1, "servicecidrs": 0}, "objects")
     equal([r["problem"] for r in rows().values() if r.get("problem")], [], "problems")
 
+    def watched():
+        return set(re.findall(r'^proxylet_source_live{source="(\w+)"} 1$', agent.get("/metrics", 10249)[2], re.M))
+    equal(watched(), set(rows()), "sources that are live in /metrics")
+    server.quirks.refuse = [Refusal(403, name="services", body=status_body(403, "services is forbidden"))]
+    server.end_watches()
+    wait(lambda: watched() == set(rows()) - {"services"}, "one that is refused is not live any more", every=0.05)
+
 
 if __name__ == "__main__":
     harness.main(globals())

@@ -1,10 +1,14 @@
 #include <check.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <netinet/in.h>
@@ -13,9 +17,11 @@
 #include "proxy/base/err.h"
 #include "proxy/base/fdline.h"
 #include "proxy/base/inherit.h"
+#include "proxy/base/instance.h"
 #include "proxy/base/log.h"
 #include "proxy/base/netadmin.h"
 #include "proxy/predecessor.h"
+#include "proxy/successor.h"
 
 /* Lines with descriptors. */
 
@@ -281,6 +287,69 @@ START_TEST(ready_in_time)
 }
 END_TEST
 
+/* The successor's patience. */
+
+static void on_given(void *arg, struct kp_inherit *taken, const struct kp_handover_node *node)
+{
+	(void)arg, (void)taken, (void)node;
+	ck_abort_msg("given");
+}
+
+static void on_alone(void *arg, struct kp_inherit *taken)
+{
+	(void)arg, (void)taken;
+	ck_abort_msg("alone");
+}
+
+static void on_refused(void *arg, const char *why)
+{
+	(void)arg;
+	ck_assert_str_eq(why, "it did not give its place in time");
+	event_base_loopbreak(base);
+}
+
+/* An agent that says hello, and no more. */
+static void hang(int listening)
+{
+	static const char hello[] = "{\"say\":\"hello\",\"protocol\":1}\n";
+	int fd;
+
+	ck_assert_int_eq(fcntl(listening, F_SETFL, 0), 0);
+	fd = accept(listening, NULL, NULL);
+	if (write(fd, hello, sizeof(hello) - 1) > 0)
+		pause();
+	_exit(0);
+}
+
+START_TEST(nothing_given_in_time)
+{
+	const struct kp_successor_view view = {
+		.given = on_given, .alone = on_alone, .left_alone = on_orphaned, .refused = on_refused, .give_ms = 50,
+	};
+	struct kp_successor *s;
+	int listening;
+	pid_t pid;
+
+	kp_log_set_level(KP_LOG_ERROR);
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	ck_assert_int_eq(kp_instance_take(&listening, NULL), 0);
+	pid = fork();
+	if (pid == 0)
+		hang(listening);
+	base = event_base_new();
+	ck_assert_int_eq(kp_successor_new(&s, "here", NULL), 0);
+	kp_successor_listen(s, base, &view);
+	ck_assert(!kp_successor_may_write(s));
+	event_base_dispatch(base);
+	ck_assert(!kp_successor_may_write(s));
+	kp_successor_free(s);
+	event_base_free(base);
+	close(listening);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("handover");
@@ -295,6 +364,7 @@ int main(void)
 	tcase_add_test(other, the_kernel_says_what_a_socket_is);
 	tcase_add_test(other, no_ready_in_time);
 	tcase_add_test(other, ready_in_time);
+	tcase_add_test(other, nothing_given_in_time);
 	suite_add_tcase(s, lines);
 	suite_add_tcase(s, other);
 	sr = srunner_create(s);

@@ -355,6 +355,39 @@ def is_bound(sock):
     return True
 
 
+def test_a_stranger_has_the_name(lab):
+    """Any user's process may bind it: the node is programmed, nothing is sent to it, and later the place is taken."""
+    cluster(lab, 4)
+    said, told = os.pipe()
+    pid = os.fork()
+    if not pid:  # the child, for good
+        try:
+            with lab.node:
+                place = socket.socket(socket.AF_UNIX)
+            os.setresuid(4711, 4711, 4711)
+            place.bind(PLACE)
+            place.listen()
+            os.write(told, b".")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.read(said, 1)
+    try:
+        agent = lab.run(proxylet={"handover": "never"}).ready()
+        check("pid %d of uid 4711" % pid in agent.log(), "the log does not name it: %s", agent.log())
+        works(lab, agent, "10.244.2.31")
+        equal(agent.stop(), 0, "exit status")
+        agent = lab.run().ready()
+        works(lab, agent, "10.244.2.32")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(said)
+        os.close(told)
+    wait(lambda: "the place is ours" in agent.log(), "it takes the place")
+    take_over(lab, agent).ready()
+
+
 def play_predecessor(lab, act):
     """act(peer) speaks for a running agent that then ends. -> the successor"""
     with lab.node:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The text that "render" prints, loaded by nft, is what the agent programs."""
+import json
 import os
 import sys
 
@@ -71,6 +72,33 @@ def test_render_needs_no_root_and_no_kernel(lab):
     p = lab.command("render", "-f", path, "--node", obj.NODE)
     equal(p.returncode, 0, p.stderr)
     equal(nft.raw(lab.node), [], "tables after render")
+
+
+def render(lab, config, *flags):
+    """-> the finished process"""
+    file = os.path.join(lab.folder, "render.json")
+    with open(file, "w") as f:
+        json.dump(dict(config, apiVersion="kubeproxy.config.k8s.io/v1alpha1", kind="KubeProxyConfiguration"), f)
+    return lab.command("render", "-f", every_kind(lab), "--config", file, *flags)
+
+
+def test_as_run_would(lab):
+    """The same mode, the same errors, and the same warning."""
+    node = ["--node", obj.NODE]
+    p = render(lab, {"mode": "ipvs", "proxylet": {"fallback": "iptables"}}, *node)
+    equal(p.returncode, 0, "exit status in mode ipvs with a fallback")
+    check("*nat" in p.stdout, "rules of another mode: %s", p.stdout[:80])
+    p = render(lab, {"mode": "ipvs"}, *node)
+    equal((p.returncode, p.stdout), (2, ""), "exit status and rules in mode ipvs")
+    check("fallback" in p.stderr, "the message: %s", p.stderr)
+    equal(render(lab, {"mode": "ipvs"}, "--mode", "nftables", *node).returncode, 0, "exit status in another mode")
+    for flags in (["--cluster-cidr", "10.244.0.0/33"], []):
+        p = render(lab, {"unknown": 1} if flags else {"unknown": 1, "clusterCIDR": "10.244.0.0/33"}, *flags, *node)
+        equal((p.returncode, p.stdout), (2, ""), "exit status and rules")
+        check("clusterCIDR" in p.stderr and "unknown" not in p.stderr, "the message: %s", p.stderr)
+    p = render(lab, {}, "--node", "node-0")
+    equal(p.returncode, 0, "exit status for a node that is not there")
+    check('no Node object named "node-0"' in p.stderr, "the message: %s", p.stderr)
 
 
 def test_bad_input(lab):

@@ -10,7 +10,8 @@
 /*
  * A script: "a:12 " says that a claims the keys 1 and 2 and nothing else; "1*" is a's own
  * clusterIP. The log has an answer for each, o owned, w waits, t twice, and as they
- * happen "!x": x was told of a change, and "(x>y)": a conflict that x wins.
+ * happen "!x": x was told of a change, and "(x>y)": a conflict that x wins. Capitals are the
+ * same holders with an older Service; "1+" is an external IP.
  */
 static const struct {
 	const char *name, *script, *log;
@@ -29,6 +30,12 @@ static const struct {
 	{ "two clusterIPs",		"b:1* a:1* b:1* ",	"o (a>b)!bo w " },
 	{ "name becomes clusterIP",	"a:1 b:1 b:1* a:1 ",	"o (a>b)w (b>a)!ao w " },
 	{ "clusterIP becomes name",	"b:1* a:1 b:1 a:1 ",	"o (b>a)w !a(a>b)w o " },
+	{ "VIP beats external IP",	"a:1+ b:1 a:1+ ",	"o (b>a)!ao w " },
+	{ "external IP waits",		"b:1 a:1+ b: a:1+ ",	"o (b>a)w !a o " },
+	{ "age beats the name",		"B:1 a:1 B:1 ",		"o (b>a)w o " },
+	{ "kind beats age",		"A:1+ b:1 A:1+ ",	"o (b>a)!ao w " },
+	{ "made anew",			"A:1 B:1 a: B:1 a:1 ",	"o (a>b)w !b o (b>a)w " },
+	{ "now it is known to be older", "a:1 b:1 B:1 a:1 ",	"o (a>b)w (b>a)!ao w " },
 	{ "only what is given up",	"a:12 b:2 a:1 b:2 ",	"oo (a>b)w o!b o " },
 	{ "gives up and returns",	"a:1 a: a:1 ",		"o  o " },
 };
@@ -44,13 +51,14 @@ static void conflict(void *arg, const struct kp_claim_key *key, const char *owne
 	kp_buf_printf(arg, "(%s>%s)", owner, other);
 }
 
-static const char *claim(struct kp_claims *c, const char *s, struct kp_buf *log)
+static const char *claim(struct kp_claims *c, const char *s, bool old, struct kp_buf *log)
 {
 	for (; isdigit((unsigned char)*s); s++) {
-		struct kp_claim_key key = { .ip.b = { (uint8_t)*s }, .proto = IPPROTO_TCP, .port = 80, .named = s[1] != '*' };
+		struct kp_claim_key key = { .ip.b = { (uint8_t)*s }, .proto = IPPROTO_TCP, .port = 80,
+					    .rank = s[1] == '*' ? 0 : s[1] == '+' ? 2 : 1, .created = old ? 7 : 8 };
 
 		kp_buf_printf(log, "%c", "owt"[kp_claims_add(c, &key)]);
-		s += !key.named;
+		s += key.rank != 1;
 	}
 	return s;
 }
@@ -61,10 +69,11 @@ START_TEST(claims_case)
 	struct kp_claims *c = kp_claims_new(&(struct kp_claims_events){ changed, conflict, &log });
 
 	for (const char *s = cases[_i].script; *s; s++) {
-		char who[] = { *s, '\0' };
+		char who[] = { (char)tolower((unsigned char)*s), '\0' };
+		bool old = isupper((unsigned char)*s);
 
 		kp_claims_begin(c, who);
-		s = claim(c, s + 2, &log);
+		s = claim(c, s + 2, old, &log);
 		kp_claims_end(c);
 		kp_buf_puts(&log, " ");
 	}

@@ -182,6 +182,13 @@ static const struct {
 	{ "relay by name", HEAD "proxylet: {health: {relayTarget: \"localhost:10256\"}}\n",
 	  "3 error proxylet.health.relayTarget: must be a valid IP (got 'localhost')\n" },
 	{ "relay without port", HEAD "proxylet: {health: {relayTarget: 127.0.0.1}}\n", "" },
+	{ "servers", HEAD "proxylet:\n  apiServers: [192.0.2.1, 'HTTPS://[::1]:6443/', 'ftp://x', 'a b', '']\n",
+	  "4 error proxylet.apiServers[2]: must be an http or https address (got 'ftp://x')\n"
+	  "4 error proxylet.apiServers[3]: must be an http or https address (got 'a b')\n"
+	  "4 error proxylet.apiServers[4]: must be an http or https address\n" },
+	{ "relay", HEAD "proxylet:\n  sharedHealthzBindAddress: ''\n  health: {relayTarget: 127.0.0.1}\n",
+	  "4 error proxylet.sharedHealthzBindAddress: must be set: proxylet.health.relayTarget makes this agent a relay, "
+	  "which listens there\n" },
 	{ "fallback", HEAD "proxylet: {fallback: ipvs}\n",
 	  "3 error proxylet.fallback: supported values: \"nftables\", \"iptables\", \"\" (got 'ipvs')\n" },
 	{ "iptablesVariant", HEAD "proxylet: {iptablesVariant: nf_tables}\n",

@@ -94,7 +94,7 @@ static const struct {
 	{ "proxylet.nodeTimeout", "1m0s" },
 	{ "proxylet.nftables.ownerPersist", "true" },
 	{ "proxylet.seccomp", "log" },
-	{ "proxylet.sharedHealthzBindAddress", "" },
+	{ "proxylet.sharedHealthzBindAddress", "[::1]:10357" },
 	{ "proxylet.snapshot.health", "healthy" },
 	{ "proxylet.snapshot.maxAge", "168h" },
 	{ "proxylet.snapshot.path", "" },

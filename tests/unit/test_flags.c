@@ -81,6 +81,7 @@ static const struct {
 	{ "--number 99999999999999999999", "--number: want a whole number, not '99999999999999999999'" },
 	{ "--on=maybe", "--on: want true or false, not 'maybe'" },
 	{ "--choice blue", "--choice: want one of red, green, not 'blue'" },
+	{ "--swi_tch", "unknown flag --swi_tch; is --switch meant?" },
 	{ "--txt=1", "unknown flag --txt; is --text meant?" },
 	{ "--nubmer 5", "unknown flag --nubmer; is --number meant?" },
 	{ "--something-else", "unknown flag --something-else" },
@@ -266,6 +267,9 @@ static const struct {
 	{ "--conntrack-udp-timeout=1m --conntrack-udp-timeout-stream=2m", "udpStreamTimeout: 2m0s\n  udpTimeout: 1m0s" },
 	{ "--detect-local-mode=BridgeInterface --pod-bridge-interface=cbr0", "bridgeInterface: cbr0" },
 	{ "--ipvs-exclude-cidrs=10.0.0.0/8 --ipvs-exclude-cidrs=11.0.0.0/8", "excludeCIDRs:\n  - \"10.0.0.0/8\"\n  - \"11.0.0.0/8\"" },
+	{ "--feature-gates=B=T,A=False --feature-gates C=1", "featureGates:\n  A: false\n  B: true\n  C: true\n" },
+	{ "--log_json-split_stream --log-json-info-buffer-size 2Ki", "json:\n      infoBufferSize: \"2Ki\"\n      splitStream: true\n" },
+	{ "--oom_score-adj=-7", "oomScoreAdj: -7\n" },
 	{ "--feature-gates=B=true,A=false --feature-gates C=true", "featureGates:\n  A: false\n  B: true\n  C: true\n" },
 	{ "--vmodule=a=1 --vmodule=b=2", "vmodule:\n  - {\"filePattern\":\"a\",\"verbosity\":1}\n" },
 	{ "--kubeconfig=/k --kube-api-qps=7.5 --kube-api-burst=9", "burst: 9\n  contentType: application/vnd.kubernetes.protobuf\n"
@@ -317,6 +321,7 @@ static const struct {
 	{ "--conntrack-min x", "conntrack.min: must be a whole number (got 'x')" },
 	{ "--conntrack-min=-1", "conntrack.min: must be greater than or equal to 0 (got '-1')" },
 	{ "--conntrack-udp-timeout 5", "conntrack.udpTimeout: must be a duration such as 30s or 1m30s (got '5')" },
+	{ "--feature-gates A=tRUE", "featureGates: must be a mapping of names to true or false (got 'A=tRUE')" },
 	{ "--feature-gates A", "featureGates: must be a mapping of names to true or false (got 'A')" },
 	{ "--masquerade-al", "unknown flag --masquerade-al; is --masquerade-all meant?" },
 	{ "--object x", "unknown flag --object; is --objects meant?" },
@@ -410,6 +415,45 @@ START_TEST(aks_on_top)
 }
 END_TEST
 
+/* Also on top of the flags; and the whole is looked at, not only the file. */
+START_TEST(what_lies_on_top)
+{
+	static const struct {
+		const char *file, *json, *flags, *want;	/* the mode, or the first error; file NULL: none */
+	} rows[] = {
+		{ NULL, "{\"mode\": \"IPTABLES\"}", "--proxy-mode nftables", "iptables" },
+		{ NULL, "{}", "--proxy-mode nftables", "iptables" },
+		{ NULL, "{\"mode\": \"IPVS\"}", "--ipvs-sync-period=-5s", "ipvs.syncPeriod: must be greater than 0 (got '-5s')" },
+		{ "mode: nftables\nipvs: {syncPeriod: -5s}\n", "{\"mode\": \"NFTABLES\"}", "", "nftables" },
+		{ "mode: nftables\nipvs: {syncPeriod: -5s}\n", "{\"mode\": \"IPVS\"}", "",
+		  "ipvs.syncPeriod: must be greater than 0 (got '-5s')" },
+		{ "mode: nftables\n", "{\"mode\": \"NFTABLES\"}", "-v -3", "logging.verbosity: must be within the range [0, 4294967295] (got '-3')" },
+	};
+	static const char *const modes[] = { "", "nftables", "iptables", "ipvs" };
+
+	for (size_t i = 0; i < KP_N(rows); i++) {
+		char path[] = "/tmp/test-flags-XXXXXX", json[] = "/tmp/test-flags-XXXXXX", flags[256];
+		KP_AUTO(kp_freep) char *first = NULL;
+		int fd = mkstemp(json);
+		struct run got;
+
+		dprintf(fd, "%s", rows[i].json);
+		close(fd);
+		write_config(path, rows[i].file ? rows[i].file : "");
+		snprintf(flags, sizeof(flags), "--kube-proxy-config %s %s %s %s", json, rows[i].flags, rows[i].file ? "--config" : "",
+			 rows[i].file ? path : "");
+		got = run(flags);
+		for (size_t p = 0; p < got.rep.n && !first; p++)
+			if (got.rep.items[p].level == KP_PROBLEM_ERROR)
+				first = kp_config_problem_str(&got.rep.items[p]);
+		ck_assert_str_eq(got.r < 0 ? first : modes[got.c->mode], rows[i].want);
+		run_release(&got);
+		unlink(path);
+		unlink(json);
+	}
+}
+END_TEST
+
 /* --- check-config --- */
 
 static int check_config(const char *args, char *out, size_t room)
@@ -454,6 +498,13 @@ START_TEST(check_config_command)
 	ck_assert_str_eq(out, want);
 	unlink(path);
 
+	strcpy(path, "/tmp/test-flags-XXXXXX");
+	write_config(path, "mode: ipvs\n");
+	ck_assert_int_eq(check_config(path, out, sizeof(out)), 1);
+	ck_assert_ptr_nonnull(strstr(out, "error: mode: is not built yet, only nftables and iptables are; with proxylet.fallback"));
+	ck_assert_ptr_null(strstr(out, ": ok\n"));
+	unlink(path);
+
 	ck_assert_int_eq(check_config(path, out, sizeof(out)), 2);	/* gone */
 	ck_assert_int_eq(check_config("", out, sizeof(out)), 2);
 	ck_assert_int_eq(check_config("--bad", out, sizeof(out)), 2);
@@ -479,6 +530,7 @@ int main(void)
 	tcase_add_test(tc, flags_and_file);
 	tcase_add_test(tc, patterns_of_flag_and_file);
 	tcase_add_test(tc, aks_on_top);
+	tcase_add_test(tc, what_lies_on_top);
 	tcase_add_test(tc, check_config_command);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);

@@ -8,6 +8,7 @@
 #include "proxy/metrics.h"
 #include "proxy/nolocal.h"
 #include "proxy/plan/dataplane.h"
+#include "proxy/source/status.h"
 
 #define S 1000000000ull
 #define START (1763724000 * S)	/* some wall clock */
@@ -363,6 +364,36 @@ START_TEST(test_nolocal_after_commit)
 }
 END_TEST
 
+/* What the server does not have is not missed, and what is read from files is not silent. */
+START_TEST(test_sources)
+{
+	struct kp_source_row rows[] = {
+		{ .name = (char[]){ "services" }, .live = true, .heard_ns = 10 * S },
+		{ .name = (char[]){ "nodes" }, .heard_ns = 2 * S },
+		{ .name = (char[]){ "servicecidrs" }, .absent = true },
+		{ .name = (char[]){ "/a\"b" }, .live = true },
+	};
+	const struct kp_source_status sources = { .rows = rows, .n = KP_N(rows) };
+	KP_AUTO(kp_freep) char *samples = strdup("");
+	struct kp_buf page = { 0 };
+	char *rest = NULL;
+
+	kp_metrics_sources(&sources, 5 * S, &page);
+	for (char *line = strtok_r(page.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		if (*line != '#') {
+			samples = realloc(samples, strlen(samples) + strlen(line) + 2);
+			strcat(strcat(samples, line), "\n");
+		}
+	ck_assert_str_eq(samples,
+			 "proxylet_source_live{source=\"services\"} 1\n"
+			 "proxylet_source_live{source=\"nodes\"} 0\n"
+			 "proxylet_source_live{source=\"/a\\\"b\"} 1\n"
+			 "proxylet_source_silent_seconds{source=\"services\"} 0\n"
+			 "proxylet_source_silent_seconds{source=\"nodes\"} 3\n");
+	kp_buf_release(&page);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("metrics");
@@ -384,6 +415,7 @@ int main(void)
 	tcase_add_test(t, test_long_failure);
 	tcase_add_test(t, test_refused);
 	tcase_add_test(t, test_drift);
+	tcase_add_test(t, test_sources);
 	tcase_add_test(t, test_nolocal_after_commit);
 	suite_add_tcase(s, t);
 	tcase_add_loop_test(n, test_nolocal, 0, KP_N(ports));

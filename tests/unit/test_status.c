@@ -13,7 +13,7 @@
 #define S 1000000000ull
 #define WALL 1772359205000000000ull	/* 2026-03-01T10:00:05Z */
 
-static struct kp_source_row row = { (char *)"/objects", 12, true, 0, NULL };
+static struct kp_source_row row = { .name = (char *)"/objects", .n_objects = 12, .live = true };
 
 static struct hz_listener_report ports[] = {
 	{ .name = (char *)"main", .port = 10256, .n_open = 2, .stats.last_probe_wall_ns = WALL },
@@ -99,7 +99,7 @@ START_TEST(test_problems)
 	ck_assert_uint_eq(commits.n_refused, 0);
 	s.pending_ns[KP_IPV4] = 3 * S / 2;
 	s.listeners[0].problem = "in use";
-	row = (struct kp_source_row){ (char *)"services", 1, false, 98 * S, (char *)"401" };
+	row = (struct kp_source_row){ .name = (char *)"services", .n_objects = 1, .heard_ns = 98 * S, .problem = (char *)"401" };
 	expect_line(&s, "\nIPv4          last commit 2026-03-01T10:00:05Z");	/* the last good one */
 	expect_line(&s, "\n              oldest change waits for 1.5 s\n");
 	expect_line(&s, "\n              failed: no way\n");
