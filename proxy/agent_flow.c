@@ -171,6 +171,8 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 	while (kp_runner_take(a->runner, &r)) {
 		bool first = !kp_health_committed(a->health);
 
+		if (r.result.cold)
+			kp_agent_cold(a, r.result.cold);
 		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
 		kp_monitor_result(a->monitor, r.generation, &r.result);
 		kp_drift_log(&a->drift, &r.result, kp_now_ns());
@@ -189,7 +191,10 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 
 int kp_agent_start_dataplane(struct agent *a, struct kp_err *err)
 {
-	int r = kp_runner_start(&a->runner, a->backend.ops, &a->backend.opt, err);
+	int r;
+
+	a->backend.opt.warm = kp_health_started(a->health);
+	r = kp_runner_start(&a->runner, a->backend.ops, &a->backend.opt, err);
 
 	if (r < 0)
 		return r;

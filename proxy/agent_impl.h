@@ -88,6 +88,7 @@ int kp_agent_start_dataplane(struct agent *a, struct kp_err *err);
 
 /* agent_health.c: first_state is before there is anything else, NULL: nothing is known. */
 void kp_agent_publish(struct agent *a);
+void kp_agent_cold(struct agent *a, const char *why);	/* the rules of before are not whole any more */
 bool kp_agent_is_eligible(const struct agent *a);
 struct kp_health *kp_agent_new_health(const struct agent *a);
 struct hz_state *kp_agent_first_state(struct agent *a);
