@@ -10,7 +10,6 @@
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
 #include "proxy/nodestate.h"
-#include "proxy/own_node.h"
 #include "proxy/plan/build.h"
 #include "proxy/sandbox.h"
 #include "proxy/setup.h"
@@ -65,7 +64,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	bool anew = kp_config_compare(a->cfg, c) == KP_CONFIG_IDENTITY;
 	struct kp_err err = { 0 };
 
-	if (!anew && kp_own_node_fits(kp_model_node(a->model), c, a->setup.opt.families[KP_IPV6], &err) < 0) {
+	if (!anew && kp_intake_fits(&a->intake, c, &err) < 0) {
 		kp_error("config", "%s; the last good configuration stays in force", err.msg);
 		return;
 	}

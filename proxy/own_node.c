@@ -20,6 +20,7 @@ static void choose_ips(struct kp_node *n, const struct kp_config *c)
 	struct kp_node_ips found;
 
 	kp_node_ips_detect(n->ips, n->n_ips, c->bind_address, &found);
+	n->stand_ins |= !n->n_ips;
 	free(n->ips);
 	n->n_ips = KP_N_FAMILIES;
 	n->ips = kp_calloc(n->n_ips, sizeof(*n->ips));
@@ -50,7 +51,7 @@ struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node 
 	bool by_node = c->detect_mode == KP_DETECT_NODE_CIDR;
 	struct kp_node_change change = { false, false };
 
-	if (!n->n_ips && old)
+	if (!n->n_ips && old && !old->stand_ins)
 		keep_ips(n, old);
 	else
 		choose_ips(n, c);

@@ -23,7 +23,7 @@ struct kp_node_change {
 /*
  * old: as it is in the model, NULL: nothing yet. n's addresses become the two that count,
  * the primary one first (kp_node_ips_detect); addresses, and in mode NodeCIDR podCIDRs,
- * that it does not name are those of old.
+ * that it does not name are those of old. Without any there are stand-ins for them.
  */
 struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node *old, const struct kp_config *c);
 
