@@ -80,6 +80,7 @@ static int start_loop(struct agent *a, struct kp_err *err)
 		event_add(a->signals[i], NULL);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);	/* ignored by whoever started us it would hide how children end */
 	if (a->job->n_config_files)
 		a->watch = kp_filewatch_new(a->base, a->job->config_files, a->job->n_config_files, kp_agent_on_config, a);
 	return 0;
