@@ -46,8 +46,7 @@ static void renew_plans(struct agent *a)
 	kp_model_mark_all_dirty(a->model);
 	kp_agent_configure_health(a);
 	a->waits_for = NULL;
-	kp_agent_hand_over(a);
-	kp_agent_publish(a);
+	kp_agent_renew(a);
 }
 
 void kp_agent_on_drained(void *arg)

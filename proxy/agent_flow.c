@@ -31,9 +31,14 @@
 static struct kp_plan_node *changed_node(struct agent *a)
 {
 	const struct kp_addr *addrs;
-	size_t n = kp_ifaddr_get(a->ifaddr, &addrs);
-	struct kp_plan_node *node = kp_planner_build_node(a->planner, addrs, n);
+	struct kp_plan_node *node;
+	size_t n;
 
+	if (!kp_model_pop_node_dirty(a->model) && a->node_stays)
+		return NULL;
+	n = kp_ifaddr_get(a->ifaddr, &addrs);
+	node = kp_planner_build_node(a->planner, addrs, n);
+	a->node_stays = true;
 	if (a->node && kp_plan_node_equal(node, a->node))
 		return kp_plan_node_unref(node);
 	kp_plan_node_unref(a->node);
@@ -133,10 +138,9 @@ void kp_agent_hand_over(struct agent *a)
 	}
 }
 
-void kp_agent_on_addresses(void *arg)
+void kp_agent_renew(struct agent *a)
 {
-	struct agent *a = arg;
-
+	a->node_stays = false;
 	kp_agent_hand_over(a);
 	kp_agent_publish(a);
 }

@@ -65,6 +65,7 @@ struct agent {
 	struct kp_snapshot *snapshot;	/* between api and us */
 	struct kp_notify *notify;	/* with api */
 	struct kp_plan_node *node;	/* last handed over */
+	bool node_stays;		/* nothing that it depends on has changed since, but what the model knows of */
 	bool synced;			/* everything there is at the start has been read */
 	const char *waits_for;		/* more of the Node, and said so; NULL: nothing */
 	struct event *patience;		/* for that */
@@ -82,7 +83,7 @@ void kp_agent_snapshot_status(void *arg, struct kp_snapshot_status *ret);
 
 /* agent_flow.c: hand_over plans for everything that changed, if anything may be programmed now. */
 void kp_agent_hand_over(struct agent *a);
-void kp_agent_on_addresses(void *arg);
+void kp_agent_renew(struct agent *a);	/* the same, when addresses or the configuration changed; and publishes */
 int kp_agent_start_takeover(struct agent *a, struct kp_err *err);
 int kp_agent_start_dataplane(struct agent *a, struct kp_err *err);
 

@@ -26,7 +26,6 @@ static void on_flush(void *arg)
 	struct agent *a = arg;
 	const struct kp_node *node = kp_model_node(a->model);
 
-	kp_model_pop_node_dirty(a->model);
 	if (node)
 		kp_nodestate_shutdown(a->state, node->shutting_down);
 	kp_health_node(a->health, kp_agent_is_eligible(a));
