@@ -31,7 +31,7 @@ void kp_agent_listen(struct agent *a)
 void kp_agent_configure_health(struct agent *a)
 {
 	kp_nodestate_configure(a->state, a->cfg);
-	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
+	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg, a->backend.mode));
 	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	kp_health_node(a->health, kp_agent_is_eligible(a));
 }

@@ -89,7 +89,7 @@ struct kp_health *kp_agent_new_health(const struct agent *a)
 	struct kp_health *h;
 
 	kp_setup_families(families);
-	h = kp_health_new(families, kp_setup_stale_ns(a->cfg));
+	h = kp_health_new(families, kp_setup_stale_ns(a->cfg, a->backend.mode));
 	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	if (a->former ? a->former->started : a->warm)
 		kp_health_warm(h, kp_wall_ns());

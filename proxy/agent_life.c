@@ -64,7 +64,8 @@ static int start(struct agent *a, struct kp_err *err)
 	a->model = kp_model_new(a->node_name);
 	a->intake = (struct kp_intake){
 		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,
-		.dual_stack = a->setup.opt.families[KP_IPV6], .needs_node = !a->job->n_objects,
+		.needs_node = !a->job->n_objects,
+		.host = { .dual_stack = a->setup.opt.families[KP_IPV6], .mode = a->backend.mode },
 	};
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	a->health = kp_agent_new_health(a);

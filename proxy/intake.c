@@ -16,7 +16,7 @@ static bool has_ips(const struct kp_intake *in)
 
 int kp_intake_fits(const struct kp_intake *in, const struct kp_config *c, struct kp_err *err)
 {
-	return has_ips(in) ? kp_own_node_fits(kp_model_node(in->model), c, in->dual_stack, err) : 0;
+	return has_ips(in) ? kp_own_node_fits(kp_model_node(in->model), c, &in->host, err) : 0;
 }
 
 static int put_node(struct kp_intake *in, struct kp_node *taken, bool *changed, struct kp_err *err)

@@ -3,9 +3,9 @@
 
 #include <stdbool.h>
 
+#include "proxy/config/families.h"
 #include "proxy/source/decode.h"
 
-struct kp_config;
 struct kp_err;
 struct kp_model;
 
@@ -14,7 +14,7 @@ struct kp_intake {
 	struct kp_model *model;		/* all borrowed */
 	const struct kp_config *cfg;
 	const char *node_name;
-	bool dual_stack;
+	struct kp_node_facts host;	/* dual_stack and mode */
 	bool needs_node;	/* see kp_intake_lacks */
 	bool node_gone;		/* deleted; what it was last still counts for the rules (IN-36) */
 };

@@ -231,7 +231,7 @@ START_TEST(check_case)
 {
 	KP_AUTO(kp_node_freep) struct kp_node *n = node_of("", checks[_i].pod_cidrs);
 	KP_AUTO(kp_config_freep) struct kp_config *c = kp_config_new();
-	struct kp_node_facts facts = { checks[_i].primary, checks[_i].dual, n->pod_cidrs, n->n_pod_cidrs };
+	struct kp_node_facts facts = { checks[_i].primary, checks[_i].dual, n->pod_cidrs, n->n_pod_cidrs, KP_MODE_UNSET };
 	struct kp_config_report rep = { 0 };
 	struct kp_buf got = { 0 };
 
