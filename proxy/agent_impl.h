@@ -30,7 +30,7 @@ struct agent {
 	struct kp_config *cfg;
 	const struct kp_agent_job *job;
 	struct event_base *base;
-	struct event *signals[3];
+	struct event *signals[3], *alive;
 	struct kp_filewatch *watch;
 	struct kp_admin *admin;
 	struct kp_nodestate *state;
