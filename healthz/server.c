@@ -46,6 +46,7 @@ struct fixed {
  */
 struct hz_server {
 	struct hz_state *slot;		/* atomic */
+	uint64_t alive_ns;		/* atomic */
 	struct fixed *listen;		/* atomic, handed over in the same way */
 	struct hz_policy *policy;	/* atomic, likewise */
 	struct hz_report *report;	/* atomic, likewise, but the other way */
@@ -107,6 +108,8 @@ static void on_request(void *arg, const struct hz_port *port, enum kp_family fam
 		return;
 	}
 	take_newest(s);
+	if (s->state)
+		s->state->alive_ns = __atomic_load_n(&s->alive_ns, __ATOMIC_RELAXED);
 	asked.state = s->state;
 	asked.now_ns = kp_now_ns();	/* after the state was taken: nothing in it is from the future */
 	asked.wall_ns = kp_wall_ns();
@@ -303,6 +306,11 @@ void hz_server_leave(struct hz_server *s, unsigned idle_ms)
 size_t hz_server_n_left(const struct hz_server *s)
 {
 	return __atomic_load_n(&s->n_left, __ATOMIC_ACQUIRE);
+}
+
+void hz_server_alive(struct hz_server *s, uint64_t now_ns)
+{
+	__atomic_store_n(&s->alive_ns, now_ns, __ATOMIC_RELAXED);
 }
 
 bool hz_server_has_run(struct hz_server *s)

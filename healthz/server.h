@@ -50,6 +50,12 @@ int hz_server_start(struct hz_server **ret, const struct hz_options *opt, struct
 void hz_server_publish(struct hz_server *s, struct hz_state *taken);
 
 /*
+ * Whoever publishes was at work at this time, and would have told of changes (A06). Each second, say;
+ * until the first call it is not asked about.
+ */
+void hz_server_alive(struct hz_server *s, uint64_t now_ns);
+
+/*
  * Other fixed listeners from now on, copied. From the thread that publishes; the health
  * thread soon changes what differs, and those that stay the same are not touched.
  */

@@ -5,6 +5,8 @@
 
 #include "proxy/base/mem.h"
 
+#define STUCK_MIN_NS	5000000000ull	/* a syncPeriod may be shorter than what a busy machine takes */
+
 struct hz_services *hz_services_new(size_t n)
 {
 	struct hz_services *s = kp_calloc(1, sizeof(*s));
@@ -94,9 +96,17 @@ bool hz_drifted(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
 	return s->family[f].drift_due_ns && now_ns >= s->family[f].drift_due_ns;
 }
 
+/* What waits then nobody knows. */
+bool hz_stuck(const struct hz_state *s, uint64_t now_ns)
+{
+	uint64_t limit = s->stale_ns > STUCK_MIN_NS ? s->stale_ns : STUCK_MIN_NS;
+
+	return s->alive_ns && now_ns > s->alive_ns && now_ns - s->alive_ns >= limit;
+}
+
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns)
 {
-	if (hz_drifted(s, f, now_ns))
+	if (hz_drifted(s, f, now_ns) || hz_stuck(s, now_ns))
 		return false;
 	return !s->family[f].oldest_pending_ns || hz_pending_ns(s, f, now_ns) < s->stale_ns;
 }

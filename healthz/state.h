@@ -55,6 +55,7 @@ struct hz_state {
 	bool lenient;			/* health.startup is compat: /healthz does not wait for started */
 	struct hz_node node;
 	uint64_t stale_ns;		/* T_stale: 2 x syncPeriod */
+	uint64_t alive_ns;		/* when those who would know of changes were last at work; 0: nobody says. See hz_server_alive() */
 	struct hz_family family[KP_N_FAMILIES];
 	struct hz_services *services;	/* counted reference; may be NULL */
 	/* Where healthCheckNodePorts listen: every address, or these. */
@@ -70,6 +71,7 @@ bool hz_state_same_ports(const struct hz_state *a, const struct hz_state *b);
 /* Pure decisions, at a moment of the monotonic clock. */
 uint64_t hz_pending_ns(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* age; 0: none */
 bool hz_drifted(const struct hz_state *s, enum kp_family f, uint64_t now_ns);	/* and repair is overdue */
+bool hz_stuck(const struct hz_state *s, uint64_t now_ns);	/* nobody has been at work for T_stale, and for 5 s */
 bool hz_family_healthy(const struct hz_state *s, enum kp_family f, uint64_t now_ns);
 bool hz_healthy(const struct hz_state *s, uint64_t now_ns);		/* /livez */
 bool hz_ready(const struct hz_state *s, uint64_t now_ns);		/* /healthz */

@@ -62,6 +62,11 @@ struct dp_ipt_watch *dp_ipt_watch_free(struct dp_ipt_watch *w)
 	return NULL;
 }
 
+struct mnl_socket *dp_ipt_watch_socket(const struct dp_ipt_watch *w)
+{
+	return w->nl;
+}
+
 static void tell(const struct dp_drift *d, struct dp_family_result *ret)
 {
 	dp_drift_free(ret->drift);

@@ -25,6 +25,8 @@ void dp_ipt_watch_step(struct dp_ipt_watch *w, struct dp_result *ret);
 /* Around writes of our own; what is known or found before is repaired at once, unless nothing is ours yet. */
 void dp_ipt_watch_before_write(struct dp_ipt_watch *w, bool settled, struct dp_result *ret);
 void dp_ipt_watch_after_write(struct dp_ipt_watch *w, struct dp_result *ret);
+/* Where generations are asked for; NULL: there are none. */
+struct mnl_socket *dp_ipt_watch_socket(const struct dp_ipt_watch *w);
 int dp_ipt_watch_pending_ms(const struct dp_ipt_watch *w, uint64_t now_ns);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "nft/conntrack.h"
+#include "nft/guard.h"
 #include "nft/ipt_cleanup.h"
 #include "nft/ipt_family.h"
 #include "nft/ipt_rules.h"
@@ -33,6 +34,7 @@ struct ipt {
 	struct dp_ct *ct;
 	struct kp_said *said;	/* about ct */
 	struct dp_ipt_watch *watch;
+	struct dp_guard *guard;	/* until settled for the first time */
 	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
@@ -46,6 +48,7 @@ static void ipt_close(void *dp)
 {
 	struct ipt *n = dp;
 
+	dp_guard_free(n->guard);
 	dp_ipt_watch_free(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_ipt_family_free(n->fams[f]);
@@ -96,6 +99,7 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (opt->families[f])
 			n->fams[f] = dp_ipt_family_new((enum kp_family)f, &n->tools);
+	n->guard = dp_guard_new(opt, &dp_iptables_ops, dp_ipt_watch_socket(n->watch));
 	kp_info("iptables", "writing through %s", n->tools.restore[KP_IPV4]);
 	*ret = n;
 	return 0;
@@ -157,6 +161,7 @@ static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan
 	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;
+	n->guard = dp_guard_free(n->guard);
 	warn_of_size(n, res);
 }
 
@@ -213,6 +218,7 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 	bool tried;
 
 	*ret = (struct dp_result){ 0 };
+	dp_guard_step(n->guard, ret);
 	if (n->settled && dp_ipt_watch_pending_ms(n->watch, kp_now_ns()) == 0)
 		dp_ipt_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
@@ -238,6 +244,7 @@ static int ipt_pending_ms(void *dp)
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1,
 		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1, n->settled && !n->alone ? 0 : -1,
+		dp_guard_pending_ms(n->guard, now),
 	};
 	int best = -1;
 

@@ -7,6 +7,7 @@
 #include "nft/cleanup.h"
 #include "nft/conntrack.h"
 #include "nft/family.h"
+#include "nft/guard.h"
 #include "nft/probe.h"
 #include "nft/stale.h"
 #include "nft/sweep.h"
@@ -40,12 +41,14 @@ struct nft {
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
 	struct dp_watch *watch;
+	struct dp_guard *guard;	/* until settled for the first time */
 };
 
 static void nft_close(void *dp)
 {
 	struct nft *n = dp;
 
+	dp_guard_free(n->guard);
 	dp_watch_free(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		dp_table_free(n->tables[f]);
@@ -87,6 +90,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 		nft_close(n);
 		return r;
 	}
+	n->guard = dp_guard_new(opt, &dp_nftables_ops, dp_watch_socket(n->watch));
 	*ret = n;
 	return 0;
 }
@@ -153,6 +157,7 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;
+	n->guard = dp_guard_free(n->guard);
 }
 
 static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
@@ -200,6 +205,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	bool tried;
 
 	*ret = (struct dp_result){ 0 };
+	dp_guard_step(n->guard, ret);
 	if (n->settled && dp_watch_pending_ms(n->watch, kp_now_ns()) == 0)
 		dp_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
@@ -225,6 +231,7 @@ static int nft_pending_ms(void *dp)
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now),
 		n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1, n->settled ? dp_watch_pending_ms(n->watch, now) : -1,
+		dp_guard_pending_ms(n->guard, now),
 	};
 	int best = -1;
 

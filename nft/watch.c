@@ -77,7 +77,7 @@ static struct dp_table *any_table(const struct dp_watch *w)
 	return w->tables[KP_IPV4] ? w->tables[KP_IPV4] : w->tables[KP_IPV6];
 }
 
-static struct mnl_socket *any_socket(const struct dp_watch *w)
+struct mnl_socket *dp_watch_socket(const struct dp_watch *w)
 {
 	return dp_table_socket(any_table(w));
 }
@@ -86,7 +86,7 @@ void dp_watch_begin(struct dp_watch *w)
 {
 	uint64_t now = kp_now_ns();
 
-	if (dp_genid(any_socket(w), w->generation, NULL) < 0)
+	if (dp_genid(dp_watch_socket(w), w->generation, NULL) < 0)
 		*w->generation = 0;	/* one look too many */
 	w->look_ns = now + LOOK_NS;
 	w->audit_ns = now + AUDIT_SLOW_NS;
@@ -199,7 +199,7 @@ static void look(struct dp_watch *w, struct dp_result *ret)
 
 	w->look_ns = now + LOOK_NS;
 	dp_who_tick(w->who, now);
-	if (dp_genid(any_socket(w), &generation, &self) < 0)
+	if (dp_genid(dp_watch_socket(w), &generation, &self) < 0)
 		return;
 	if (generation != *w->generation) {
 		const struct dp_span span = { .from = *w->generation, .to = generation, .self = self };

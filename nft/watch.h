@@ -32,6 +32,8 @@ void dp_watch_settle(struct dp_watch *w, struct dp_result *ret);
 void dp_watch_begin(struct dp_watch *w);
 /* A large transaction of ours is next: nobody shall listen to it. */
 void dp_watch_large(struct dp_watch *w);
+/* Where generations are asked for. */
+struct mnl_socket *dp_watch_socket(const struct dp_watch *w);
 int dp_watch_pending_ms(const struct dp_watch *w, uint64_t now_ns);
 
 #endif

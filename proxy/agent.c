@@ -10,6 +10,7 @@
 #include "proxy/admin.h"
 #include "proxy/agent_impl.h"
 #include "proxy/backend.h"
+#include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/footprint.h"
 #include "proxy/base/log.h"
@@ -66,8 +67,20 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 		kp_agent_on_drained(a);
 }
 
+/* Not for a moment in which the loop has much to do, but for one in which it waits where it should not: for a full log. */
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+	const struct agent *a = arg;
+
+	(void)fd;
+	(void)what;
+	if (a->server)
+		hz_server_alive(a->server, kp_now_ns());
+}
+
 static int start_loop(struct agent *a, struct kp_err *err)
 {
+	static const struct timeval second = { .tv_sec = 1 };
 	static const int signos[KP_N(a->signals)] = { SIGTERM, SIGINT, SIGHUP };
 
 	a->base = event_base_new();
@@ -79,7 +92,10 @@ static int start_loop(struct agent *a, struct kp_err *err)
 		a->signals[i] = evsignal_new(a->base, signos[i], on_signal, a);
 		event_add(a->signals[i], NULL);
 	}
+	a->alive = event_new(a->base, -1, EV_PERSIST, on_second, a);
+	event_add(a->alive, &second);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);	/* ignored by whoever started us it would hide how children end */
 	if (a->job->n_config_files)
 		a->watch = kp_filewatch_new(a->base, a->job->config_files, a->job->n_config_files, kp_agent_on_config, a);
 	return 0;
@@ -103,6 +119,8 @@ static void end(struct agent *a)
 	for (size_t i = 0; i < KP_N(a->signals); i++)
 		if (a->signals[i])
 			event_free(a->signals[i]);
+	if (a->alive)
+		event_free(a->alive);
 	if (a->base)
 		event_base_free(a->base);
 }

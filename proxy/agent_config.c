@@ -10,7 +10,6 @@
 #include "proxy/model/model.h"
 #include "proxy/monitor.h"
 #include "proxy/nodestate.h"
-#include "proxy/own_node.h"
 #include "proxy/plan/build.h"
 #include "proxy/sandbox.h"
 #include "proxy/setup.h"
@@ -32,7 +31,7 @@ void kp_agent_listen(struct agent *a)
 void kp_agent_configure_health(struct agent *a)
 {
 	kp_nodestate_configure(a->state, a->cfg);
-	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg));
+	kp_health_set_stale(a->health, kp_setup_stale_ns(a->cfg, a->backend.mode));
 	kp_health_node_state(a->health, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	kp_health_node(a->health, kp_agent_is_eligible(a));
 }
@@ -47,8 +46,7 @@ static void renew_plans(struct agent *a)
 	kp_model_mark_all_dirty(a->model);
 	kp_agent_configure_health(a);
 	a->waits_for = NULL;
-	kp_agent_hand_over(a);
-	kp_agent_publish(a);
+	kp_agent_renew(a);
 }
 
 void kp_agent_on_drained(void *arg)
@@ -65,7 +63,7 @@ static void take_over(struct agent *a, struct kp_config *taken)
 	bool anew = kp_config_compare(a->cfg, c) == KP_CONFIG_IDENTITY;
 	struct kp_err err = { 0 };
 
-	if (!anew && kp_own_node_fits(kp_model_node(a->model), c, a->setup.opt.families[KP_IPV6], &err) < 0) {
+	if (!anew && kp_intake_fits(&a->intake, c, &err) < 0) {
 		kp_error("config", "%s; the last good configuration stays in force", err.msg);
 		return;
 	}

@@ -31,9 +31,14 @@
 static struct kp_plan_node *changed_node(struct agent *a)
 {
 	const struct kp_addr *addrs;
-	size_t n = kp_ifaddr_get(a->ifaddr, &addrs);
-	struct kp_plan_node *node = kp_planner_build_node(a->planner, addrs, n);
+	struct kp_plan_node *node;
+	size_t n;
 
+	if (!kp_model_pop_node_dirty(a->model) && a->node_stays)
+		return NULL;
+	n = kp_ifaddr_get(a->ifaddr, &addrs);
+	node = kp_planner_build_node(a->planner, addrs, n);
+	a->node_stays = true;
 	if (a->node && kp_plan_node_equal(node, a->node))
 		return kp_plan_node_unref(node);
 	kp_plan_node_unref(a->node);
@@ -133,10 +138,9 @@ void kp_agent_hand_over(struct agent *a)
 	}
 }
 
-void kp_agent_on_addresses(void *arg)
+void kp_agent_renew(struct agent *a)
 {
-	struct agent *a = arg;
-
+	a->node_stays = false;
 	kp_agent_hand_over(a);
 	kp_agent_publish(a);
 }
@@ -171,6 +175,8 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 	while (kp_runner_take(a->runner, &r)) {
 		bool first = !kp_health_committed(a->health);
 
+		if (r.result.cold)
+			kp_agent_cold(a, r.result.cold);
 		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
 		kp_monitor_result(a->monitor, r.generation, &r.result);
 		kp_drift_log(&a->drift, &r.result, kp_now_ns());
@@ -189,7 +195,10 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 
 int kp_agent_start_dataplane(struct agent *a, struct kp_err *err)
 {
-	int r = kp_runner_start(&a->runner, a->backend.ops, &a->backend.opt, err);
+	int r;
+
+	a->backend.opt.warm = kp_health_started(a->health);
+	r = kp_runner_start(&a->runner, a->backend.ops, &a->backend.opt, err);
 
 	if (r < 0)
 		return r;

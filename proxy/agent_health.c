@@ -73,13 +73,23 @@ bool kp_agent_is_eligible(const struct agent *a)
 	       (was && !a->synced && !a->intake.node_gone && !kp_model_node(a->model));
 }
 
+/* Nobody has programmed yet; from now on as after a start without any. */
+void kp_agent_cold(struct agent *a, const char *why)
+{
+	kp_warn("agent", "the rules of before cannot be counted on any more: %s", why);
+	a->warm = false;
+	hz_state_free(kp_steal(&a->former));
+	kp_health_cold(a->health);
+	kp_health_node(a->health, kp_agent_is_eligible(a));
+}
+
 struct kp_health *kp_agent_new_health(const struct agent *a)
 {
 	bool families[KP_N_FAMILIES];
 	struct kp_health *h;
 
 	kp_setup_families(families);
-	h = kp_health_new(families, kp_setup_stale_ns(a->cfg));
+	h = kp_health_new(families, kp_setup_stale_ns(a->cfg, a->backend.mode));
 	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	if (a->former ? a->former->started : a->warm)
 		kp_health_warm(h, kp_wall_ns());

@@ -30,7 +30,7 @@ struct agent {
 	struct kp_config *cfg;
 	const struct kp_agent_job *job;
 	struct event_base *base;
-	struct event *signals[3];
+	struct event *signals[3], *alive;
 	struct kp_filewatch *watch;
 	struct kp_admin *admin;
 	struct kp_nodestate *state;
@@ -65,6 +65,7 @@ struct agent {
 	struct kp_snapshot *snapshot;	/* between api and us */
 	struct kp_notify *notify;	/* with api */
 	struct kp_plan_node *node;	/* last handed over */
+	bool node_stays;		/* nothing that it depends on has changed since, but what the model knows of */
 	bool synced;			/* everything there is at the start has been read */
 	const char *waits_for;		/* more of the Node, and said so; NULL: nothing */
 	struct event *patience;		/* for that */
@@ -82,12 +83,13 @@ void kp_agent_snapshot_status(void *arg, struct kp_snapshot_status *ret);
 
 /* agent_flow.c: hand_over plans for everything that changed, if anything may be programmed now. */
 void kp_agent_hand_over(struct agent *a);
-void kp_agent_on_addresses(void *arg);
+void kp_agent_renew(struct agent *a);	/* the same, when addresses or the configuration changed; and publishes */
 int kp_agent_start_takeover(struct agent *a, struct kp_err *err);
 int kp_agent_start_dataplane(struct agent *a, struct kp_err *err);
 
 /* agent_health.c: first_state is before there is anything else, NULL: nothing is known. */
 void kp_agent_publish(struct agent *a);
+void kp_agent_cold(struct agent *a, const char *why);	/* the rules of before are not whole any more */
 bool kp_agent_is_eligible(const struct agent *a);
 struct kp_health *kp_agent_new_health(const struct agent *a);
 struct hz_state *kp_agent_first_state(struct agent *a);

@@ -42,6 +42,11 @@ static int start_monitor(struct agent *a, struct kp_err *err)
 	return kp_succession_answers(a->place) ? kp_monitor_open(a->monitor, inherited, err) : 0;
 }
 
+static void on_addresses(void *arg)
+{
+	kp_agent_renew(arg);
+}
+
 static int start(struct agent *a, struct kp_err *err)
 {
 	int r = kp_setup_node_name(a->cfg->hostname_override, &a->node_name, err);
@@ -59,7 +64,8 @@ static int start(struct agent *a, struct kp_err *err)
 	a->model = kp_model_new(a->node_name);
 	a->intake = (struct kp_intake){
 		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,
-		.dual_stack = a->setup.opt.families[KP_IPV6], .needs_node = !a->job->n_objects,
+		.needs_node = !a->job->n_objects,
+		.host = { .dual_stack = a->setup.opt.families[KP_IPV6], .mode = a->backend.mode },
 	};
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	a->health = kp_agent_new_health(a);
@@ -68,7 +74,7 @@ static int start(struct agent *a, struct kp_err *err)
 	if (r == 0)
 		r = start_monitor(a, err);
 	if (r == 0)
-		r = kp_ifaddr_new(&a->ifaddr, a->base, kp_agent_on_addresses, a, err);
+		r = kp_ifaddr_new(&a->ifaddr, a->base, on_addresses, a, err);
 	if (r == 0)
 		r = kp_agent_start_dataplane(a, err);
 	if (r == 0)
@@ -99,6 +105,7 @@ static void stop(struct agent *a)
 	a->planner = kp_planner_free(a->planner);
 	a->model = kp_model_free(a->model);
 	a->node = kp_plan_node_unref(a->node);
+	a->node_stays = false;
 	kp_setup_plan_release(&a->setup);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		kp_said_free(kp_steal(&a->failures[f]));

@@ -26,7 +26,6 @@ static void on_flush(void *arg)
 	struct agent *a = arg;
 	const struct kp_node *node = kp_model_node(a->model);
 
-	kp_model_pop_node_dirty(a->model);
 	if (node)
 		kp_nodestate_shutdown(a->state, node->shutting_down);
 	kp_health_node(a->health, kp_agent_is_eligible(a));
@@ -100,20 +99,24 @@ void kp_agent_snapshot_status(void *arg, struct kp_snapshot_status *ret)
 	kp_snapshot_status(a->snapshot, ret);
 }
 
-/* To ask what the other mode left takes longer than to see that nothing is kept. */
-static bool finds_rules(const struct agent *a)
+/*
+ * What health counts on is looked after. To ask what the other mode left takes longer than to see that
+ * nothing is kept.
+ */
+static bool finds_no_rules(void *arg)
 {
+	const struct agent *a = arg;
 	KP_AUTO(kp_freep) char *kept = kp_asprintf("%s/" KP_SNAPFILE_NAME, a->cfg->snapshot.path);
 
-	return kp_setup_finds_rules(a->backend.ops, &a->backend.opt) ||
-	       (access(kept, F_OK) == 0 && kp_setup_finds_former(&a->backend.opt));
+	return !kp_health_started(a->health) && !kp_setup_finds_rules(a->backend.ops, &a->backend.opt) &&
+	       (access(kept, F_OK) < 0 || !kp_setup_finds_former(&a->backend.opt));
 }
 
 /* Whoever is told by the source goes on being told, by way of it. */
 static void start_snapshot(struct agent *a, struct kp_sink *sink)
 {
 	const struct kp_snapshot_view view = {
-		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = !finds_rules(a),
+		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = finds_no_rules,
 		.is_live = is_live, .sink = *sink,
 	};
 

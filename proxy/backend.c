@@ -1,7 +1,9 @@
 #include "proxy/backend.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/setup.h"
@@ -14,12 +16,23 @@ static const struct dp_ops *const others[][2] = {
 	[KP_MODE_NFTABLES] = { &dp_iptables_ops, NULL }, [KP_MODE_IPTABLES] = { &dp_nftables_ops, NULL },
 };
 
+/* As configured, but ours: the configuration may be replaced while the options are in use. */
+static const char *variant(const struct kp_config *c)
+{
+	static const char *const variants[] = { "nft", "legacy" };
+
+	for (size_t i = 0; i < KP_N(variants); i++)
+		if (strcmp(c->iptables_variant, variants[i]) == 0)
+			return variants[i];
+	return NULL;
+}
+
 static int take(const struct kp_config *c, enum kp_mode mode, struct kp_backend_choice *ret, struct kp_err *err)
 {
 	ret->mode = mode;
 	ret->ops = backends[mode];
 	ret->opt.former = others[mode];
-	ret->opt.variant = c->iptables_variant;
+	ret->opt.variant = variant(c);
 	ret->opt.owner = c->owner_persist;
 	ret->opt.period_ms = (unsigned)kp_setup_backend(c, mode).sync_period_ms;
 	return ret->ops->probe(&ret->opt, err);

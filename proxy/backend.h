@@ -8,7 +8,7 @@
 struct kp_backend_choice {
 	enum kp_mode mode;
 	const struct dp_ops *ops;
-	struct dp_options opt;		/* borrows from the configuration */
+	struct dp_options opt;		/* borrows nothing */
 };
 
 /*

@@ -119,24 +119,24 @@ static void copy_rest_of_logging(json_t *out, json_t *doc)
 		put(to, "vmodule", json_incref(json_object_get(from, "vmodule")));
 }
 
-static json_t *internal_form(json_t *doc)
+static json_t *internal_form(json_t *doc, const char *unset)
 {
 	json_t *out = json_pack("{s:{}, s:{}}", "TypeMeta", "FeatureGates");
 	const char *mode = json_string_value(json_object_get(doc, "mode"));
 
 	for (size_t i = 0; i < KP_N(rows); i++)
-		copy_row(out, doc, rows[i].internal, rows[i].path, *mode ? mode : "nftables");
+		copy_row(out, doc, rows[i].internal, rows[i].path, *mode ? mode : unset);
 	put(out, "DetectLocal.ClusterCIDRs", split(json_string_value(json_object_get(doc, "clusterCIDR"))));
 	put_default(out, "DetectLocalMode", "ClusterCIDR");
-	put_default(out, "Mode", "nftables");	/* what it means here */
+	put_default(out, "Mode", unset);
 	copy_rest_of_logging(out, doc);
 	return out;
 }
 
-json_t *kp_configz(const struct kp_config *c)
+json_t *kp_configz(const struct kp_config *c, const char *mode)
 {
 	json_t *doc = kp_config_json(c);
-	json_t *page = json_pack("{s:o, s:O}", "kubeproxy.config.k8s.io", internal_form(doc),
+	json_t *page = json_pack("{s:o, s:O}", "kubeproxy.config.k8s.io", internal_form(doc, mode),
 				 "proxylet", json_object_get(doc, "proxylet"));
 
 	json_decref(doc);

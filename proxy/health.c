@@ -304,7 +304,8 @@ void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_
 	while (done < h->n_flights && h->flights[done].generation <= acked_by_all(h))
 		done++;
 	h->n_flights -= done;
-	memmove(h->flights, h->flights + done, h->n_flights * sizeof(*h->flights));
+	if (done)
+		memmove(h->flights, h->flights + done, h->n_flights * sizeof(*h->flights));
 }
 
 void kp_health_node(struct kp_health *h, bool eligible)
@@ -344,6 +345,11 @@ void kp_health_warm(struct kp_health *h, uint64_t wall_ns)
 	h->warm = true;
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		h->family[f].updated_wall_ns = wall_ns;
+}
+
+void kp_health_cold(struct kp_health *h)
+{
+	h->warm = false;
 }
 
 bool kp_health_committed(const struct kp_health *h)

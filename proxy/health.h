@@ -37,6 +37,8 @@ void kp_health_result(struct kp_health *h, uint64_t generation, const struct dp_
  * on. What a Service's health port may claim is known only with the first commit.
  */
 void kp_health_warm(struct kp_health *h, uint64_t wall_ns);
+/* It does not any more, before the first commit. */
+void kp_health_cold(struct kp_health *h);
 void kp_health_node(struct kp_health *h, bool eligible);
 /* What else the states say of the node. Borrowed, and looked at for each of them. */
 void kp_health_node_state(struct kp_health *h, const struct hz_node *node, bool lenient);

@@ -7,23 +7,33 @@
 #include "proxy/model/model.h"
 #include "proxy/own_node.h"
 
+static bool has_ips(const struct kp_intake *in)
+{
+	const struct kp_node *n = kp_model_node(in->model);
+
+	return n && (!n->stand_ins || !in->needs_node);
+}
+
+int kp_intake_fits(const struct kp_intake *in, const struct kp_config *c, struct kp_err *err)
+{
+	return has_ips(in) ? kp_own_node_fits(kp_model_node(in->model), c, &in->host, err) : 0;
+}
+
 static int put_node(struct kp_intake *in, struct kp_node *taken, bool *changed, struct kp_err *err)
 {
-	const struct kp_node *old = kp_model_node(in->model);
+	bool was_judged = has_ips(in);
 	struct kp_node_change change;
-	bool first = !old;
 
 	if (strcmp(taken->name, in->node_name) != 0) {
 		kp_node_free(taken);
 		return 0;
 	}
-	in->node_has_ips |= taken->n_ips > 0;
-	change = kp_own_node_adapt(taken, old, in->cfg);
+	change = kp_own_node_adapt(taken, kp_model_node(in->model), in->cfg);
 	in->node_gone = false;
 	*changed = kp_model_put_node(in->model, taken);
-	if (!first && !change.ips && !change.pod_cidrs)
+	if (was_judged && !change.ips && !change.pod_cidrs)
 		return 0;
-	return kp_own_node_fits(kp_model_node(in->model), in->cfg, in->dual_stack, err);
+	return kp_intake_fits(in, in->cfg, err);
 }
 
 /* kube-proxy ends when its Node is deleted, and waits for it; the rules stay. */
@@ -83,7 +93,7 @@ const char *kp_intake_lacks(const struct kp_intake *in)
 
 	if (in->needs_node && !n)
 		return "does not exist";
-	if (in->needs_node && !in->node_has_ips)
+	if (in->needs_node && n->stand_ins)
 		return "has no address";
 	return kp_own_node_suffices(n, in->cfg) ? NULL : "has no podCIDRs, which detectLocalMode NodeCIDR is about";
 }

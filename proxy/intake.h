@@ -3,9 +3,9 @@
 
 #include <stdbool.h>
 
+#include "proxy/config/families.h"
 #include "proxy/source/decode.h"
 
-struct kp_config;
 struct kp_err;
 struct kp_model;
 
@@ -14,10 +14,9 @@ struct kp_intake {
 	struct kp_model *model;		/* all borrowed */
 	const struct kp_config *cfg;
 	const char *node_name;
-	bool dual_stack;
+	struct kp_node_facts host;	/* dual_stack and mode */
 	bool needs_node;	/* see kp_intake_lacks */
 	bool node_gone;		/* deleted; what it was last still counts for the rules (IN-36) */
-	bool node_has_ips;	/* or had; those it was given for want of any do not count */
 };
 
 /*
@@ -26,6 +25,8 @@ struct kp_intake {
  * its start.
  */
 int kp_intake_upsert(struct kp_intake *in, struct kp_object *o, bool *changed, struct kp_err *err);
+/* Would c on the Node as it is known so far? 0; -EINVAL with err. Stand-ins for addresses that are waited for say nothing. */
+int kp_intake_fits(const struct kp_intake *in, const struct kp_config *c, struct kp_err *err);
 /* True: the model is another one now, or the own Node is gone. */
 bool kp_intake_remove(struct kp_intake *in, enum kp_kind kind, const char *key);
 

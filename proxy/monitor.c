@@ -151,7 +151,7 @@ static void probes_page(struct kp_monitor *m, struct kp_buf *out)
 
 static void configz_page(struct kp_monitor *m, struct kp_buf *out)
 {
-	json_page(kp_configz(m->view.cfg), JSON_COMPACT, out);
+	json_page(kp_configz(m->view.cfg, m->view.mode), JSON_COMPACT, out);
 }
 
 static void add_listener(struct kp_status *s, const char *name, const char *address, const char *problem)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proxy/base/err.h"
@@ -17,6 +18,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/config/checks.h"
 #include "proxy/cpuload.h"
+
+#define GONE_MS	100	/* what is killed is gone long before */
 
 struct check {
 	struct kp_nodechecks *all;
@@ -90,21 +93,35 @@ static void forget_run(struct check *c)
 	c->pid = 0;
 }
 
+/* What the kernel does not let go of, in a read from a dead file server, is not waited for: init buries it. */
+static void kill_run(pid_t pid)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	(void)kill(-pid, SIGKILL);
+	for (int i = 0; i < GONE_MS && waitpid(pid, NULL, WNOHANG) == 0; i++)
+		(void)nanosleep(&ms, NULL);
+}
+
 static void on_ended(evutil_socket_t fd, short what, void *arg)
 {
 	struct check *c = arg;
 	char why[48] = "it takes too long";
 	int status = 0;
+	pid_t pid;
 
 	(void)fd, (void)what;
-	if (waitpid(c->pid, &status, WNOHANG) == 0)
+	pid = waitpid(c->pid, &status, WNOHANG);
+	if (pid == 0)
 		return;
 	forget_run(c);
-	if (!c->too_long && WIFEXITED(status))
+	if (pid < 0)
+		snprintf(why, sizeof(why), "nobody knows how it ended");
+	else if (!c->too_long && WIFEXITED(status))
 		snprintf(why, sizeof(why), "exit status %d", WEXITSTATUS(status));
 	else if (!c->too_long)
 		snprintf(why, sizeof(why), "signal %d", WTERMSIG(status));
-	conclude(c, !c->too_long && WIFEXITED(status) && WEXITSTATUS(status) == 0, why);
+	conclude(c, pid > 0 && !c->too_long && WIFEXITED(status) && WEXITSTATUS(status) == 0, why);
 }
 
 static void on_limit(evutil_socket_t fd, short what, void *arg)
@@ -158,8 +175,7 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
 	c->pidfd = pidfd_open(c->pid, 0);
 	if (c->pidfd < 0) {	/* nobody would tell how it ends */
 		r = errno;
-		(void)kill(-c->pid, SIGKILL);
-		(void)waitpid(c->pid, NULL, 0);
+		kill_run(c->pid);
 		c->pid = 0;
 		conclude(c, false, strerror(r));
 		return;
@@ -215,8 +231,7 @@ struct kp_nodechecks *kp_nodechecks_new(struct event_base *base, char *const *sp
 static void end(struct check *c)
 {
 	if (c->pid) {
-		(void)kill(-c->pid, SIGKILL);
-		(void)waitpid(c->pid, NULL, 0);
+		kill_run(c->pid);
 		forget_run(c);
 	}
 	event_free(c->tick);

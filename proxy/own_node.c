@@ -20,6 +20,7 @@ static void choose_ips(struct kp_node *n, const struct kp_config *c)
 	struct kp_node_ips found;
 
 	kp_node_ips_detect(n->ips, n->n_ips, c->bind_address, &found);
+	n->stand_ins |= !n->n_ips;
 	free(n->ips);
 	n->n_ips = KP_N_FAMILIES;
 	n->ips = kp_calloc(n->n_ips, sizeof(*n->ips));
@@ -50,7 +51,7 @@ struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node 
 	bool by_node = c->detect_mode == KP_DETECT_NODE_CIDR;
 	struct kp_node_change change = { false, false };
 
-	if (!n->n_ips && old)
+	if (!n->n_ips && old && !old->stand_ins)
 		keep_ips(n, old);
 	else
 		choose_ips(n, c);
@@ -90,26 +91,17 @@ bool kp_own_node_eligible(const struct kp_node *n, const struct kp_config *c)
 	return true;
 }
 
-/* For the checks of the configuration; borrows from n. */
-static struct kp_node_facts node_facts(const struct kp_node *n, bool dual_stack)
-{
-	return (struct kp_node_facts){
-		.primary = n->ips[0].family,
-		.dual_stack = dual_stack,
-		.pod_cidrs = n->pod_cidrs,
-		.n_pod_cidrs = n->n_pod_cidrs,
-	};
-}
-
-int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, bool dual_stack, struct kp_err *err)
+int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, const struct kp_node_facts *host, struct kp_err *err)
 {
 	struct kp_config_report rep = { 0 };
-	struct kp_node_facts facts;
+	struct kp_node_facts facts = *host;
 	int r = 0;
 
 	if (!n)
 		return 0;
-	facts = node_facts(n, dual_stack);
+	facts.primary = n->ips[0].family;
+	facts.pod_cidrs = n->pod_cidrs;
+	facts.n_pod_cidrs = n->n_pod_cidrs;
 	kp_config_check_node_ports(c, &facts, &rep);
 	kp_config_check_families(c, &facts, &rep);
 	for (size_t i = 0; i < rep.n; i++)

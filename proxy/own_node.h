@@ -23,7 +23,7 @@ struct kp_node_change {
 /*
  * old: as it is in the model, NULL: nothing yet. n's addresses become the two that count,
  * the primary one first (kp_node_ips_detect); addresses, and in mode NodeCIDR podCIDRs,
- * that it does not name are those of old.
+ * that it does not name are those of old. Without any there are stand-ins for them.
  */
 struct kp_node_change kp_own_node_adapt(struct kp_node *n, const struct kp_node *old, const struct kp_config *c);
 
@@ -35,8 +35,8 @@ bool kp_own_node_eligible(const struct kp_node *n, const struct kp_config *c);
 
 /*
  * Does the configuration make sense on this Node (as adapted; NULL: nothing known, it may)?
- * Doubts are logged. -EINVAL with err: nothing good can come of it.
+ * host: what else is known. Doubts are logged. -EINVAL with err: nothing good can come of it.
  */
-int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, bool dual_stack, struct kp_err *err);
+int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, const struct kp_node_facts *host, struct kp_err *err);
 
 #endif

@@ -241,7 +241,7 @@ bool kp_setup_finds_former(const struct dp_options *opt)
 	return false;
 }
 
-uint64_t kp_setup_stale_ns(const struct kp_config *c)
+uint64_t kp_setup_stale_ns(const struct kp_config *c, enum kp_mode mode)
 {
-	return 2 * (uint64_t)kp_config_active(c).sync_period_ms * 1000000u;
+	return 2 * (uint64_t)kp_setup_backend(c, mode).sync_period_ms * 1000000u;
 }

@@ -57,6 +57,6 @@ bool kp_setup_finds_rules(const struct dp_ops *ops, const struct dp_options *opt
 bool kp_setup_finds_former(const struct dp_options *opt);
 
 /* T_stale of health-and-probes B.3. */
-uint64_t kp_setup_stale_ns(const struct kp_config *c);
+uint64_t kp_setup_stale_ns(const struct kp_config *c, enum kp_mode mode);
 
 #endif

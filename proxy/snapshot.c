@@ -241,7 +241,7 @@ bool kp_snapshot_distrusts(const struct kp_config *c, const char *node_name)
 	return !c->snapshot.healthy && is_of_earlier_boot(c->snapshot.path, node_name);
 }
 
-/* A list that takes its time is on its way: only silence counts. */
+/* A list that takes its time is on its way: only silence counts. Rules may go while we wait. */
 static void on_wait(evutil_socket_t fd, short what, void *arg)
 {
 	struct kp_snapshot *s = arg;
@@ -250,7 +250,7 @@ static void on_wait(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	s->n_seen = s->n_told;
-	if (!silent)
+	if (!silent || !s->view.may_use(s->view.sink.arg))
 		set_timer(s->wait, (uint64_t)config(s)->wait_ms);
 	else if (*config(s)->path)
 		try_to_use(s);
@@ -335,10 +335,8 @@ struct kp_snapshot *kp_snapshot_new(const struct kp_snapshot_view *view, struct 
 	s->saver = kp_saver_new(view->base, view->model, on_saved, s);
 	s->wait = evtimer_new(view->base, on_wait, s);
 	s->period = evtimer_new(view->base, on_period, s);
-	if (view->may_use)
-		set_timer(s->wait, (uint64_t)config(s)->wait_ms);
-	else
-		s->inherited = is_of_earlier_boot(config(s)->path, kp_model_node_name(view->model));
+	s->inherited = !view->may_use(view->sink.arg) && is_of_earlier_boot(config(s)->path, kp_model_node_name(view->model));
+	set_timer(s->wait, (uint64_t)config(s)->wait_ms);
 	*ret_sink = (struct kp_sink){ on_upsert, on_remove, on_synced, on_flush, s };
 	return s;
 }

@@ -30,9 +30,9 @@ struct kp_snapshot_view {
 	struct event_base *base;
 	const struct kp_config *cfg;	/* proxylet.snapshot; read again each time. Borrowed, as all of this */
 	struct kp_model *model;
-	bool may_use;			/* the kernel holds no rules of ours */
+	bool (*may_use)(void *arg);	/* does the kernel hold no rules of ours? Asked at first, and each time that the wait is over */
 	bool (*is_live)(void *arg);	/* would the source know of changes? */
-	struct kp_sink sink;		/* arg is also that of is_live */
+	struct kp_sink sink;		/* arg is also that of the two */
 };
 
 /*

@@ -77,9 +77,9 @@ static enum kp_family other(enum kp_family f)
 }
 
 /* In nftables mode unset means this node's own addresses (CF-13). */
-static bool is_primary(const struct kp_config *c)
+static bool is_primary(const struct kp_config *c, enum kp_mode mode)
 {
-	bool elsewhere = c->mode == KP_MODE_IPTABLES || c->mode == KP_MODE_IPVS;
+	bool elsewhere = c->mode == KP_MODE_IPTABLES || c->mode == KP_MODE_IPVS || mode == KP_MODE_IPTABLES;
 
 	return c->nodeport_addresses[0] ? strcmp(c->nodeport_addresses[0], "primary") == 0 : !elsewhere;
 }
@@ -92,7 +92,7 @@ void kp_config_check_node_ports(const struct kp_config *c, const struct kp_node_
 		    is_dual(count_strings(c->ipvs_only.exclude_cidrs)) ||
 		    is_dual(count_cidrs(node->pod_cidrs, node->n_pod_cidrs));
 
-	if (is_primary(c))
+	if (is_primary(c, node->mode))
 		return;
 	if (!ports.all)
 		kp_report_warning(rep, "nodePortAddresses", "is unset; NodePort connections will be accepted on all local IPs."

@@ -21,6 +21,7 @@ struct kp_node_facts {
 	bool dual_stack;		/* this host can do both families */
 	const struct kp_cidr *pod_cidrs;
 	size_t n_pod_cidrs;
+	enum kp_mode mode;		/* that it runs in; KP_MODE_UNSET: as configured */
 };
 
 /*

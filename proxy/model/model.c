@@ -358,34 +358,19 @@ static bool same_ips(const struct kp_node *a, const struct kp_node *b)
 	return a->n_ips == b->n_ips && (!a->n_ips || memcmp(a->ips, b->ips, a->n_ips * sizeof(*a->ips)) == 0);
 }
 
-/* Takes the new one; NULL: the Node is gone. */
-static void replace_node(struct kp_model *m, struct kp_node *new)
-{
-	static const struct kp_node none;
-	const struct kp_node *was = m->node ? m->node : &none, *is = new ? new : &none;
-
-	if (!same_zone(was->zone, is->zone) || !same_ips(was, is))
-		kp_model_mark_all_dirty(m);
-	kp_node_free(m->node);
-	m->node = new;
-	m->node_dirty = true;
-}
-
 bool kp_model_put_node(struct kp_model *m, struct kp_node *taken)
 {
 	KP_AUTO(kp_node_freep) struct kp_node *n = taken;
+	static const struct kp_node none;
+	const struct kp_node *was = m->node ? m->node : &none;
 
 	if (strcmp(n->name, m->node_name) != 0 || (m->node && kp_node_equal(m->node, n)))
 		return false;
-	replace_node(m, kp_steal(&n));
-	return true;
-}
-
-bool kp_model_del_node(struct kp_model *m, const char *name)
-{
-	if (!m->node || strcmp(name, m->node_name) != 0)
-		return false;
-	replace_node(m, NULL);
+	if (!same_zone(was->zone, n->zone) || !same_ips(was, n))
+		kp_model_mark_all_dirty(m);
+	kp_node_free(m->node);
+	m->node = kp_steal(&n);
+	m->node_dirty = true;
 	return true;
 }
 

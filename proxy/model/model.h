@@ -30,10 +30,9 @@ bool kp_model_put_service(struct kp_model *m, struct kp_service *taken);
 bool kp_model_put_slice(struct kp_model *m, struct kp_slice *taken);
 bool kp_model_put_node(struct kp_model *m, struct kp_node *taken);	/* other nodes are dropped: false */
 bool kp_model_put_service_cidr(struct kp_model *m, struct kp_service_cidr *taken);
-/* Remove; true: it was there. key is "ns/name", for Nodes and ServiceCIDRs the name. */
+/* Remove; true: it was there. key is "ns/name", for ServiceCIDRs the name. The Node stays as it was last. */
 bool kp_model_del_service(struct kp_model *m, const char *key);
 bool kp_model_del_slice(struct kp_model *m, const char *key);
-bool kp_model_del_node(struct kp_model *m, const char *name);
 bool kp_model_del_service_cidr(struct kp_model *m, const char *name);
 
 /* Borrowed; NULL: not there. */

@@ -143,7 +143,7 @@ static bool same_strv(char *const *a, char *const *b)
 bool kp_node_equal(const struct kp_node *a, const struct kp_node *b)
 {
 	return same_text(a->name, b->name) && same_text(a->zone, b->zone) && a->deleting == b->deleting &&
-	       a->shutting_down == b->shutting_down &&
+	       a->shutting_down == b->shutting_down && a->stand_ins == b->stand_ins &&
 	       SAME_ARRAY(a, b, ips) && SAME_ARRAY(a, b, pod_cidrs) && same_strv(a->taint_keys, b->taint_keys);
 }
 

@@ -83,6 +83,7 @@ struct kp_node {
 	char *zone;			/* label topology.kubernetes.io/zone or NULL */
 	struct kp_addr *ips;		/* usable status.addresses, InternalIP first, then ExternalIP (IN-32) */
 	size_t n_ips;
+	bool stand_ins;			/* those are not its own: it has none so far */
 	struct kp_cidr *pod_cidrs;
 	size_t n_pod_cidrs;
 	char **taint_keys;		/* NULL-terminated or NULL */

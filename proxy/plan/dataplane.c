@@ -39,7 +39,7 @@ bool dp_result_tells(const struct dp_result *r)
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (r->family[f].tried || r->family[f].drift || r->conntrack[f].tried)
 			return true;
-	return false;
+	return r->cold;
 }
 
 void dp_result_release(struct dp_result *r)
@@ -51,5 +51,6 @@ void dp_result_release(struct dp_result *r)
 		free(r->refused[i].why);
 	}
 	free(r->refused);
+	free(r->cold);
 	*r = (struct dp_result){ 0 };
 }

@@ -92,6 +92,7 @@ struct dp_result {
 	struct dp_conntrack_result conntrack[KP_N_FAMILIES];	/* of changes that were committed earlier */
 	struct dp_refusal *refused;	/* all that are refused now, both families, by key */
 	size_t n_refused;
+	char *cold;		/* what of the rules of before is not as it was (dp_options.warm); NULL: nothing new to tell */
 	uint64_t done_ns;	/* wall clock; the runner's, not the backend's */
 };
 void dp_result_release(struct dp_result *r);
@@ -103,6 +104,7 @@ struct dp_options {
 	bool owner;			/* keep everybody else from changing our rules, where the kernel can */
 	const char *variant;		/* of iptables: "nft", "legacy"; NULL, "auto": the one in use on this host */
 	unsigned period_ms;		/* for what must be looked at again and again; 0: 30 s */
+	bool warm;			/* others count on rules of before: tell when they are not whole any more */
 	int cancel_fd;			/* readable: end what takes long, done or not; 0: there is none */
 	const struct dp_ops *const *former;	/* others that may have left rules; ends with NULL; NULL: none */
 };

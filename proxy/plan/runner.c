@@ -17,7 +17,9 @@
 #include "proxy/base/thread.h"
 #include "proxy/base/wake.h"
 
-#define FORMER_TRIES	5	/* to remove what another backend left, each with a write of ours */
+/* What another backend left could not be removed: again after this, and twice as long each time. */
+#define FORMER_NS	500000000ull
+#define FORMER_MAX_NS	(3600 * 1000000000ull)
 
 /*
  * After a commit that changed verdicts the kernel walks the whole ruleset: 1 ms at 10,000
@@ -61,7 +63,7 @@ struct kp_runner {
 	unsigned n_close;		/* dataplane thread only: small commits in a row, each close to the last */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
-	unsigned former_tries;		/* dataplane thread only */
+	uint64_t former_after_ns, former_wait_ns;	/* dataplane thread only: when to try that again, and how long that is */
 	struct kp_map *last;	/* caller only: key -> the plan submitted last */
 	struct kp_plan_node *last_node;	/* caller only */
 
@@ -141,20 +143,36 @@ static bool take_pending(struct kp_runner *r, struct dp_batch *b, uint64_t *ret_
 	return b->node || b->n_changes;
 }
 
-/* How long to sleep: until the backend or a heavy change has something to do. */
+/* Their rules serve until ours are complete, so that nothing is ever without. */
+static bool may_remove_former(const struct kp_runner *r)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (r->opt.families[f] && !r->ours[f])
+			return false;
+	return r->former;
+}
+
+/* -1: never. */
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* How long to sleep: until the backend or a heavy change has something to do, or another backend's rules. */
 static int pause_ms(struct kp_runner *r)
 {
-	int backend = r->ops->pending_ms(r->dp), heavy;
+	int ms = r->ops->pending_ms(r->dp);
 	uint64_t now = kp_now_ns();
 	bool waits;
 
 	pthread_mutex_lock(&r->lock);
 	waits = r->n_heavy > 0;
 	pthread_mutex_unlock(&r->lock);
-	if (!waits)
-		return backend;
-	heavy = kp_ms_until(r->heavy_after_ns, now);
-	return backend < 0 || heavy < backend ? heavy : backend;
+	if (waits)
+		ms = sooner(ms, kp_ms_until(r->heavy_after_ns, now));
+	if (may_remove_former(r))
+		ms = sooner(ms, kp_ms_until(r->former_after_ns, now));
+	return ms;
 }
 
 static void note_heavy(struct kp_runner *r, const struct dp_result *res)
@@ -184,22 +202,23 @@ static void note_ours(struct kp_runner *r, const struct dp_result *res)
 		r->ours[f] |= res->family[f].tried && res->family[f].code == 0;
 }
 
-/* Their rules serve until ours are complete, so that nothing is ever without. */
 static void remove_former(struct kp_runner *r)
 {
-	for (int f = 0; f < KP_N_FAMILIES; f++)
-		if (r->opt.families[f] && !r->ours[f])
-			return;
-	for (; r->former && *r->former; r->former++) {
-		struct kp_err err = { 0 };
+	struct kp_err err = { 0 };
 
-		if ((*r->former)->remove(&err) == 0)
-			continue;
-		kp_warn("dataplane", "cannot remove what mode %s left: %s", (*r->former)->name, err.msg);
-		if (++r->former_tries < FORMER_TRIES)
-			return;
+	if (!may_remove_former(r) || kp_now_ns() < r->former_after_ns)
+		return;
+	for (; *r->former && (*r->former)->remove(&err) == 0; r->former++)
+		r->former_wait_ns = 0;
+	if (!*r->former) {
+		r->former = NULL;
+		return;
 	}
-	r->former = NULL;
+	kp_warn("dataplane", "cannot remove what mode %s left: %s; will try again", (*r->former)->name, err.msg);
+	r->former_wait_ns = r->former_wait_ns ? 2 * r->former_wait_ns : FORMER_NS;
+	if (r->former_wait_ns > FORMER_MAX_NS)
+		r->former_wait_ns = FORMER_MAX_NS;
+	r->former_after_ns = kp_now_ns() + r->former_wait_ns;
 }
 
 static bool has_to_end(struct kp_runner *r)
@@ -239,12 +258,11 @@ static void work(struct kp_runner *r, uint64_t *generation)
 	note_heavy(r, &res);
 	dp_batch_release(&b);
 	note_ours(r, &res);
-	if (dp_result_tells(&res)) {
+	if (dp_result_tells(&res))
 		post(r, &res, *generation);
-		remove_former(r);
-	} else {
+	else
 		dp_result_release(&res);
-	}
+	remove_former(r);
 	if (changes)
 		rest_if_busy(r, n_changes);
 }

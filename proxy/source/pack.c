@@ -147,6 +147,7 @@ static const struct field node_fields[] = {
 	L(struct kp_node, pod_cidrs, cidr),
 	TT(struct kp_node, taint_keys),
 	N(struct kp_node, deleting, true),
+	N(struct kp_node, stand_ins, true),
 };
 
 static const struct field service_cidr_fields[] = {

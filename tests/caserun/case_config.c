@@ -232,7 +232,7 @@ static void compare_values(struct case_run *r, const struct kp_config *c, const 
 /* /configz against kube-proxy's internal form; NULL: that is not in the document. */
 static void compare_page(struct case_run *r, const struct kp_config *c, json_t *want)
 {
-	json_t *page = kp_configz(c), *have = json_object_get(page, "kubeproxy.config.k8s.io"), *should;
+	json_t *page = kp_configz(c, "nftables"), *have = json_object_get(page, "kubeproxy.config.k8s.io"), *should;
 	bool same = !want || json_object_size(have) == json_object_size(want);
 	const char *key;
 

@@ -121,7 +121,7 @@ static void run_change(struct case_run *r, json_t *doc)
 
 static void fill_facts(const json_t *doc, bool dual_stack, struct kp_cidr *cidrs, size_t n, struct kp_node_facts *ret)
 {
-	*ret = (struct kp_node_facts){ family_of(doc, "primaryIPFamily"), dual_stack, cidrs, n };
+	*ret = (struct kp_node_facts){ family_of(doc, "primaryIPFamily"), dual_stack, cidrs, n, KP_MODE_UNSET };
 }
 
 /*

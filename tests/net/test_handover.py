@@ -15,11 +15,13 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+import apiserver
 import harness
 import nft
 import objects as obj
 import otherproxy as other
 import traffic
+from apiserver import ApiServer
 from harness import BUSY, check, equal, wait
 from lab import NODE_IP, Agent
 
@@ -568,6 +570,45 @@ def test_damaged_rules_are_no_warm_start(lab):
         equal(first_answer(cold), 503, "the first answer after '%s'" % how)
         cold.stop()
     lab.run().ready()
+
+
+def gone(lab, agent, what):
+    """The promise of a warm start holds as long as its rules do."""
+    lab.node.sh("nft", "flush", "ruleset")
+    wait(lambda: agent.get()[0] == 503, "%s: 503 without rules" % what)
+    check("rules of before cannot be counted on any more" in agent.log(), "%s: the log does not say why", what)
+    equal(agent.get("/livez")[0], 200, "%s: /livez" % what)
+
+
+def test_warm_until_its_rules_go(lab):
+    cluster(lab, 4)
+    lab.run().ready().stop()
+    warm = without_api(lab)
+    equal(first_answer(warm), 200, "the first answer of a warm start")
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        lab.node.sh("nft", "add table inet other; delete table inet other")
+        equal(warm.get()[0], 200, "the answer while somebody else writes rules of his own")
+    gone(lab, warm, "a warm start")
+
+
+def test_another_life_until_its_rules_go(lab):
+    """A configuration that makes the agent begin anew, in another mode, while there is no API server."""
+    server = lab.serve(ApiServer(lab.node, obj.node(), obj.service("web", "10.96.0.10"), obj.slice_of("web", ["10.244.2.2"])))
+    agent = Agent(lab, lab.node, [], clientConnection={"kubeconfig": apiserver.kubeconfig(lab.folder, server.url)})
+    lab.agents.append(agent)
+    agent.ready()
+    server.stop()
+    with open(agent.config) as f:
+        other = dict(json.load(f), mode="iptables")
+    with open(agent.config + ".new", "w") as f:
+        json.dump(other, f)
+    os.rename(agent.config + ".new", agent.config)
+    wait(lambda: "in iptables mode" in agent.log(), "it begins anew")
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        equal(agent.get()[0], 200, "the answer over the rules of the former life")
+    gone(lab, agent, "a life after another")
 
 
 if __name__ == "__main__":

@@ -595,6 +595,23 @@ START_TEST(states)	/* B-07, B-23 and the like: every change is in the very next 
 }
 END_TEST
 
+/* A06: as when the main thread waits for somebody to read the log. */
+START_TEST(nobody_at_work)
+{
+	struct hz_server *s = lab_start((struct hz_options){ 0 });
+	struct reply r;
+
+	hz_server_publish(s, lab_state(NULL));
+	hz_server_alive(s, 1);
+	ck_assert_int_eq(get_healthz("127.0.0.1", 10256), 503);
+	ck_assert_int_eq(ask("127.0.0.1", 10256, OK("/livez"), &r), 503);
+	hz_server_alive(s, kp_now_ns());
+	ck_assert_int_eq(get_healthz("127.0.0.1", 10256), 200);
+	ck_assert_int_eq(ask("127.0.0.1", 10256, OK("/livez"), &r), 200);
+	hz_server_stop(s);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("health");
@@ -619,6 +636,7 @@ int main(void)
 	tcase_add_test(tc, b37_addresses);
 	tcase_add_loop_test(tc, bind_address, 0, KP_N(binds));
 	tcase_add_test(tc, states);
+	tcase_add_test(tc, nobody_at_work);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }

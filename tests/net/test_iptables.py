@@ -507,9 +507,12 @@ def test_unset_mode_without_nftables(lab):
     check("in nftables mode" in agent.log(), "log: %s", agent.log())
     agent.stop()
     lab.command("cleanup")
-    agent = lab.run(mode="", before=(sys.executable, "-c", WITHOUT_NFTABLES)).ready()
+    agent = lab.run(mode="", iptables={"syncPeriod": "7s"}, before=(sys.executable, "-c", WITHOUT_NFTABLES)).ready()
     check("no mode is configured, so it is iptables" in agent.log(), "log: %s", agent.log())
     equal(agent.get("/proxyMode", 10249)[2], "iptables", "/proxyMode")
+    page = json.loads(agent.get("/configz", 10249)[2])["kubeproxy.config.k8s.io"]
+    equal((page["Mode"], page["SyncPeriod"]), ("iptables", "7s"), "/configz")
+    check("nodePortAddresses: is unset; NodePort connections will be accepted on all" in agent.log(), "log: %s", agent.log())
     equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the old way")
     lab.agents.pop().stop()
 

@@ -191,6 +191,15 @@ def test_not_while_there_are_rules(lab):
     equal(nft.generation(lab.node), before, "generation of the rules")
 
 
+def test_once_the_rules_are_gone(lab):
+    agent = left_behind(lab)
+    is_not_used(agent, "api", "the rules that are there")
+    equal(agent.get()[0], 200, "a warm start")
+    lab.node.sh("nft", "flush", "ruleset")
+    wait(lambda: in_use(agent), "the snapshot is in use", every=0.02)
+    in_kernel(lab, IP, "10.244.2.2", "10.244.2.3")
+
+
 def test_no_moment_of_health_over_its_rules(lab):
     """A warm start over rules of the snapshot: 503 from the first answer on."""
     _, agent = booted_without_server(lab)

@@ -3,6 +3,7 @@
 
 Names are rows of health-and-probes F.1, F.3 and F.4; their long times are shortened by smaller parameters.
 """
+import ctypes
 import glob
 import http.server
 import json
@@ -22,9 +23,11 @@ import nft
 import objects as obj
 import traffic
 from apiserver import ApiServer, kubeconfig
-from harness import BUSY, DEADLINE, check, equal, quick, wait
+from harness import BUSY, DEADLINE, Skip, check, equal, quick, wait
 
 PORT = 31998
+LIBC = ctypes.CDLL(None, use_errno=True)
+PTRACE_SEIZE, WALL = 0x4206, 0x40000000
 MAIN, SHARED = 10256, 10356
 TAINT = "ToBeDeletedByClusterAutoscaler"
 LIMIT = 0.100  # B.3: seconds from the event to the answer
@@ -403,15 +406,15 @@ def test_B_25_cpu_check(lab):
 
 
 def lives(word):
-    """Is there a process with this in its command line?"""
+    """-> the number of a process with this in its command line; 0: there is none"""
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         try:
             with open(path, "rb") as f:
                 if word.encode() in f.read():
-                    return True
+                    return int(path.split("/")[2])
         except OSError:
             pass  # it has ended
-    return False
+    return 0
 
 
 def test_B_26_exec_check(lab):
@@ -450,6 +453,29 @@ def test_checks_change_in_place(lab):
         with open(agent.config, "w") as f:
             json.dump(config, f)
         wait(lambda: code(agent) == want, "%d with %s" % (want, command))
+
+
+def test_check_by_those_who_ignore_children(lab):
+    """Who starts us with SIGCHLD ignored hides how programs end, unless we mind."""
+    lab.put("node.json", obj.node())
+    checks = [{"type": "exec", "name": name, "command": ["/bin/" + name], "intervalSeconds": 60} for name in ("true", "false")]
+    ignore = [sys.executable, "-c", "import os, signal, sys\n"
+              "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nos.execv(sys.argv[1], sys.argv[1:])"]
+    agent = lab.run(before=ignore, proxylet={"agent": {"checks": checks}}).ready()
+    wait(lambda: [c["ok"] for c in body(agent, "/agent")[1]["checks"]] == [True, False], "the results")
+
+
+def test_check_that_does_not_die(lab):
+    """As in a read from a file server that is gone: here somebody traces it, and does not let it be buried."""
+    mark = "87%d.5" % os.getpid()
+    lab.put("node.json", obj.node())
+    agent = lab.run(proxylet={"agent": {"checks": [{"type": "exec", "command": ["/bin/sleep", mark], "timeoutSeconds": 60,
+                                              "intervalSeconds": 60}]}}).ready()
+    pid = wait(lambda: lives(mark), "the program runs")
+    if LIBC.ptrace(PTRACE_SEIZE, pid, None, None):
+        raise Skip("ptrace: %s" % os.strerror(ctypes.get_errno()))
+    equal(agent.stop(), 0, "exit status, while its child is not quite gone")
+    os.waitpid(pid, WALL)  # now it may
 
 
 # --- the end: E.6 ---

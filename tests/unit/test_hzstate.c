@@ -29,6 +29,29 @@ static const struct {
 	{ "no family",		true, true, { 0, 0 }, { 0, 0 },		{ 1, 1 }, true, true },
 };
 
+/* Nobody would tell that something waits; now is at 1000 s. */
+START_TEST(nobody_at_work)
+{
+	static const struct {
+		uint64_t alive, stale;	/* seconds */
+		bool stuck;
+	} rows[] = {
+		{ 0, 60, false }, { 941, 60, false }, { 940, 60, true }, { 1001, 60, false },
+		{ 996, 2, false }, { 995, 2, true },
+	};
+
+	for (size_t i = 0; i < KP_N(rows); i++) {
+		struct hz_state s = {
+			.started = true, .node_eligible = true, .stale_ns = rows[i].stale * S, .alive_ns = rows[i].alive * S,
+			.family = { { .enabled = true } },
+		};
+
+		ck_assert_msg(hz_stuck(&s, 1000 * S) == rows[i].stuck, "row %zu", i);
+		ck_assert_msg(hz_healthy(&s, 1000 * S) == !rows[i].stuck && hz_ready(&s, 1000 * S) == !rows[i].stuck, "row %zu", i);
+	}
+}
+END_TEST
+
 START_TEST(decision)
 {
 	struct hz_state s = { .started = decisions[_i].started, .node_eligible = decisions[_i].eligible, .stale_ns = STALE };
@@ -198,6 +221,7 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tc, decision, 0, KP_N(decisions));
+	tcase_add_test(tc, nobody_at_work);
 	tcase_add_loop_test(tc, stamp, 0, KP_N(stamps));
 	tcase_add_test(tc, zero_time);
 	tcase_add_test(tc, find);

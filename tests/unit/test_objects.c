@@ -144,6 +144,9 @@ START_TEST(nodes)
 	b->deleting = false;
 	b->shutting_down = true;
 	ck_assert(!kp_node_equal(a, b));
+	b->shutting_down = false;
+	b->stand_ins = true;
+	ck_assert(!kp_node_equal(a, b));
 	kp_node_free(a);
 	kp_node_free(b);
 }

@@ -1,11 +1,15 @@
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proxy/base/buf.h"
+#include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/intake.h"
+#include "proxy/model/model.h"
 #include "proxy/own_node.h"
 
 /* "a,b" */
@@ -134,6 +138,63 @@ START_TEST(eligible)
 }
 END_TEST
 
+/* --- its way in --- */
+
+static int put(struct kp_intake *in, const char *ips, const char *pod_cidrs)
+{
+	struct kp_object o = { .kind = KP_KIND_NODE, .node = node_of(ips, pod_cidrs) };
+	struct kp_err err = { 0 };
+	bool changed;
+
+	return kp_intake_upsert(in, &o, &changed, &err);
+}
+
+static const struct {
+	const char *bind, *ips;
+	int want;
+} late[] = {
+	{ "0.0.0.0", "fd00::1", 0 },
+	{ "0.0.0.0", "10.0.0.1", -EINVAL },
+	{ "10.0.0.9", "10.0.0.1", -EINVAL },	/* which looks as before */
+};
+
+/* Stand-ins for what is waited for are nothing that podCIDRs could contradict, nor addresses (IN-31). */
+START_TEST(addresses_come_late)
+{
+	KP_AUTO(kp_config_freep) struct kp_config *c = kp_config_new();
+	struct kp_intake in = { .model = kp_model_new("node"), .cfg = c, .node_name = "node", .needs_node = true };
+	struct kp_config_report rep = { 0 };
+	struct kp_err err = { 0 };
+
+	kp_config_set(c, "bindAddress", late[_i].bind, &rep);
+	c->detect_mode = KP_DETECT_NODE_CIDR;
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(put(&in, "", "fd00:1::/64"), 0);
+		ck_assert_int_eq(kp_intake_fits(&in, c, &err), 0);
+		ck_assert_str_eq(kp_intake_lacks(&in), "has no address");
+	}
+	ck_assert_int_eq(put(&in, late[_i].ips, "fd00:1::/64"), late[_i].want);
+	ck_assert_int_eq(kp_intake_fits(&in, c, &err), late[_i].want);
+	ck_assert_ptr_null(kp_intake_lacks(&in));
+	ck_assert_int_eq(put(&in, "", "fd00:1::/64"), 0);	/* the last ones count, and nothing is new */
+	ck_assert_ptr_null(kp_intake_lacks(&in));
+	kp_model_free(in.model);
+}
+END_TEST
+
+/* A file of objects need not say everything. */
+START_TEST(addresses_are_not_needed)
+{
+	KP_AUTO(kp_config_freep) struct kp_config *c = kp_config_new();
+	struct kp_intake in = { .model = kp_model_new("node"), .cfg = c, .node_name = "node" };
+
+	c->detect_mode = KP_DETECT_NODE_CIDR;
+	ck_assert_int_eq(put(&in, "", "fd00:1::/64"), -EINVAL);
+	ck_assert_ptr_null(kp_intake_lacks(&in));
+	kp_model_free(in.model);
+}
+END_TEST
+
 /* --- configuration against node --- */
 
 static const struct {
@@ -170,7 +231,7 @@ START_TEST(check_case)
 {
 	KP_AUTO(kp_node_freep) struct kp_node *n = node_of("", checks[_i].pod_cidrs);
 	KP_AUTO(kp_config_freep) struct kp_config *c = kp_config_new();
-	struct kp_node_facts facts = { checks[_i].primary, checks[_i].dual, n->pod_cidrs, n->n_pod_cidrs };
+	struct kp_node_facts facts = { checks[_i].primary, checks[_i].dual, n->pod_cidrs, n->n_pod_cidrs, KP_MODE_UNSET };
 	struct kp_config_report rep = { 0 };
 	struct kp_buf got = { 0 };
 
@@ -197,6 +258,8 @@ int main(void)
 
 	kp_log_set_level(KP_LOG_ERROR);
 	tcase_add_loop_test(tc, adapt_case, 0, KP_N(rows));
+	tcase_add_loop_test(tc, addresses_come_late, 0, KP_N(late));
+	tcase_add_test(tc, addresses_are_not_needed);
 	tcase_add_test(tc, suffices);
 	tcase_add_test(tc, eligible);
 	tcase_add_loop_test(tc, check_case, 0, KP_N(checks));

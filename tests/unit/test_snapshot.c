@@ -65,11 +65,16 @@ static void put_file(const char *node, uint64_t boot)
 	kp_buf_release(&b);
 }
 
+static bool allowed(void *arg)
+{
+	return arg != NULL;
+}
+
 static struct kp_snapshot *begin(bool may_use)
 {
 	struct kp_snapshot_view view = {
-		.base = base, .cfg = cfg, .model = m, .may_use = may_use, .is_live = is_live,
-		.sink = { .synced = on_call, .flush = on_call },
+		.base = base, .cfg = cfg, .model = m, .may_use = allowed, .is_live = is_live,
+		.sink = { .synced = on_call, .flush = on_call, .arg = may_use ? base : NULL },
 	};
 
 	return kp_snapshot_new(&view, &source);

@@ -205,7 +205,7 @@ START_TEST(test_configz)
 	const char *key;
 
 	ck_assert_int_eq(kp_config_load_text(text, strlen(text), &cfg, &rep), 0);
-	all = kp_configz(cfg);
+	all = kp_configz(cfg, "iptables");
 	ck_assert_uint_eq(json_object_size(all), 2);
 	c = json_object_get(all, "kubeproxy.config.k8s.io");
 	want = json_pack("{s:s, s:s, s:s, s:[s], s:{s:b, s:i}, s:s, s:{s:s, s:[ss], s:s}}",
@@ -216,6 +216,12 @@ START_TEST(test_configz)
 	json_object_foreach(want, key, value)
 		ck_assert_msg(json_equal(json_object_get(c, key), value), "%s", key);
 	ck_assert(json_is_false(json_object_get(json_object_get(c, "Linux"), "MasqueradeAll")));	/* of the mode that is on */
+	json_decref(all);
+	cfg->mode = KP_MODE_UNSET;
+	all = kp_configz(cfg, "iptables");
+	c = json_object_get(all, "kubeproxy.config.k8s.io");
+	ck_assert_str_eq(json_string_value(json_object_get(c, "Mode")), "iptables");
+	ck_assert_str_eq(json_string_value(json_object_get(c, "SyncPeriod")), "7s");
 	json_decref(want);
 	json_decref(all);
 	kp_config_free(cfg);
