@@ -264,8 +264,10 @@ int dp_ipt_family_apply(struct dp_ipt_family *fam, const struct dp_wanted *want,
 
 	for (size_t i = 0; i < batch->n_changes; i++) {	/* also the gone, which want no longer names */
 		kp_map_dels(fam->refused, batch->changes[i].key);
-		if (!batch->changes[i].plan)
-			put_service(fam, batch->changes[i].key, NULL);
+		if (batch->changes[i].plan)
+			continue;
+		kp_map_dels(fam->good, batch->changes[i].key);	/* whatever comes of the write: the next of that name is another */
+		put_service(fam, batch->changes[i].key, NULL);
 	}
 	if (!fam->known)
 		return dp_ipt_family_full(fam, want, ret);
