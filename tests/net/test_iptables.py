@@ -389,6 +389,58 @@ def test_refused_as_a_whole(lab):
     refused(lab, "legacy", "COMMIT")
 
 
+def test_damage_is_nobodys_fault(lab):
+    """A change that fails because somebody took chains away: everything is written, and no Service is blamed."""
+    cluster(lab)
+    agent = lab.run(**options("legacy", period="1h")).ready()
+    put(lab, 1, ["9"])
+    wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.1.10", 80) == {"10.244.2.9"}, "its last look for an hour is over")
+    for how in ("-F", "-X"):
+        ipt.run(lab.node, "iptables-legacy", "-w", "-t", "nat", how)
+    lab.put("new.json", obj.service("new", "10.96.0.20"), obj.slice_of("new", ["10.244.2.20"]))  # in a chain with web
+    wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.0.20", 80) == {"10.244.2.20"}, "the change")
+    equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the Service beside it")
+    check("is refused" not in agent.log(), "log: %s", agent.log())
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+# Nothing is restored while a file is there, which takes what should have been; nor, ever, what mentions a word.
+BROKEN = """#!/bin/sh
+name=${0##*/}
+case "$name $1" in *"-restore --noflush") ;; *) exec %(real)s/$name "$@" ;; esac
+input=$(mktemp); trap 'rm -f "$input"' EXIT
+cat >"$input"
+[ -e %(hold)s ] && { cat "$input" >>%(hold)s; echo END >>%(hold)s; exit 4; }
+line=$(grep -n %(word)s "$input" | head -n 1 | cut -d: -f1)
+[ -z "$line" ] || { echo "iptables-restore: line $line failed" >&2; exit 1; }
+%(real)s/$name "$@" <"$input"
+"""
+
+
+def test_same_name_later(lab):
+    """A Service that is refused gets no endpoints of another one that had its name, and went while nothing could be written."""
+    cluster(lab)
+    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.98"]))
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", BROKEN, hold=hold, word="10.244.2.99"), **options("nft")).ready()
+    web = "-d %s/32" % WEB  # all Services are written
+    with open(hold, "w"):
+        pass
+    put(lab, 1, ["77"])
+    wait(lambda: "exit status 4" in agent.log(), "a failure")
+    lab.put("bad.json")
+    wait(lambda: any(web in tried and "10.244.2.98" not in tried for tried in read(hold).split("END\n")[:-1]), "a try without it")
+    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.99"]))
+    os.unlink(hold)
+    wait(lambda: '"default/bad" is refused' in agent.log(), "the refusal")
+    wait(lambda: ipt.endpoints(lab.node, "nft", "10.96.1.10", 80) == {"10.244.2.77"}, "another Service")
+    equal(ipt.endpoints(lab.node, "nft", "10.96.9.10", 80), set(), "endpoints of the refused one")
+
+
 def test_chain_in_use_by_others(lab):
     """A chain that somebody else's rule leads to cannot go; everything else does."""
     cluster(lab)
