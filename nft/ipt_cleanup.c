@@ -4,6 +4,7 @@
 
 #include "nft/ipt_held.h"
 #include "nft/ipt_rules.h"
+#include "nft/kubechains.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -49,42 +50,33 @@ void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret)
 	}
 }
 
-static void write_table(const struct dp_ipt_held *held, int t, bool keep, struct kp_buf *out)
+static bool is_ours(const char *chain)
 {
-	bool residual = keep && t == DP_IPT_NAT;
+	return strncmp(chain, DP_IPT_PREFIX, strlen(DP_IPT_PREFIX)) == 0;
+}
 
-	kp_buf_printf(out, "*%s\n", dp_ipt_tables[t]);
-	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains[t], &it);)
-		kp_buf_printf(out, ":%s - [0:0]\n", (const char *)it.key);
-	if (residual)
-		kp_buf_puts(out, ":" DP_IPT_RESIDUAL " - [0:0]\n-A " DP_IPT_RESIDUAL " -m conntrack --ctstate DNAT -j RETURN\n");
-	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		for (uint32_t n = 0; dp_ipt_jumps[i].table == t && n < held->jumps[i]; n++)
-			kp_buf_printf(out, "-D %s %s-j %s\n", dp_ipt_jumps[i].from, dp_ipt_jumps[i].match, dp_ipt_jumps[i].to);
-	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains[t], &it);)
-		if (!residual || strcmp(it.key, DP_IPT_RESIDUAL) != 0)
-			kp_buf_printf(out, "-X %s\n", (const char *)it.key);
-	kp_buf_puts(out, "COMMIT\n");
+static bool is_ours_and_goes(const char *chain)
+{
+	return is_ours(chain) && strcmp(chain, DP_IPT_RESIDUAL) != 0;
 }
 
 static int clean(const struct dp_ipt_leftover *l, enum kp_family f, bool keep, struct kp_err *err)
 {
-	struct dp_ipt_held *held = NULL;
-	struct kp_buf text = { 0 };
+	struct kp_buf save = { 0 }, text = { 0 };
 	unsigned line;
 	int r;
 
 	if (!l->chains[f] && !l->jumps[f] && (keep || !l->residual[f]))
 		return 0;
-	r = dp_ipt_tools_held(&l->tools, f, &held, err);
-	if (r < 0)
-		return r;
-	for (int t = 0; t < DP_IPT_N_TABLES; t++)	/* what rejects goes first: a successor may be at work */
-		if (kp_map_len(held->chains[t]))
-			write_table(held, t, keep, &text);
-	r = dp_ipt_tools_restore(&l->tools, f, &text, &line, err);
+	if (keep)
+		kp_buf_puts(&text, "*nat\n:" DP_IPT_RESIDUAL " - [0:0]\n-A " DP_IPT_RESIDUAL " -m conntrack --ctstate DNAT -j RETURN\nCOMMIT\n");
+	r = dp_ipt_tools_save(&l->tools, f, &save, err);
+	if (r == 0) {
+		dp_chain_removal(save.data, keep ? is_ours_and_goes : is_ours, &text);
+		r = dp_ipt_tools_restore(&l->tools, f, &text, &line, err);
+	}
+	kp_buf_release(&save);
 	kp_buf_release(&text);
-	dp_ipt_held_free(held);
 	return r;
 }
 

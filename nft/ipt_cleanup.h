@@ -27,7 +27,10 @@ struct dp_ipt_cleanup {
 #define DP_IPT_RESIDUAL "PXL-RESIDUAL"
 
 void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret);
-/* keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family. */
+/*
+ * keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family.
+ * What a chain of somebody else leads to stays (see kubechains.h), and is no error.
+ */
 int dp_ipt_cleanup_run(const struct dp_ipt_cleanup *c, const bool keep[KP_N_FAMILIES], struct kp_err *err);
 
 /* All of it, when another backend has taken over, or but for one variant. 0 also if there is nothing. */

@@ -587,5 +587,25 @@ def test_cleanup(lab):
     check("nothing of ours is there" in lab.command("cleanup").stdout, "not clean")
 
 
+def test_cleanup_beside_others(lab):
+    """Jumps that we did not write go with what they lead to; what a chain of somebody else leads to stays."""
+    cluster(lab)
+    for variant in ipt.VARIANTS:
+        lab.run(**options(variant)).ready().stop()
+        svc = next(r.split()[-1] for r in ipt.listing(lab.node, variant)["nat PXL-SERVICES-10.96.0"] if WEB in r)
+        tool = ["iptables-" + variant, "-w", "-t", "nat"]
+        for rule in (["-A", "PREROUTING", "-d", "192.0.2.222", "-j", "PXL-SERVICES"], ["-N", "FOREIGN"], ["-A", "FOREIGN", "-j", svc]):
+            ipt.run(lab.node, *tool, *rule)
+        rules = ipt.listing(lab.node, variant)["nat " + svc]
+        for _ in range(2):
+            p = lab.command("cleanup")
+            equal(p.returncode, 0, p.stderr)
+            equal(ipt.listing(lab.node, variant), {"nat " + svc: rules, "nat FOREIGN": ["-j " + svc]}, "what stays")
+        for rule in (["-F", "FOREIGN"], ["-X", "FOREIGN"]):
+            ipt.run(lab.node, *tool, *rule)
+        equal(lab.command("cleanup", "--now").returncode, 0, "in the end")
+        equal(ipt.listing(lab.node, variant), {}, "what is left in the end")
+
+
 if __name__ == "__main__":
     harness.main(globals())
