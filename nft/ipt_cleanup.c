@@ -20,24 +20,27 @@ static void count(const struct dp_ipt_held *held, struct dp_ipt_leftover *ret, i
 	ret->chains[f] -= ret->residual[f];
 }
 
-/* A kernel that does not know the variant holds none of its rules. */
-static void look(struct dp_ipt_leftover *ret)
+static int look_at(struct dp_ipt_leftover *ret, enum kp_family f, struct kp_err *err)
 {
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		struct dp_ipt_held *held = NULL;
-		struct kp_err err = { 0 };
+	const char *variant = dp_ipt_variant_names[ret->tools.variant];
+	struct dp_ipt_held *held = NULL;
+	int r;
 
-		if (dp_ipt_tools_held(&ret->tools, (enum kp_family)f, &held, &err) < 0) {
-			kp_debug("iptables", "%s", err.msg);
-			continue;
-		}
-		count(held, ret, f);
-		dp_ipt_held_free(held);
-	}
+	if (!dp_ipt_in_use(&ret->tools, f))
+		return 0;
+	r = dp_ipt_tools_held(&ret->tools, f, &held, err);
+	if (r < 0)
+		return kp_err_wrap(err, r, "%s: cannot see what iptables%s%s holds%s", kp_family_names[f], *variant ? "-" : "", variant,
+				   ret->tools.through_nft ? "" : ", which takes root and CAP_NET_RAW");
+	count(held, ret, f);
+	dp_ipt_held_free(held);
+	return 0;
 }
 
-void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret)
+int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err)
 {
+	struct kp_err why = { 0 };
+
 	*ret = (struct dp_ipt_cleanup){ 0 };
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
 		struct dp_ipt_leftover *l = &ret->variants[v];
@@ -45,9 +48,11 @@ void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret)
 		if (v == DP_IPT_PLAIN && (ret->variants[DP_IPT_NFT].installed || ret->variants[DP_IPT_LEGACY].installed))
 			break;
 		l->installed = dp_ipt_tools_find((enum dp_ipt_variant)v, &l->tools);
-		if (l->installed)
-			look(l);
+		for (int f = 0; f < KP_N_FAMILIES && l->installed; f++)
+			if (look_at(l, (enum kp_family)f, &why) < 0)
+				*err = why;
 	}
+	return why.code;
 }
 
 static bool is_ours(const char *chain)
@@ -94,8 +99,8 @@ int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err)
 {
 	const bool keep[KP_N_FAMILIES] = { false };
 	struct dp_ipt_cleanup c;
+	int unseen = dp_ipt_cleanup_look(&c, err), r;
 
-	dp_ipt_cleanup_look(&c);
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
 		const struct dp_ipt_leftover *l = &c.variants[v];
 
@@ -105,7 +110,8 @@ int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err)
 			kp_info("iptables", "removing the chains that mode iptables left, variant %s",
 				*dp_ipt_variant_names[v] ? dp_ipt_variant_names[v] : "of this host");
 	}
-	return dp_ipt_cleanup_run(&c, keep, err);
+	r = dp_ipt_cleanup_run(&c, keep, err);
+	return r < 0 ? r : unseen;
 }
 
 int dp_ipt_remove(struct kp_err *err)

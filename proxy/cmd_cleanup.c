@@ -63,7 +63,7 @@ static bool say_chains(const struct dp_ipt_leftover *l, int f, unsigned long lon
 	return true;
 }
 
-static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, const struct options *o)
+static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, bool all_seen, const struct options *o)
 {
 	const char *would = o->dry_run ? "would " : "";
 	bool any = false;
@@ -85,7 +85,7 @@ static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, co
 		if (c->residual[f] && (o->now || !flows))
 			printf("%s: %sremove table %s\n", kp_family_names[f], would, DP_RESIDUAL);
 	}
-	if (!any)
+	if (!any && all_seen)
 		printf("nothing of ours is there\n");
 }
 
@@ -93,6 +93,7 @@ static int cleanup(const struct options *o, struct kp_err *err)
 {
 	struct dp_ipt_cleanup ipt;
 	struct dp_cleanup c;
+	struct kp_err why = { 0 };
 	KP_AUTO(kp_closep) int instance = -1;
 	int r = 0;
 
@@ -103,23 +104,26 @@ static int cleanup(const struct options *o, struct kp_err *err)
 	if (r == 0)
 		r = dp_cleanup_look(&c, err);
 	if (r == 0) {
-		dp_ipt_cleanup_look(&ipt);
-		say(&c, &ipt, o);
+		(void)dp_ipt_cleanup_look(&ipt, &why);	/* the rest goes, and then it is told */
+		say(&c, &ipt, why.code == 0, o);
 	}
 	if (r == 0 && !o->dry_run)
 		r = dp_cleanup_run(&c, !o->now, err);
 	if (r == 0 && !o->dry_run)
 		r = dp_ipt_cleanup_run(&ipt, (const bool[]){ !o->now && c.flows[KP_IPV4], !o->now && c.flows[KP_IPV6] }, err);
-	return r;
+	if (r == 0 && why.code < 0)
+		*err = why;
+	return r < 0 ? r : why.code;
 }
 
 /* Is there something that keeps connections alive, and nothing else of mode iptables? */
 static bool chains_rest(void)
 {
 	struct dp_ipt_cleanup c;
+	struct kp_err why;
 	bool rest = false;
 
-	dp_ipt_cleanup_look(&c);
+	(void)dp_ipt_cleanup_look(&c, &why);
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			rest |= c.variants[v].residual[f];

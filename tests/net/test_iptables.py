@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -532,6 +533,48 @@ def test_killed_during_a_mode_switch(lab):
         agent.start().ready()
         wait(lambda: bool(nft.raw(lab.node)) == (mode == "nftables"), "%s: the table" % mode)
         wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode)
+
+
+NOBODY = "65534"
+USER = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps=-all,+net_admin",
+        "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin"]
+
+
+def test_mode_switch_of_a_user(lab):
+    """With one capability and not root, as the unit of systemd has it: what mode iptables left goes all the same."""
+    cluster(lab)
+    os.chmod(lab.folder, 0o777)
+    lab.agent = shutil.copy(lab.agent, lab.folder)  # where it was built may be closed to others
+    lab.run(before=USER, **options("nft")).ready().stop()
+    check(ipt.listing(lab.node, "nft"), "no chains")
+    agent = lab.run(before=USER).ready()
+    wait(lambda: both(lab.node, "nft") == {"ip": {}, "ip6": {}}, "chains of the former mode go")
+    rewrite(agent, **options("nft"))
+    wait(lambda: ipt.endpoints(lab.node, "nft", WEB, 80) == {"10.244.2.2", "10.244.2.3"}, "and come back without a restart")
+
+
+def without_raw(lab, *argv):
+    with lab.node:
+        return subprocess.run(["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", lab.agent, *argv],
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_legacy_that_cannot_be_seen(lab):
+    """Without CAP_NET_RAW what the old way holds is unknown, and nothing says that there is none."""
+    cluster(lab)
+    lab.run(**options("legacy")).ready().stop()
+    for argv in (["cleanup", "--dry-run"], ["cleanup"], ["cleanup", "--kube-proxy"]):
+        p = without_raw(lab, *argv)
+        equal(p.returncode, 3, "%s: %s" % (argv, p.stdout))
+        check("CAP_NET_RAW" in p.stderr and "nothing of" not in p.stdout, "%s: %s %s", argv, p.stdout, p.stderr)
+    raw = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
+    agent = lab.run(before=raw).ready()
+    wait(lambda: "cannot remove what mode iptables left" in agent.log(), "the agent says so")
+    agent.stop()
+    agent = lab.run(before=raw, **options("auto"))
+    equal(agent.end(), 3, "where the variant is unknown")
+    check("proxylet.iptablesVariant" in agent.log(), "log: %s", agent.log())
+    lab.agents.clear()
 
 
 # Runs its arguments without netlink sockets of netfilter (seccomp).
