@@ -535,6 +535,20 @@ def test_killed_during_a_mode_switch(lab):
         wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode)
 
 
+def test_other_variant_goes_at_last(lab):
+    """It cannot be removed at first; once it can, it goes without a change or a restart."""
+    cluster(lab)
+    lab.run(**options("nft")).ready().stop()
+    hold = os.path.join(lab.folder, "hold")
+    with open(hold, "w"):
+        pass
+    agent = lab.run(before=instead(lab, "nft", BROKEN, hold=hold, word="PXL-NOTHING"), **options("legacy")).ready()
+    wait(lambda: "cannot remove what another variant" in agent.log(), "a failure")
+    check(both(lab.node, "nft")["ip"], "it is gone all the same")
+    os.unlink(hold)
+    wait(lambda: both(lab.node, "nft") == {"ip": {}, "ip6": {}}, "it goes")
+
+
 NOBODY = "65534"
 USER = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps=-all,+net_admin",
         "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin"]
