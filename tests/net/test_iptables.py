@@ -644,6 +644,27 @@ def test_cleanup(lab):
     check("nothing of ours is there" in lab.command("cleanup").stdout, "not clean")
 
 
+def test_cleanup_that_waits(lab):
+    """Until the last connection has ended, or an agent has come whose chains are no leftover."""
+    cluster(lab)
+    lab.serve(traffic.TcpServer(lab.rem))
+    agent = lab.run(**options("nft")).ready()
+    for comes in (True, False):
+        c = traffic.Connection(lab.ext, WEB, 80)
+        agent.stop()
+        with lab.node:
+            p = subprocess.Popen([lab.agent, "cleanup", "--wait"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait(lambda: list(ipt.listing(lab.node, "nft")) == ["nat PXL-RESIDUAL"], "it waits")
+        if comes:
+            agent.start().ready()
+        else:
+            c.close()
+            lab.node.sh("conntrack", "-F")
+        equal(p.wait(60), 0, p.stderr.read())
+        check(c.ping() if comes else not ipt.listing(lab.node, "nft"), "in the end")
+        c.close()
+
+
 def test_cleanup_beside_others(lab):
     """Jumps that we did not write go with what they lead to; what a chain of somebody else leads to stays."""
     cluster(lab)
