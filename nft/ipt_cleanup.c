@@ -12,6 +12,9 @@
 
 static void count(const struct dp_ipt_held *held, struct dp_ipt_leftover *ret, int f)
 {
+	const struct dp_ipt_held_chain *localnet = kp_map_gets(held->chains[DP_IPT_FILTER], "PXL-LOCALNET");
+
+	ret->localnet |= localnet && localnet->n_rules;
 	for (int t = 0; t < DP_IPT_N_TABLES; t++)
 		ret->chains[f] += (uint32_t)kp_map_len(held->chains[t]);
 	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
@@ -82,6 +85,9 @@ static int clean(const struct dp_ipt_leftover *l, enum kp_family f, bool keep, s
 	}
 	kp_buf_release(&save);
 	kp_buf_release(&text);
+	if (r == 0 && f == KP_IPV4 && l->localnet)	/* who else wants it cannot be known */
+		kp_warn("iptables", "net.ipv4.conf.all.route_localnet stays as it is: where it is 1, and no rule like the kubelet's in "
+			"KUBE-FIREWALL is there, neighbours reach what listens on 127.0.0.1");
 	return r;
 }
 
@@ -102,10 +108,11 @@ int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err)
 	int unseen = dp_ipt_cleanup_look(&c, err), r;
 
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
-		const struct dp_ipt_leftover *l = &c.variants[v];
+		struct dp_ipt_leftover *l = &c.variants[v];
 
+		l->localnet &= stays == DP_IPT_N_VARIANTS;	/* else that one's guards */
 		if (v == (int)stays)
-			c.variants[v].installed = false;
+			l->installed = false;
 		else if (l->chains[KP_IPV4] || l->chains[KP_IPV6])
 			kp_info("iptables", "removing the chains that mode iptables left, variant %s",
 				*dp_ipt_variant_names[v] ? dp_ipt_variant_names[v] : "of this host");

@@ -18,6 +18,7 @@ struct dp_ipt_leftover {
 	bool installed;
 	uint32_t chains[KP_N_FAMILIES], jumps[KP_N_FAMILIES];	/* without PXL-RESIDUAL */
 	bool residual[KP_N_FAMILIES];
+	bool localnet;		/* IPv4: PXL-LOCALNET guards 127.0.0.0/8 */
 };
 
 struct dp_ipt_cleanup {

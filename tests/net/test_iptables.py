@@ -61,6 +61,11 @@ def is_again(lab, variant, before):
     return lambda: both(lab.node, variant) == before
 
 
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
 def rewrite(agent, **fields):
     with open(agent.config) as f:
         new = dict(json.load(f), **fields)
@@ -348,6 +353,25 @@ def test_health_while_a_repair_takes_long(lab):
     check("changed by iptables" in lines[1] and "(pid " in lines[1], "who: %s", lines)
 
 
+def test_loopback_is_routed_behind_its_guard(lab):
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    with open(hold, "w"):
+        pass
+
+    def routed():
+        with lab.node:
+            return read("/proc/sys/net/ipv4/conf/all/route_localnet").strip()
+
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), **options("nft"))
+    wait(lambda: restores(agent), "it writes")
+    equal(routed(), "0", "before there are rules")
+    os.unlink(hold)
+    agent.ready().stop()
+    equal(routed(), "1", "afterwards")
+    check("route_localnet stays as it is" in lab.command("cleanup").stderr, "cleanup says nothing")
+
+
 def test_end_while_iptables_restore_is_busy(lab):
     """It is called off: nobody waits for it, and nothing is written afterwards."""
     cluster(lab)
@@ -402,11 +426,6 @@ def test_damage_is_nobodys_fault(lab):
     wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.0.20", 80) == {"10.244.2.20"}, "the change")
     equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the Service beside it")
     check("is refused" not in agent.log(), "log: %s", agent.log())
-
-
-def read(path):
-    with open(path) as f:
-        return f.read()
 
 
 # Nothing is restored while a file is there, which takes what should have been; nor, ever, what mentions a word.
