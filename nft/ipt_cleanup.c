@@ -4,6 +4,7 @@
 
 #include "nft/ipt_held.h"
 #include "nft/ipt_rules.h"
+#include "nft/kubechains.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -11,6 +12,9 @@
 
 static void count(const struct dp_ipt_held *held, struct dp_ipt_leftover *ret, int f)
 {
+	const struct dp_ipt_held_chain *localnet = kp_map_gets(held->chains[DP_IPT_FILTER], "PXL-LOCALNET");
+
+	ret->localnet |= localnet && localnet->n_rules;
 	for (int t = 0; t < DP_IPT_N_TABLES; t++)
 		ret->chains[f] += (uint32_t)kp_map_len(held->chains[t]);
 	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
@@ -19,24 +23,27 @@ static void count(const struct dp_ipt_held *held, struct dp_ipt_leftover *ret, i
 	ret->chains[f] -= ret->residual[f];
 }
 
-/* A kernel that does not know the variant holds none of its rules. */
-static void look(struct dp_ipt_leftover *ret)
+static int look_at(struct dp_ipt_leftover *ret, enum kp_family f, struct kp_err *err)
 {
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		struct dp_ipt_held *held = NULL;
-		struct kp_err err = { 0 };
+	const char *variant = dp_ipt_variant_names[ret->tools.variant];
+	struct dp_ipt_held *held = NULL;
+	int r;
 
-		if (dp_ipt_tools_held(&ret->tools, (enum kp_family)f, &held, &err) < 0) {
-			kp_debug("iptables", "%s", err.msg);
-			continue;
-		}
-		count(held, ret, f);
-		dp_ipt_held_free(held);
-	}
+	if (!dp_ipt_in_use(&ret->tools, f))
+		return 0;
+	r = dp_ipt_tools_held(&ret->tools, f, &held, err);
+	if (r < 0)
+		return kp_err_wrap(err, r, "%s: cannot see what iptables%s%s holds%s", kp_family_names[f], *variant ? "-" : "", variant,
+				   ret->tools.through_nft ? "" : ", which takes root and CAP_NET_RAW");
+	count(held, ret, f);
+	dp_ipt_held_free(held);
+	return 0;
 }
 
-void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret)
+int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err)
 {
+	struct kp_err why = { 0 };
+
 	*ret = (struct dp_ipt_cleanup){ 0 };
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
 		struct dp_ipt_leftover *l = &ret->variants[v];
@@ -44,47 +51,43 @@ void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret)
 		if (v == DP_IPT_PLAIN && (ret->variants[DP_IPT_NFT].installed || ret->variants[DP_IPT_LEGACY].installed))
 			break;
 		l->installed = dp_ipt_tools_find((enum dp_ipt_variant)v, &l->tools);
-		if (l->installed)
-			look(l);
+		for (int f = 0; f < KP_N_FAMILIES && l->installed; f++)
+			if (look_at(l, (enum kp_family)f, &why) < 0)
+				*err = why;
 	}
+	return why.code;
 }
 
-static void write_table(const struct dp_ipt_held *held, int t, bool keep, struct kp_buf *out)
+static bool is_ours(const char *chain)
 {
-	bool residual = keep && t == DP_IPT_NAT;
+	return strncmp(chain, DP_IPT_PREFIX, strlen(DP_IPT_PREFIX)) == 0;
+}
 
-	kp_buf_printf(out, "*%s\n", dp_ipt_tables[t]);
-	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains[t], &it);)
-		kp_buf_printf(out, ":%s - [0:0]\n", (const char *)it.key);
-	if (residual)
-		kp_buf_puts(out, ":" DP_IPT_RESIDUAL " - [0:0]\n-A " DP_IPT_RESIDUAL " -m conntrack --ctstate DNAT -j RETURN\n");
-	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++)
-		for (uint32_t n = 0; dp_ipt_jumps[i].table == t && n < held->jumps[i]; n++)
-			kp_buf_printf(out, "-D %s %s-j %s\n", dp_ipt_jumps[i].from, dp_ipt_jumps[i].match, dp_ipt_jumps[i].to);
-	for (struct kp_map_it it = { 0 }; kp_map_next(held->chains[t], &it);)
-		if (!residual || strcmp(it.key, DP_IPT_RESIDUAL) != 0)
-			kp_buf_printf(out, "-X %s\n", (const char *)it.key);
-	kp_buf_puts(out, "COMMIT\n");
+static bool is_ours_and_goes(const char *chain)
+{
+	return is_ours(chain) && strcmp(chain, DP_IPT_RESIDUAL) != 0;
 }
 
 static int clean(const struct dp_ipt_leftover *l, enum kp_family f, bool keep, struct kp_err *err)
 {
-	struct dp_ipt_held *held = NULL;
-	struct kp_buf text = { 0 };
+	struct kp_buf save = { 0 }, text = { 0 };
 	unsigned line;
 	int r;
 
 	if (!l->chains[f] && !l->jumps[f] && (keep || !l->residual[f]))
 		return 0;
-	r = dp_ipt_tools_held(&l->tools, f, &held, err);
-	if (r < 0)
-		return r;
-	for (int t = 0; t < DP_IPT_N_TABLES; t++)	/* what rejects goes first: a successor may be at work */
-		if (kp_map_len(held->chains[t]))
-			write_table(held, t, keep, &text);
-	r = dp_ipt_tools_restore(&l->tools, f, &text, &line, err);
+	if (keep)
+		kp_buf_puts(&text, "*nat\n:" DP_IPT_RESIDUAL " - [0:0]\n-A " DP_IPT_RESIDUAL " -m conntrack --ctstate DNAT -j RETURN\nCOMMIT\n");
+	r = dp_ipt_tools_save(&l->tools, f, &save, err);
+	if (r == 0) {
+		dp_chain_removal(save.data, keep ? is_ours_and_goes : is_ours, &text);
+		r = dp_ipt_tools_restore(&l->tools, f, &text, &line, err);
+	}
+	kp_buf_release(&save);
 	kp_buf_release(&text);
-	dp_ipt_held_free(held);
+	if (r == 0 && f == KP_IPV4 && l->localnet)	/* who else wants it cannot be known */
+		kp_warn("iptables", "net.ipv4.conf.all.route_localnet stays as it is: where it is 1, and no rule like the kubelet's in "
+			"KUBE-FIREWALL is there, neighbours reach what listens on 127.0.0.1");
 	return r;
 }
 
@@ -102,18 +105,20 @@ int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err)
 {
 	const bool keep[KP_N_FAMILIES] = { false };
 	struct dp_ipt_cleanup c;
+	int unseen = dp_ipt_cleanup_look(&c, err), r;
 
-	dp_ipt_cleanup_look(&c);
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++) {
-		const struct dp_ipt_leftover *l = &c.variants[v];
+		struct dp_ipt_leftover *l = &c.variants[v];
 
+		l->localnet &= stays == DP_IPT_N_VARIANTS;	/* else that one's guards */
 		if (v == (int)stays)
-			c.variants[v].installed = false;
+			l->installed = false;
 		else if (l->chains[KP_IPV4] || l->chains[KP_IPV6])
 			kp_info("iptables", "removing the chains that mode iptables left, variant %s",
 				*dp_ipt_variant_names[v] ? dp_ipt_variant_names[v] : "of this host");
 	}
-	return dp_ipt_cleanup_run(&c, keep, err);
+	r = dp_ipt_cleanup_run(&c, keep, err);
+	return r < 0 ? r : unseen;
 }
 
 int dp_ipt_remove(struct kp_err *err)

@@ -18,6 +18,7 @@ struct dp_ipt_leftover {
 	bool installed;
 	uint32_t chains[KP_N_FAMILIES], jumps[KP_N_FAMILIES];	/* without PXL-RESIDUAL */
 	bool residual[KP_N_FAMILIES];
+	bool localnet;		/* IPv4: PXL-LOCALNET guards 127.0.0.0/8 */
 };
 
 struct dp_ipt_cleanup {
@@ -26,11 +27,18 @@ struct dp_ipt_cleanup {
 
 #define DP_IPT_RESIDUAL "PXL-RESIDUAL"
 
-void dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret);
-/* keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family. */
+/* < 0: something could not be seen; *ret has what could. */
+int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err);
+/*
+ * keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family.
+ * What a chain of somebody else leads to stays (see kubechains.h), and is no error.
+ */
 int dp_ipt_cleanup_run(const struct dp_ipt_cleanup *c, const bool keep[KP_N_FAMILIES], struct kp_err *err);
 
-/* All of it, when another backend has taken over, or but for one variant. 0 also if there is nothing. */
+/*
+ * All of it, when another backend has taken over, or but for one variant. 0 also if there is
+ * nothing; < 0 also if something may be there that cannot be seen.
+ */
 int dp_ipt_remove(struct kp_err *err);
 int dp_ipt_remove_but(enum dp_ipt_variant stays, struct kp_err *err);
 

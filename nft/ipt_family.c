@@ -142,12 +142,17 @@ static size_t search(struct dp_ipt_family *fam, const struct dp_wanted *want, co
 	return n_found;
 }
 
-/* Somebody is to blame and has been left out: another try makes sense. */
-static bool learn_from(struct dp_ipt_family *fam, const struct dp_wanted *want, const char *text, unsigned line,
-		       const struct kp_err *why)
+/* A chain that is gone makes every rule that leads there fail, and that is no fault of its Service. */
+static bool is_damaged(struct dp_ipt_family *fam, const struct dp_ipt_held *held)
 {
-	struct dp_ipt_held *held = NULL;
-	struct kp_err err = { 0 };
+	KP_AUTO(kp_freep) char *what = NULL;
+
+	return !dp_ipt_state_matches(fam->state, held, &what);
+}
+
+static bool leave_out(struct dp_ipt_family *fam, const struct dp_wanted *want, const char *text, unsigned line,
+		      const struct kp_err *why)
+{
 	bool kept = false;
 	const char *owner = line ? dp_ipt_state_blame(fam->state, text, line, &kept) : NULL;
 	bool left_out = owner && *owner;
@@ -159,11 +164,20 @@ static bool learn_from(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 		refuse(fam, owner, why);
 	else if (line && !owner && !kept)
 		left_out = search(fam, want, why) > 0;
-	if (dp_ipt_tools_held(fam->tools, fam->f, &held, &err) < 0)
+	return kept || left_out;
+}
+
+/* Somebody is to blame and has been left out: another try makes sense. */
+static bool learn_from(struct dp_ipt_family *fam, const struct dp_wanted *want, const char *text, unsigned line,
+		       const struct kp_err *why)
+{
+	KP_AUTO(dp_ipt_held_freep) struct dp_ipt_held *held = NULL;
+	struct kp_err err = { 0 };
+
+	if (dp_ipt_tools_held(fam->tools, fam->f, &held, &err) < 0 || (fam->known && is_damaged(fam, held)))
 		return false;
 	dp_ipt_state_jumps(fam->state, held);
-	dp_ipt_held_free(held);
-	return kept || left_out;
+	return leave_out(fam, want, text, line, why);
 }
 
 static uint32_t count_commits(const struct kp_buf *text)
@@ -227,9 +241,9 @@ int dp_ipt_family_full(struct dp_ipt_family *fam, const struct dp_wanted *want, 
 
 	ret->tried = ret->full = true;
 	ret->code = dp_ipt_tools_held(fam->tools, fam->f, &held, &err);
+	fam->known = false;
 	if (ret->code < 0) {
 		snprintf(ret->message, sizeof(ret->message), "%.250s", err.msg);
-		fam->known = false;
 		return ret->code;
 	}
 	kp_map_free(fam->refused);
@@ -264,8 +278,10 @@ int dp_ipt_family_apply(struct dp_ipt_family *fam, const struct dp_wanted *want,
 
 	for (size_t i = 0; i < batch->n_changes; i++) {	/* also the gone, which want no longer names */
 		kp_map_dels(fam->refused, batch->changes[i].key);
-		if (!batch->changes[i].plan)
-			put_service(fam, batch->changes[i].key, NULL);
+		if (batch->changes[i].plan)
+			continue;
+		kp_map_dels(fam->good, batch->changes[i].key);	/* whatever comes of the write: the next of that name is another */
+		put_service(fam, batch->changes[i].key, NULL);
 	}
 	if (!fam->known)
 		return dp_ipt_family_full(fam, want, ret);

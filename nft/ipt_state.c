@@ -228,7 +228,7 @@ void dp_ipt_state_assume(struct dp_ipt_state *s, const struct dp_ipt_held *held)
 
 static bool differs(struct chain *c, const struct dp_ipt_held_chain *h)
 {
-	if (!is_wanted(c))
+	if (!is_wanted(c) || c->dirty)
 		return false;
 	if (!h || h->n_rules != c->n_rules || (c->hash && c->hash != h->hash))
 		return true;

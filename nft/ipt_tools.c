@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nft/ask.h"
 #include "nft/exec.h"
 #include "nft/ipt_held.h"
+#include "nft/socket.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
@@ -107,11 +109,29 @@ int dp_ipt_tools_legacy(struct dp_ipt_tools *ret, struct kp_err *err)
 bool dp_ipt_legacy_in_use(enum kp_family f)
 {
 	FILE *names = fopen(f == KP_IPV4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names", "re");
-	bool any = names && fgetc(names) != EOF;
+	bool any = names ? fgetc(names) != EOF : errno == EACCES;	/* only root may read it */
 
 	if (names)
 		(void)fclose(names);
 	return any;
+}
+
+static bool nft_in_use(enum kp_family f)
+{
+	struct mnl_socket *nl = NULL;
+	bool any = false;
+	int r = dp_socket_open(&nl, NULL);
+
+	for (int t = 0; t < DP_IPT_N_TABLES && r == 0 && !any; t++)
+		r = dp_table_exists(nl, f, dp_ipt_tables[t], &any);
+	if (nl)
+		mnl_socket_close(nl);
+	return any || (r < 0 && r != -EPROTONOSUPPORT);
+}
+
+bool dp_ipt_in_use(const struct dp_ipt_tools *t, enum kp_family f)
+{
+	return t->through_nft ? nft_in_use(f) : dp_ipt_legacy_in_use(f);
 }
 
 int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp_err *err)
@@ -183,6 +203,7 @@ int dp_ipt_tools_restore(const struct dp_ipt_tools *t, enum kp_family f, const s
 /* What speaks for a variant. */
 struct evidence {
 	bool works;
+	bool unseen;		/* it is in use, and that is all we know */
 	bool hint;
 	size_t n_rules;
 };
@@ -195,10 +216,12 @@ static void look_for_evidence(const struct dp_ipt_tools *t, struct evidence *ret
 		struct kp_err err = { 0 };
 		char *rest = NULL;
 
-		if (save(t, (enum kp_family)f, NULL, &text, &err) < 0)
-			kp_buf_release(&text);	/* this kernel does not have it: no evidence */
-		else
+		if (save(t, (enum kp_family)f, NULL, &text, &err) < 0) {
+			kp_buf_release(&text);
+			ret->unseen |= dp_ipt_in_use(t, (enum kp_family)f);	/* else this kernel does not have it */
+		} else {
 			ret->works = true;
+		}
 		for (char *line = text.data ? strtok_r(text.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
 			ret->n_rules += line[0] == '-';
 			ret->hint |= strncmp(line, ":KUBE-IPTABLES-HINT ", 20) == 0 ||
@@ -208,13 +231,16 @@ static void look_for_evidence(const struct dp_ipt_tools *t, struct evidence *ret
 	}
 }
 
-static int choose_between(struct dp_ipt_tools found[DP_IPT_N_VARIANTS], struct dp_ipt_tools *ret)
+static int choose_between(struct dp_ipt_tools found[DP_IPT_N_VARIANTS], struct dp_ipt_tools *ret, struct kp_err *err)
 {
 	struct evidence nft, legacy;
 	bool old;
 
 	look_for_evidence(&found[DP_IPT_NFT], &nft);
 	look_for_evidence(&found[DP_IPT_LEGACY], &legacy);
+	if (nft.works && !nft.hint && legacy.unseen)
+		return kp_err_set(err, -EACCES, "iptables: what iptables-legacy holds cannot be seen, and so not which variant this node "
+				  "uses: that takes root and CAP_NET_RAW, or proxylet.iptablesVariant says it");
 	old = !nft.works ? legacy.works : nft.hint || legacy.hint ? !nft.hint : legacy.n_rules > nft.n_rules;
 	*ret = found[old ? DP_IPT_LEGACY : DP_IPT_NFT];
 	return 0;
@@ -236,7 +262,7 @@ int dp_ipt_tools_choose(const char *name, struct dp_ipt_tools *ret, struct kp_er
 			return 0;
 		}
 	if (there[DP_IPT_NFT] && there[DP_IPT_LEGACY])
-		return choose_between(found, ret);
+		return choose_between(found, ret, err);
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
 		if (there[v]) {
 			*ret = found[v];

@@ -30,7 +30,7 @@ bool dp_ipt_tools_any(void);	/* any variant is installed; runs nothing */
  * Which one to use. name: "nft", "legacy", or "auto": as the iptables-wrappers of
  * Kubernetes decide, the one in which the kubelet's chains KUBE-IPTABLES-HINT or
  * KUBE-KUBELET-CANARY are, else legacy if it has more rules, else nft. One that this kernel
- * does not know is out of question.
+ * does not know is out of question. -EACCES: that depends on rules that we may not see.
  */
 int dp_ipt_tools_choose(const char *name, struct dp_ipt_tools *ret, struct kp_err *err);
 
@@ -39,8 +39,10 @@ int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp
 
 /* The one that writes the old way, or -ENOENT. */
 int dp_ipt_tools_legacy(struct dp_ipt_tools *ret, struct kp_err *err);
-/* The old way is in use in this network namespace. */
+/* The old way is in use in this network namespace. Also if that cannot be known: only root may ask. */
 bool dp_ipt_legacy_in_use(enum kp_family f);
+/* Of either way. Runs nothing, and loads no module. */
+bool dp_ipt_in_use(const struct dp_ipt_tools *t, enum kp_family f);
 
 /* iptables-save of one family, all tables that exist; NUL-terminated. */
 int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err);

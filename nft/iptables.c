@@ -42,6 +42,8 @@ struct ipt {
 	uint64_t retry_ns;	/* failed or refused things; 0: none */
 	bool told_size;
 	bool alone;		/* the other variant holds nothing of ours any more */
+	unsigned alone_ms;
+	uint64_t alone_ns;	/* until it is: when to try again */
 };
 
 static void ipt_close(void *dp)
@@ -206,9 +208,13 @@ static void remove_other_variants(struct ipt *n)
 {
 	struct kp_err err = { 0 };
 
-	n->alone = true;
-	if (dp_ipt_remove_but(n->tools.variant, &err) < 0)
-		kp_warn("iptables", "cannot remove what another variant of iptables left: %s", err.msg);
+	n->alone = dp_ipt_remove_but(n->tools.variant, &err) == 0;
+	if (n->alone)
+		return;
+	kp_log(n->alone_ms ? KP_LOG_DEBUG : KP_LOG_WARN, "iptables", "cannot remove what another variant of iptables left, "
+	       "will try again: %s", err.msg);
+	n->alone_ms = longer(n->alone_ms, BACKOFF_MIN_MS, REFUSED_MAX_MS);
+	n->alone_ns = kp_now_ns() + n->alone_ms * 1000000ull;
 }
 
 static int ipt_retry(void *dp, struct dp_result *ret)
@@ -232,7 +238,7 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 		after_commit(n, NULL, NULL, ret, code);
 	}
 	dp_stale_remove(n->ct, n->said, ret);
-	if (n->settled && !n->alone)
+	if (n->settled && !n->alone && kp_now_ns() >= n->alone_ns)
 		remove_other_variants(n);
 	return code;
 }
@@ -243,7 +249,8 @@ static int ipt_pending_ms(void *dp)
 	uint64_t now = kp_now_ns();
 	const int all[] = {
 		dp_ct_pending_ms(n->ct, now), n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1,
-		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1, n->settled && !n->alone ? 0 : -1,
+		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1,
+		n->settled && !n->alone ? kp_ms_until(n->alone_ns, now) : -1,
 		dp_guard_pending_ms(n->guard, now),
 	};
 	int best = -1;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nft/ipsets.h"
 #include "nft/socket.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
@@ -109,12 +110,13 @@ static int on_service(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
+/* link: NULL: any. */
 static bool is_on(const struct ifaddrs *addrs, const char *link, const struct server *s)
 {
 	for (const struct ifaddrs *i = addrs; i; i = i->ifa_next) {
 		const void *addr = NULL;
 
-		if (!i->ifa_addr || i->ifa_addr->sa_family != s->family || strcmp(i->ifa_name, link) != 0)
+		if (!i->ifa_addr || i->ifa_addr->sa_family != s->family || (link && strcmp(i->ifa_name, link) != 0))
 			continue;
 		addr = s->family == AF_INET ? (const void *)&((const struct sockaddr_in *)i->ifa_addr)->sin_addr :
 					      (const void *)&((const struct sockaddr_in6 *)i->ifa_addr)->sin6_addr;
@@ -145,7 +147,14 @@ static int list_servers(struct mnl_socket *nl, uint16_t family, struct servers *
 	return dp_talk(nl, put_header(buf, family, NLM_F_DUMP, IPVS_CMD_GET_SERVICE, IPVS_GENL_VERSION), on_service, all);
 }
 
-static int clear(struct mnl_socket *nl, const char *link, const struct ifaddrs *addrs, uint32_t *ret_n)
+/* Node ports are on the node's own addresses (IV-7), and an address that was there before is not put on the link (IV-6). */
+static bool is_kubes(struct mnl_socket *sets, const char *link, const struct ifaddrs *addrs, const struct server *s)
+{
+	return is_on(addrs, link, s) ||
+	       dp_ipsets_have(sets, s->family, s->addr, is_on(addrs, NULL, s), (uint8_t)s->protocol, s->port);
+}
+
+static int clear(struct mnl_socket *nl, struct mnl_socket *sets, const char *link, const struct ifaddrs *addrs, uint32_t *ret_n)
 {
 	struct servers all = { 0 };
 	uint16_t family;
@@ -154,7 +163,7 @@ static int clear(struct mnl_socket *nl, const char *link, const struct ifaddrs *
 	if (r == 0 && family)
 		r = list_servers(nl, family, &all);
 	for (size_t i = 0; i < all.n && r == 0; i++) {
-		if (!is_on(addrs, link, &all.items[i]))
+		if (!is_kubes(sets, link, addrs, &all.items[i]))
 			continue;
 		r = delete_server(nl, family, &all.items[i]);
 		*ret_n += r == 0;
@@ -176,15 +185,17 @@ static struct mnl_socket *open_socket(int bus)
 
 int dp_ipvs_clear(const char *link, uint32_t *ret_n, struct kp_err *err)
 {
-	struct mnl_socket *nl = open_socket(NETLINK_GENERIC);
+	struct mnl_socket *nl = open_socket(NETLINK_GENERIC), *sets = open_socket(NETLINK_NETFILTER);
 	struct ifaddrs *addrs = NULL;
-	int r = nl && getifaddrs(&addrs) == 0 ? 0 : -errno;
+	int r = nl && sets && getifaddrs(&addrs) == 0 ? 0 : -errno;
 
 	*ret_n = 0;
 	if (r == 0)
-		r = clear(nl, link, addrs, ret_n);
+		r = clear(nl, sets, link, addrs, ret_n);
 	if (nl)
 		mnl_socket_close(nl);
+	if (sets)
+		mnl_socket_close(sets);
 	if (addrs)
 		freeifaddrs(addrs);
 	return r < 0 ? kp_err_set(err, r, "delete virtual servers of IPVS: %s", strerror(-r)) : 0;
@@ -194,10 +205,12 @@ uint32_t dp_ipvs_connections(void)
 {
 	FILE *f = fopen("/proc/net/ip_vs_conn", "re");
 	char line[256];
+	unsigned from_port;
 	uint32_t n = 0;
 
 	while (f && fgets(line, sizeof(line), f))
-		n += strncmp(line, "Pro ", 4) != 0;	/* the heading */
+		n += strncmp(line, "Pro ", 4) != 0 &&	/* the heading */
+		     sscanf(line, "%*s %*s %x", &from_port) == 1 && from_port;	/* 0: a template of affinity */
 	if (f)
 		(void)fclose(f);
 	return n;

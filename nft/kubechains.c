@@ -138,7 +138,8 @@ struct dp_kube_rules dp_kube_rules(const char *save)
 struct section {
 	const char *name, *body;
 	size_t name_len;
-	struct kp_map *stay;	/* kube-proxy's chains that cannot go, as a set of names */
+	bool (*ours)(const char *chain);
+	struct kp_map *stay;	/* of these, the chains that cannot go, as a set of names */
 };
 
 static bool next_section(const char **at, struct section *ret)
@@ -148,7 +149,9 @@ static bool next_section(const char **at, struct section *ret)
 
 	while (next_line(at, &line, &len))
 		if (len > 1 && line[0] == '*') {
-			*ret = (struct section){ .name = line + 1, .name_len = len - 1, .body = *at };
+			ret->name = line + 1;
+			ret->name_len = len - 1;
+			ret->body = *at;
 			return true;
 		}
 	return false;
@@ -172,7 +175,7 @@ static bool is_builtin(const char *name)
 
 static bool goes(const struct section *s, const char *chain)
 {
-	return dp_kube_chain(chain) != DP_CHAIN_FOREIGN && !kp_map_gets(s->stay, chain);
+	return s->ours(chain) && !kp_map_gets(s->stay, chain);
 }
 
 static bool keep(struct section *s, const char *chain)
@@ -233,9 +236,9 @@ static void each_jump(const struct section *s, struct kp_buf *out)
 	}
 }
 
-void dp_kube_removal(const char *save, struct kp_buf *out)
+void dp_chain_removal(const char *save, bool (*ours)(const char *chain), struct kp_buf *out)
 {
-	struct section s;
+	struct section s = { .ours = ours };
 
 	while (next_section(&save, &s)) {
 		struct kp_buf body = { 0 };
@@ -255,4 +258,14 @@ void dp_kube_removal(const char *save, struct kp_buf *out)
 		kp_buf_release(&body);
 		kp_map_free(s.stay);
 	}
+}
+
+static bool is_kubes(const char *chain)
+{
+	return dp_kube_chain(chain) != DP_CHAIN_FOREIGN;
+}
+
+void dp_kube_removal(const char *save, struct kp_buf *out)
+{
+	dp_chain_removal(save, is_kubes, out);
 }

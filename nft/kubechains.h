@@ -28,12 +28,13 @@ struct dp_kube_rules {
 struct dp_kube_rules dp_kube_rules(const char *save);
 
 /*
- * Input for "iptables-restore --noflush" that takes them away: chains emptied, rules that
- * lead to them from elsewhere deleted, chains deleted; nothing else is named. Appended, ""
- * if there is none. A chain that a rule of somebody else's chain still leads to is left as
- * it is, with all that it leads to; KUBE-POSTROUTING stays with KUBE-MARK-MASQ, since one
- * has no meaning without the other.
+ * Input for "iptables-restore --noflush" that takes chains away, for what one iptables-save
+ * printed: chains emptied, rules that lead to them from elsewhere deleted, chains deleted;
+ * nothing else is named. Appended, "" if there is none. A chain that a rule of somebody else's
+ * chain still leads to is left as it is, with all that it leads to.
  */
+void dp_chain_removal(const char *save, bool (*ours)(const char *chain), struct kp_buf *out);
+/* Of kube-proxy. KUBE-POSTROUTING stays with KUBE-MARK-MASQ, since one has no meaning without the other. */
 void dp_kube_removal(const char *save, struct kp_buf *out);
 
 #endif

@@ -138,7 +138,7 @@ static int clean_ipvs(const struct dp_otherclean *how, uint32_t servers, struct 
 	if (n && how->gentle)
 		return kp_err_set(err, -EAGAIN, "%u connections run through IPVS: %s stays until they end", n, DP_OTHER_LINK);
 	if (servers)
-		step(how, "virtual servers of IPVS on the addresses of %s (%u servers in all)", DP_OTHER_LINK, servers);
+		step(how, "virtual servers of IPVS on the addresses of %s and in ipsets (%u servers in all)", DP_OTHER_LINK, servers);
 	step(how, "interface %s", DP_OTHER_LINK);
 	if (how->dry_run)
 		return 0;
@@ -158,7 +158,7 @@ int dp_other_clean(const struct dp_other *o, const struct dp_otherclean *how, st
 {
 	struct kp_err why = { 0 };
 	bool chains = false;
-	int r = 0;
+	int r = 0, ipvs;
 
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		if (o->chains[DP_XT_NFT][f])
@@ -170,9 +170,9 @@ int dp_other_clean(const struct dp_other *o, const struct dp_otherclean *how, st
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (o->table[f])
 			r = first(r, delete_table(how, (enum kp_family)f, &why), &why, err);
-	if (chains || o->link)
+	ipvs = o->link ? clean_ipvs(how, o->servers, &why) : 0;
+	r = first(r, ipvs, &why, err);
+	if (ipvs == 0 && (chains || o->link))	/* they tell which virtual servers are its own */
 		r = first(r, dp_ipsets_destroy(how->dry_run, say_ipset, (void *)how, &why), &why, err);
-	if (o->link)
-		r = first(r, clean_ipvs(how, o->servers, &why), &why, err);
 	return r;
 }

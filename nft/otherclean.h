@@ -15,7 +15,7 @@ struct kp_err;
  */
 struct dp_otherclean {
 	bool dry_run;
-	bool gentle;		/* leave mode ipvs while connections run through it: -EAGAIN */
+	bool gentle;		/* what mode ipvs left stays while connections run through it: -EAGAIN */
 	int cancel_fd;		/* see exec.h */
 	/* Each step, before it is taken; detail: one line of what goes to iptables-restore. */
 	void (*say)(void *arg, bool detail, const char *text);

@@ -39,7 +39,7 @@ struct dp_other {
  */
 int dp_other_look(struct dp_other *ret, struct mnl_socket **keep, bool legacy, int cancel_fd, struct kp_err *err);
 bool dp_other_any(const struct dp_other *o);
-/* "nftables table IPv4, IPv6; 12 iptables-nft chains IPv4"; "nothing". Appended. */
+/* "nftables table kube-proxy (IPv4), 12 iptables-nft chains (IPv4)"; "nothing". Appended. */
 void dp_other_describe(const struct dp_other *o, struct kp_buf *out);
 
 #endif

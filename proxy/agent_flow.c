@@ -43,8 +43,6 @@ static struct kp_plan_node *changed_node(struct agent *a)
 		return kp_plan_node_unref(node);
 	kp_plan_node_unref(a->node);
 	a->node = kp_plan_node_ref(node);
-	if (node->nodeport_localhost)
-		kp_host_route_localnet();
 	kp_health_plan_node(a->health, node);
 	return node;
 }
@@ -102,12 +100,13 @@ static bool may_program(struct agent *a)
 static void submit(struct agent *a)
 {
 	struct dp_batch b = { .node = NULL };
+	const struct kp_plan_node *node;
 	uint64_t generation;
 	bool lost = false;
 	size_t cap = 0;
 	char *key;
 
-	b.node = changed_node(a);
+	node = b.node = changed_node(a);
 	while ((key = kp_model_pop_dirty(a->model))) {
 		KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = kp_planner_build(a->planner, key);
 
@@ -121,6 +120,8 @@ static void submit(struct agent *a)
 	if (lost)
 		kp_agent_publish(a);	/* health ports say 503, then the rules change */
 	generation = kp_runner_submit(a->runner, &b);
+	if (node)
+		a->localnet = node->nodeport_localhost ? generation : 0;
 	kp_health_submitted(a->health, generation, kp_now_ns());
 	kp_monitor_submitted(a->monitor, generation);
 }
@@ -165,6 +166,15 @@ static void log_family(struct agent *a, int f, const struct dp_family_result *r,
 	       (unsigned long long)(r->took_ns / 1000), (unsigned long long)((kp_now_ns() - a->began_ns) / 1000000));
 }
 
+/* Not before the rule is in the kernel that keeps others from what listens there (CVE-2020-8558). */
+static void route_localnet(struct agent *a, uint64_t generation, const struct dp_family_result *ipv4)
+{
+	if (!a->localnet || generation < a->localnet || !ipv4->tried || ipv4->code < 0)
+		return;
+	a->localnet = 0;
+	kp_host_route_localnet();
+}
+
 static void on_result(evutil_socket_t fd, short what, void *arg)
 {
 	struct agent *a = arg;
@@ -180,6 +190,7 @@ static void on_result(evutil_socket_t fd, short what, void *arg)
 		kp_health_result(a->health, r.generation, &r.result, kp_now_ns());
 		kp_monitor_result(a->monitor, r.generation, &r.result);
 		kp_drift_log(&a->drift, &r.result, kp_now_ns());
+		route_localnet(a, r.generation, &r.result.family[KP_IPV4]);
 		for (int f = 0; f < KP_N_FAMILIES; f++)
 			log_family(a, f, &r.result.family[f], first);
 		if (first)

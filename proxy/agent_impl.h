@@ -66,6 +66,7 @@ struct agent {
 	struct kp_notify *notify;	/* with api */
 	struct kp_plan_node *node;	/* last handed over */
 	bool node_stays;		/* nothing that it depends on has changed since, but what the model knows of */
+	uint64_t localnet;		/* generation after which 127.0.0.0/8 is to be routed; 0: not, or done */
 	bool synced;			/* everything there is at the start has been read */
 	const char *waits_for;		/* more of the Node, and said so; NULL: nothing */
 	struct event *patience;		/* for that */

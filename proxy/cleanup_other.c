@@ -55,14 +55,16 @@ int kp_cleanup_kube_proxy(bool dry_run, bool now, struct kp_err *err)
 
 	if (r < 0)
 		return r;
-	if (o.unseen)
-		fprintf(stderr, "iptables-legacy is in use here, and iptables-legacy-save cannot be run: its rules stay unknown\n");
-	if (!dp_other_any(&o)) {
+	if (!dp_other_any(&o) && !o.unseen)
 		printf("nothing of kube-proxy is there\n");
-		return 0;
+	if (dp_other_any(&o)) {
+		r = refuse_if_alive(dry_run, err);
+		if (r == 0 && !now)
+			r = keep_connections(dry_run, err);
+		if (r == 0)
+			r = dp_other_clean(&o, &how, err);
 	}
-	r = refuse_if_alive(dry_run, err);
-	if (r == 0 && !now)
-		r = keep_connections(dry_run, err);
-	return r == 0 ? dp_other_clean(&o, &how, err) : r;
+	if (r == 0 && o.unseen)
+		r = kp_err_set(err, -EACCES, "what iptables-legacy holds cannot be seen: that takes its programs, root and CAP_NET_RAW");
+	return r;
 }

@@ -16,7 +16,8 @@
 #include "proxy/cleanup_other.h"
 #include "proxy/config/flags.h"
 
-#define LOOK_MS 250
+#define LOOK_MS		250
+#define LOOK_CHAINS_MS	1000	/* for that iptables-save is run */
 
 struct options {
 	bool kube_proxy, dry_run, now, wait, help;
@@ -63,7 +64,7 @@ static bool say_chains(const struct dp_ipt_leftover *l, int f, unsigned long lon
 	return true;
 }
 
-static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, const struct options *o)
+static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, bool all_seen, const struct options *o)
 {
 	const char *would = o->dry_run ? "would " : "";
 	bool any = false;
@@ -85,7 +86,7 @@ static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, co
 		if (c->residual[f] && (o->now || !flows))
 			printf("%s: %sremove table %s\n", kp_family_names[f], would, DP_RESIDUAL);
 	}
-	if (!any)
+	if (!any && all_seen)
 		printf("nothing of ours is there\n");
 }
 
@@ -93,6 +94,7 @@ static int cleanup(const struct options *o, struct kp_err *err)
 {
 	struct dp_ipt_cleanup ipt;
 	struct dp_cleanup c;
+	struct kp_err why = { 0 };
 	KP_AUTO(kp_closep) int instance = -1;
 	int r = 0;
 
@@ -103,27 +105,31 @@ static int cleanup(const struct options *o, struct kp_err *err)
 	if (r == 0)
 		r = dp_cleanup_look(&c, err);
 	if (r == 0) {
-		dp_ipt_cleanup_look(&ipt);
-		say(&c, &ipt, o);
+		(void)dp_ipt_cleanup_look(&ipt, &why);	/* the rest goes, and then it is told */
+		say(&c, &ipt, why.code == 0, o);
 	}
 	if (r == 0 && !o->dry_run)
 		r = dp_cleanup_run(&c, !o->now, err);
 	if (r == 0 && !o->dry_run)
 		r = dp_ipt_cleanup_run(&ipt, (const bool[]){ !o->now && c.flows[KP_IPV4], !o->now && c.flows[KP_IPV6] }, err);
-	return r;
+	if (r == 0 && why.code < 0)
+		*err = why;
+	return r < 0 ? r : why.code;
 }
 
-/* Is there something that keeps connections alive, and nothing else of mode iptables? */
-static bool chains_rest(void)
+/* What of mode iptables is there: the chain that keeps connections alive, and others, which an agent has written since. */
+static void look_at_chains(bool *ret_residual, bool *ret_others)
 {
 	struct dp_ipt_cleanup c;
-	bool rest = false;
+	struct kp_err why;
 
-	dp_ipt_cleanup_look(&c);
+	*ret_residual = *ret_others = false;
+	(void)dp_ipt_cleanup_look(&c, &why);
 	for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
-		for (int f = 0; f < KP_N_FAMILIES; f++)
-			rest |= c.variants[v].residual[f];
-	return rest;
+		for (int f = 0; f < KP_N_FAMILIES; f++) {
+			*ret_residual |= c.variants[v].residual[f];
+			*ret_others |= c.variants[v].jumps[f] > 0;
+		}
 }
 
 /* An agent may start meanwhile; then what was left behind is its own affair. */
@@ -131,19 +137,22 @@ static int wait_and_finish(const struct options *o, struct kp_err *err)
 {
 	const struct options rest = { .now = true };
 	uint64_t end_ms = kp_now_ms() + (uint64_t)o->max_s * 1000;
-	bool chains = chains_rest();
+	bool residual, others;
 
+	look_at_chains(&residual, &others);
 	for (;;) {
 		struct dp_cleanup c;
 		int r = dp_cleanup_look(&c, err);
 
-		if (r < 0 || c.rules[KP_IPV4] || c.rules[KP_IPV6])
+		if (r < 0 || others || c.rules[KP_IPV4] || c.rules[KP_IPV6])
 			return r;
-		if (!chains && !c.residual[KP_IPV4] && !c.residual[KP_IPV6])
+		if (!residual && !c.residual[KP_IPV4] && !c.residual[KP_IPV6])
 			return 0;
 		if ((!c.flows[KP_IPV4] && !c.flows[KP_IPV6]) || kp_now_ms() >= end_ms)
 			return cleanup(&rest, err);
-		poll(NULL, 0, LOOK_MS);
+		poll(NULL, 0, residual ? LOOK_CHAINS_MS : LOOK_MS);
+		if (residual)
+			look_at_chains(&residual, &others);
 	}
 }
 

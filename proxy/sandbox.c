@@ -42,11 +42,17 @@ static bool needs_raw(const struct kp_config *c, enum kp_mode mode)
 
 /*
  * iptables' tools, where they are installed: mode iptables is nothing without, any mode may
- * be changed to it, and has to find what it left. And the checks of the node; a relay has neither.
+ * be changed to it, and has to find what it left.
  */
+static bool runs_iptables(enum kp_mode mode)
+{
+	return mode == KP_MODE_IPTABLES || (mode != KP_MODE_UNSET && dp_ipt_tools_any());
+}
+
+/* Those, and the checks of the node; a relay has neither. */
 static bool runs_programs(const struct kp_config *c, enum kp_mode mode)
 {
-	bool any = mode == KP_MODE_IPTABLES || (mode != KP_MODE_UNSET && dp_ipt_tools_any());
+	bool any = runs_iptables(mode);
 
 	for (char *const *text = c->checks; mode != KP_MODE_UNSET && *text; text++) {
 		KP_AUTO(kp_check_freep) struct kp_check *check = NULL;
@@ -94,7 +100,7 @@ static void drop_capabilities(const struct kp_config *c, enum kp_mode mode)
 		wanted[n++] = CAP_NET_RAW;
 	r = capng_get_caps_process();
 	if (r == 0)
-		r = keep(wanted, n, mode == KP_MODE_IPTABLES);
+		r = keep(wanted, n, runs_iptables(mode));
 	if (r < 0)
 		kp_warn("sandbox", "cannot drop capabilities (%s, libcap-ng %d): they stay", strerror(errno), r);
 }

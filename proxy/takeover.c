@@ -214,7 +214,7 @@ static void take_report(struct kp_takeover *t, const struct report *r)
 	kp_life_str(&r->signs, t->why);
 	t->state = kp_other_judge(&r->signs);
 	if (!t->known && r->found.unseen)
-		kp_warn("takeover", "iptables-legacy is in use here, and iptables-legacy-save cannot be run: its rules stay unknown");
+		kp_warn("takeover", "what iptables-legacy holds cannot be seen: that takes its programs, root and CAP_NET_RAW");
 	if (!r->cleaned)
 		return;
 	t->cleaning = false;

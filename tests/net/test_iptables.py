@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -58,6 +59,11 @@ def both(ns, variant):
 
 def is_again(lab, variant, before):
     return lambda: both(lab.node, variant) == before
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
 
 
 def rewrite(agent, **fields):
@@ -347,6 +353,25 @@ def test_health_while_a_repair_takes_long(lab):
     check("changed by iptables" in lines[1] and "(pid " in lines[1], "who: %s", lines)
 
 
+def test_loopback_is_routed_behind_its_guard(lab):
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    with open(hold, "w"):
+        pass
+
+    def routed():
+        with lab.node:
+            return read("/proc/sys/net/ipv4/conf/all/route_localnet").strip()
+
+    agent = lab.run(before=instead(lab, "nft", SLOW, hold=hold), **options("nft"))
+    wait(lambda: restores(agent), "it writes")
+    equal(routed(), "0", "before there are rules")
+    os.unlink(hold)
+    agent.ready().stop()
+    equal(routed(), "1", "afterwards")
+    check("route_localnet stays as it is" in lab.command("cleanup").stderr, "cleanup says nothing")
+
+
 def test_end_while_iptables_restore_is_busy(lab):
     """It is called off: nobody waits for it, and nothing is written afterwards."""
     cluster(lab)
@@ -387,6 +412,53 @@ def test_refused_with_a_line(lab):
 def test_refused_as_a_whole(lab):
     """The old way names only the line of COMMIT."""
     refused(lab, "legacy", "COMMIT")
+
+
+def test_damage_is_nobodys_fault(lab):
+    """A change that fails because somebody took chains away: everything is written, and no Service is blamed."""
+    cluster(lab)
+    agent = lab.run(**options("legacy", period="1h")).ready()
+    put(lab, 1, ["9"])
+    wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.1.10", 80) == {"10.244.2.9"}, "its last look for an hour is over")
+    for how in ("-F", "-X"):
+        ipt.run(lab.node, "iptables-legacy", "-w", "-t", "nat", how)
+    lab.put("new.json", obj.service("new", "10.96.0.20"), obj.slice_of("new", ["10.244.2.20"]))  # in a chain with web
+    wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.0.20", 80) == {"10.244.2.20"}, "the change")
+    equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the Service beside it")
+    check("is refused" not in agent.log(), "log: %s", agent.log())
+
+
+# Nothing is restored while a file is there, which takes what should have been; nor, ever, what mentions a word.
+BROKEN = """#!/bin/sh
+name=${0##*/}
+case "$name $1" in *"-restore --noflush") ;; *) exec %(real)s/$name "$@" ;; esac
+input=$(mktemp); trap 'rm -f "$input"' EXIT
+cat >"$input"
+[ -e %(hold)s ] && { cat "$input" >>%(hold)s; echo END >>%(hold)s; exit 4; }
+line=$(grep -n %(word)s "$input" | head -n 1 | cut -d: -f1)
+[ -z "$line" ] || { echo "iptables-restore: line $line failed" >&2; exit 1; }
+%(real)s/$name "$@" <"$input"
+"""
+
+
+def test_same_name_later(lab):
+    """A Service that is refused gets no endpoints of another one that had its name, and went while nothing could be written."""
+    cluster(lab)
+    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.98"]))
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", BROKEN, hold=hold, word="10.244.2.99"), **options("nft")).ready()
+    web = "-d %s/32" % WEB  # all Services are written
+    with open(hold, "w"):
+        pass
+    put(lab, 1, ["77"])
+    wait(lambda: "exit status 4" in agent.log(), "a failure")
+    lab.put("bad.json")
+    wait(lambda: any(web in tried and "10.244.2.98" not in tried for tried in read(hold).split("END\n")[:-1]), "a try without it")
+    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.99"]))
+    os.unlink(hold)
+    wait(lambda: '"default/bad" is refused' in agent.log(), "the refusal")
+    wait(lambda: ipt.endpoints(lab.node, "nft", "10.96.1.10", 80) == {"10.244.2.77"}, "another Service")
+    equal(ipt.endpoints(lab.node, "nft", "10.96.9.10", 80), set(), "endpoints of the refused one")
 
 
 def test_chain_in_use_by_others(lab):
@@ -482,6 +554,62 @@ def test_killed_during_a_mode_switch(lab):
         wait(lambda: bool(ipt.listing(lab.node, "nft")) == (mode == "iptables"), "%s: the chains" % mode)
 
 
+def test_other_variant_goes_at_last(lab):
+    """It cannot be removed at first; once it can, it goes without a change or a restart."""
+    cluster(lab)
+    lab.run(**options("nft")).ready().stop()
+    hold = os.path.join(lab.folder, "hold")
+    with open(hold, "w"):
+        pass
+    agent = lab.run(before=instead(lab, "nft", BROKEN, hold=hold, word="PXL-NOTHING"), **options("legacy")).ready()
+    wait(lambda: "cannot remove what another variant" in agent.log(), "a failure")
+    check(both(lab.node, "nft")["ip"], "it is gone all the same")
+    os.unlink(hold)
+    wait(lambda: both(lab.node, "nft") == {"ip": {}, "ip6": {}}, "it goes")
+
+
+NOBODY = "65534"
+USER = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps=-all,+net_admin",
+        "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin"]
+
+
+def test_mode_switch_of_a_user(lab):
+    """With one capability and not root, as the unit of systemd has it: what mode iptables left goes all the same."""
+    cluster(lab)
+    os.chmod(lab.folder, 0o777)
+    lab.agent = shutil.copy(lab.agent, lab.folder)  # where it was built may be closed to others
+    lab.run(before=USER, **options("nft")).ready().stop()
+    check(ipt.listing(lab.node, "nft"), "no chains")
+    agent = lab.run(before=USER).ready()
+    wait(lambda: both(lab.node, "nft") == {"ip": {}, "ip6": {}}, "chains of the former mode go")
+    rewrite(agent, **options("nft"))
+    wait(lambda: ipt.endpoints(lab.node, "nft", WEB, 80) == {"10.244.2.2", "10.244.2.3"}, "and come back without a restart")
+
+
+def without_raw(lab, *argv):
+    with lab.node:
+        return subprocess.run(["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", lab.agent, *argv],
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_legacy_that_cannot_be_seen(lab):
+    """Without CAP_NET_RAW what the old way holds is unknown, and nothing says that there is none."""
+    cluster(lab)
+    lab.run(**options("legacy")).ready().stop()
+    for argv in (["cleanup", "--dry-run"], ["cleanup"], ["cleanup", "--kube-proxy"]):
+        p = without_raw(lab, *argv)
+        equal(p.returncode, 3, "%s: %s" % (argv, p.stdout))
+        check("CAP_NET_RAW" in p.stderr and "nothing of" not in p.stdout, "%s: %s %s", argv, p.stdout, p.stderr)
+    raw = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
+    agent = lab.run(before=raw).ready()
+    wait(lambda: "cannot remove what mode iptables left" in agent.log(), "the agent says so")
+    agent.stop()
+    agent = lab.run(before=raw, **options("auto"))
+    equal(agent.end(), 3, "where the variant is unknown")
+    check("proxylet.iptablesVariant" in agent.log(), "log: %s", agent.log())
+    lab.agents.clear()
+
+
 # Runs its arguments without netlink sockets of netfilter (seccomp).
 WITHOUT_NFTABLES = """
 import ctypes, os, platform, struct, sys
@@ -536,6 +664,47 @@ def test_cleanup(lab):
         for family in ipt.PROGRAMS:
             equal(ipt.listing(lab.node, variant, family), {}, "what stays")
     check("nothing of ours is there" in lab.command("cleanup").stdout, "not clean")
+
+
+def test_cleanup_that_waits(lab):
+    """Until the last connection has ended, or an agent has come whose chains are no leftover."""
+    cluster(lab)
+    lab.serve(traffic.TcpServer(lab.rem))
+    agent = lab.run(**options("nft")).ready()
+    for comes in (True, False):
+        c = traffic.Connection(lab.ext, WEB, 80)
+        agent.stop()
+        with lab.node:
+            p = subprocess.Popen([lab.agent, "cleanup", "--wait"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait(lambda: list(ipt.listing(lab.node, "nft")) == ["nat PXL-RESIDUAL"], "it waits")
+        if comes:
+            agent.start().ready()
+        else:
+            c.close()
+            lab.node.sh("conntrack", "-F")
+        equal(p.wait(60), 0, p.stderr.read())
+        check(c.ping() if comes else not ipt.listing(lab.node, "nft"), "in the end")
+        c.close()
+
+
+def test_cleanup_beside_others(lab):
+    """Jumps that we did not write go with what they lead to; what a chain of somebody else leads to stays."""
+    cluster(lab)
+    for variant in ipt.VARIANTS:
+        lab.run(**options(variant)).ready().stop()
+        svc = next(r.split()[-1] for r in ipt.listing(lab.node, variant)["nat PXL-SERVICES-10.96.0"] if WEB in r)
+        tool = ["iptables-" + variant, "-w", "-t", "nat"]
+        for rule in (["-A", "PREROUTING", "-d", "192.0.2.222", "-j", "PXL-SERVICES"], ["-N", "FOREIGN"], ["-A", "FOREIGN", "-j", svc]):
+            ipt.run(lab.node, *tool, *rule)
+        rules = ipt.listing(lab.node, variant)["nat " + svc]
+        for _ in range(2):
+            p = lab.command("cleanup")
+            equal(p.returncode, 0, p.stderr)
+            equal(ipt.listing(lab.node, variant), {"nat " + svc: rules, "nat FOREIGN": ["-j " + svc]}, "what stays")
+        for rule in (["-F", "FOREIGN"], ["-X", "FOREIGN"]):
+            ipt.run(lab.node, *tool, *rule)
+        equal(lab.command("cleanup", "--now").returncode, 0, "in the end")
+        equal(ipt.listing(lab.node, variant), {}, "what is left in the end")
 
 
 if __name__ == "__main__":

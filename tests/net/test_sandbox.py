@@ -43,7 +43,8 @@ def rights(agent):
 
 def expect(agent, capabilities, seccomp=2, bounding=None):
     want = {"CapEff": capabilities, "CapPrm": capabilities, "CapBnd": capabilities if bounding is None else bounding,
-            "CapInh": 0, "CapAmb": 0, "NoNewPrivs": 1, "Seccomp": seccomp}
+            "CapInh": capabilities, "CapAmb": capabilities,  # iptables is installed, and would run with them
+            "NoNewPrivs": 1, "Seccomp": seccomp}
     equal(rights(agent), {name: {value} for name, value in want.items()}, "rights")
 
 

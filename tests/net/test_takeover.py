@@ -200,6 +200,7 @@ def test_by_hand(lab):
     for form in other.FORMS:
         other.load(lab.node, form)
     lab.node.sh("ipset", "create", "KUBE-LOOP-BACK", "hash:ip,port,ip")
+    lab.node.sh("iptables-nft", "-t", "nat", "-A", "KUBE-POSTROUTING", "-m", "set", "--match-set", "KUBE-LOOP-BACK", "dst,dst,src", "-j", "MASQUERADE")
     lab.node.sh("ip", "link", "add", "kube-ipvs0", "type", "bridge")  # its own type, dummy, is not in every kernel
     standing = traffic.Connection(lab.ext, other.VIP, other.PORT)
     process = other.Process(lab, lab.node)
