@@ -214,7 +214,8 @@ static void remove_former(struct kp_runner *r)
 		r->former = NULL;
 		return;
 	}
-	kp_warn("dataplane", "cannot remove what mode %s left: %s; will try again", (*r->former)->name, err.msg);
+	if (!r->former_wait_ns)		/* once: it may be that they cannot even be seen, for lack of a capability */
+		kp_warn("dataplane", "cannot remove what mode %s left: %s; will try again", (*r->former)->name, err.msg);
 	r->former_wait_ns = r->former_wait_ns ? 2 * r->former_wait_ns : FORMER_NS;
 	if (r->former_wait_ns > FORMER_MAX_NS)
 		r->former_wait_ns = FORMER_MAX_NS;
