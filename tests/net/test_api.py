@@ -529,6 +529,20 @@ def test_object_that_does_not_decode(lab):
     holds(lab)
 
 
+def test_odd_annotation(lab):
+    """Whoever may edit one object may write there what has no form in C: nothing else waits for it."""
+    server, odd = one_service(lab), obj.service("odd", "10.96.0.12")
+    odd["metadata"]["annotations"] = {"note": "nothing \x00"}
+    server.put(odd, obj.slice_of("odd", ["10.244.2.4"]))
+    server.quirks.stream = 400
+    agent = run(lab, server).ready()
+    holds(lab, "10.244.2.4", ip="10.96.0.12")
+    server.put(odd, obj.service("two", "10.96.0.11"), obj.slice_of("two", ["10.244.2.5"]))
+    holds(lab, "10.244.2.5", ip="10.96.0.11")
+    equal(len(server.asked("services", limit="500")), 1, "lists")
+    said(agent, "warn|error", 0)
+
+
 def test_duplicates_and_late_events(lab):
     server = one_service(lab)
     run(lab, server).ready()
