@@ -29,7 +29,10 @@ struct kp_reflector *kp_reflector_new(struct kp_kube_source *s, struct event_bas
 				      const char *node_name);
 struct kp_reflector *kp_reflector_free(struct kp_reflector *r);	/* NULL is fine; returns NULL */
 bool kp_reflector_is_settled(const struct kp_reflector *r);	/* complete once, or not to be had */
-/* The versions go backwards: a list says version, although a later one was seen before it was asked for. */
+/*
+ * The versions seem to go backwards: a list says version, although a later one was seen before it was
+ * asked for. Lists anew, once if that shows that its versions count by themselves (--etcd-servers-overrides).
+ */
 void kp_reflector_check_history(struct kp_reflector *r, uint64_t version);
 void kp_reflector_wake(struct kp_reflector *r);	/* the server answers again: no need to wait for that */
 void kp_reflector_note_history(struct kp_reflector *r);	/* such a list is being asked for */

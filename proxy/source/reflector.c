@@ -549,9 +549,10 @@ void kp_reflector_wake(struct kp_reflector *r)
 /* This comes from another collection's answer, where no call may be ended: so later. */
 void kp_reflector_check_history(struct kp_reflector *r, uint64_t version)
 {
-	if (version >= r->history)
+	if (version >= r->history || r->counts_apart)
 		return;
 	r->restart = true;
+	r->doubted = r->history;
 	event_active(r->timer, EV_TIMEOUT, 0);
 }
 

@@ -321,18 +321,18 @@ def test_history_lost(lab):
 
 
 def test_versions_by_collection(lab):
-    """A server that counts each collection by itself has lost nothing when the own node's version is low."""
+    """A store of its own counts by itself: when the own node's version is low, one more list of the others tells that nothing is lost."""
     server = one_service(lab)
     server.quirks.fixed = {"nodes": 1}
     run(lab, server).ready()
-    for k in range(3, 6):
-        change(lab, server, "10.244.2.%d" % k)
-    time.sleep(1.1)     # a watch that ends sooner counts as a failure
-    server.end_watches()
-    wait(lambda: len(server.asked("nodes")) > 1 and len(server.watching("nodes")) == 1, "the node to be listed again")
-    change(lab, server, "10.244.2.6")
-    for name in ("services", "endpointslices"):
-        equal(len(server.asked(name, sendInitialEvents="true")), 1, "lists of " + name)
+    for k in range(2, 5):
+        change(lab, server, "10.244.2.%d" % (k + 1))
+        time.sleep(1.1)     # a watch that ends sooner counts as a failure
+        server.quirks.fixed = {"nodes": k}
+        server.end_watches()
+        wait(lambda: len(server.asked("nodes")) == k and len(server.watching("nodes")) == 1, "the node to be listed again")
+        for name in ("services", "endpointslices"):
+            wait(lambda: len(server.watching(name)) == 1 and len(server.asked(name, sendInitialEvents="true")) == 2, "two lists of " + name)
 
 
 def retry_after(lab, status):
