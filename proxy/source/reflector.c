@@ -152,12 +152,15 @@ static void broken_off(struct kp_reflector *r, int code, const char *why)
 
 /*
  * A watch that was away for long has to expect that, and so has one whose server began anew: its
- * cache has no history. Right after a list, with nothing between, it is a failure.
+ * cache has no history. Right after a list, with nothing between, it is a failure. A list cannot be
+ * too old.
  */
 static void expired(struct kp_reflector *r)
 {
 	relist(r);
-	if (r->was_broken_off || kp_now_ms() - r->listed_ms >= FRESH_MS)
+	if (r->phase != KP_WATCH)
+		fail(r, r->head.retry_after_ms);
+	else if (r->was_broken_off || kp_now_ms() - r->listed_ms >= FRESH_MS)
 		again(r);
 	else
 		back_off(r, r->head.retry_after_ms, r->trouble);

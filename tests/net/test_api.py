@@ -307,6 +307,16 @@ def test_all_watches_come_back_together(lab):
     check(False, "the collections were asked for %s s apart", apart)
 
 
+def test_410_to_a_list(lab):
+    """Nothing that was asked for is too old: asking again at once would not end."""
+    server = one_service(lab)
+    server.quirks.refuse = [Refusal(410, name="services", times=1)]
+    agent = run(lab, server).ready()
+    first, second = (r[3] for r in server.asked("services"))
+    check(second - first >= 0.75, "came back after %g s", second - first)
+    said(agent, "warn api: services: 410: refused by the test", 1)
+
+
 def test_history_lost(lab):
     """Restored from a backup: versions go back, and watches from the old ones would be silent for ever."""
     server = one_service(lab)
