@@ -94,6 +94,7 @@ struct kp_file_root {
 	dev_t dev;			/* what dir was when it was looked at last; */
 	ino_t ino;			/* 0: it was not there */
 	bool warned;			/* about wd */
+	int unlisted;			/* why dir could not be listed last time (errno); 0: it could */
 	uint64_t gone_ms;		/* dir found missing then; 0: it is there */
 	bool pipes;			/* a pipe or device is as good as a file: it is read only once */
 	unsigned n_scans;

@@ -141,6 +141,16 @@ static void scan_file(struct kp_file_root *r, const char *name, bool only_change
 		kp_file_enqueue(f);
 }
 
+static void note_listing(struct kp_file_root *r, int why)
+{
+	if (why && why != r->unlisted)
+		kp_error("file", "%s: %s%s", r->dir, strerror(why),
+			 kp_map_len(r->files) ? "; its objects stay as they were" : "");
+	else if (!why && r->unlisted)
+		kp_info("file", "%s: can be listed again", r->dir);
+	r->unlisted = why;
+}
+
 void kp_file_root_scan(struct kp_file_root *r, bool only_changed)
 {
 	size_t n = 0;
@@ -155,10 +165,11 @@ void kp_file_root_scan(struct kp_file_root *r, bool only_changed)
 	}
 	names = list_names(r, &n);
 	if (!names) {
-		if (errno != ENOENT)
-			kp_error("file", "%s: %s", r->dir, strerror(errno));
+		if (errno != ENOENT)	/* that is said where it is missed */
+			note_listing(r, errno);
 		return;
 	}
+	note_listing(r, 0);
 	for (size_t i = 0; i < n; i++) {
 		scan_file(r, names[i], only_changed);
 		free(names[i]);
@@ -242,7 +253,7 @@ void kp_file_root_poll(struct kp_file_root *r, uint64_t now_ms)
 {
 	if (r->gone_ms && now_ms - r->gone_ms < GONE_MS)
 		return;
-	if (r->wd < 0 || r->only || r->is_remote) {
+	if (r->wd < 0 || r->only || r->is_remote || r->unlisted) {
 		kp_file_root_scan(r, true);
 		if (!r->gone_ms)
 			return;

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "proxy/source/status.h"
 #include "tests/support/file_lab.h"
 
 static struct lab lab;
@@ -482,6 +483,50 @@ START_TEST(unreadable)
 }
 END_TEST
 
+/* An agent drops CAP_DAC_OVERRIDE; whoever is not root has none. */
+static void set_user(uid_t uid)
+{
+	ck_assert_int_eq(getuid() == 0 ? seteuid(uid) : 0, 0);
+}
+
+static void assert_status(bool live, const char *problem)
+{
+	struct kp_source_status s = { 0 };
+
+	kp_file_source_status(lab.src, &s);
+	ck_assert_uint_eq(s.n, 1);
+	ck_assert_int_eq(s.rows[0].live, live);
+	ck_assert_pstr_eq(s.rows[0].problem, problem);
+	kp_source_status_release(&s);
+}
+
+START_TEST(folder_unreadable)
+{
+	const struct timeval more_than_one_look = { .tv_sec = 1, .tv_usec = 300000 };
+	const char *path = lab_path(&lab, "objects");
+	struct kp_sink sink = lab_sink(&lab);
+
+	chmod(lab.dir, 0755);
+	mkdir(path, 0755);
+	lab_write(&lab, "objects/a.yaml", svc("a", "10.0.0.1"));
+	chmod(path, 0311);
+	set_user(65534);
+	lab_start(&lab, path, NULL);
+	event_base_loopexit(lab.base, &more_than_one_look);
+	event_base_dispatch(lab.base);
+	lab_assert_logged(&lab, "objects: Permission denied\n", 1);
+	assert_status(false, "Permission denied");
+	ck_assert_int_eq(kp_file_read_once(&path, 1, &sink, NULL), -EINVAL);
+	set_user(0);
+	chmod(path, 0755);
+	set_user(65534);
+	lab_await(&lab, "a=10.0.0.1 ");
+	lab_assert_logged(&lab, "objects: can be listed again", 1);
+	assert_status(true, NULL);
+	set_user(0);
+}
+END_TEST
+
 /* More changes than the kernel keeps: the last one is lost, and found all the same. */
 START_TEST(overflow)
 {
@@ -664,6 +709,7 @@ int main(void)
 	tcase_add_test(tc, twice_in_a_file);
 	tcase_add_test(tc, half_written);
 	tcase_add_test(tc, unreadable);
+	tcase_add_test(tc, folder_unreadable);
 	tcase_add_test(tc, overflow);
 	tcase_add_loop_test(tc, without_inotify, 0, KP_N(limits));
 	tcase_add_test(tc, many_files);
