@@ -55,6 +55,11 @@ bool kp_kube_one_peer(const struct kp_kube_source *s);	/* see kp_httpc_one_peer 
 /* The server of a request does not answer. True: there is another to be tried at once. */
 bool kp_kube_unreachable(struct kp_kube_source *s, const struct kp_kube_origin *from, const char *why);
 void kp_kube_answered(struct kp_kube_source *s);
+/*
+ * Not a byte of any answer came since then: all connections are given up, as the next may lead to a server
+ * that answers. False: some came, and nothing is done. As kp_httpc_reset: not from a handler.
+ */
+bool kp_kube_reset_mute(struct kp_kube_source *s, uint64_t since_ms, const char *why);
 /* 401. True: there are new credentials to be tried at once. */
 bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin *from);
 

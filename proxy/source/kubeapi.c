@@ -232,6 +232,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		ask_for_life(s, now);
 }
 
+bool kp_kube_reset_mute(struct kp_kube_source *s, uint64_t since_ms, const char *why)
+{
+	if (kp_httpc_heard_ms(s->http) >= since_ms)
+		return false;
+	kp_httpc_reset(s->http, why);
+	return true;
+}
+
 /* --- what is told --- */
 
 void kp_kube_upsert(struct kp_kube_source *s, struct kp_object *o)

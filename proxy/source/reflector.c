@@ -472,9 +472,13 @@ static void drop_call(struct kp_reflector *r)
 
 static void overdue(struct kp_reflector *r)
 {
+	static const char why[] = "no answer in time";
+
+	if (!r->has_head && kp_kube_reset_mute(r->s, r->began_ms, why))
+		return;		/* on_done was told */
 	drop_call(r);
 	if (!r->has_head || r->phase == KP_PAGES)
-		unreachable(r, "no answer in time");
+		unreachable(r, why);
 	else if (r->phase == KP_STREAM)
 		leave_stream(r, "it does not say when all was sent");
 	else
