@@ -130,11 +130,11 @@ void kp_kube_answered(struct kp_kube_source *s)
 static void refresh(struct kp_kube_source *s, bool force)
 {
 	struct kp_err err = { 0 };
-	int r = kp_credentials_refresh(s->credentials, force, &err);
+	bool changed;
 
-	s->identity += r == 1;
-	if (r < 0)
+	if (kp_credentials_refresh(s->credentials, force, &changed, &err) < 0)
 		kp_kube_say(s, KP_LOG_WARN, err.msg);
+	s->identity += changed;
 }
 
 bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin *from)
