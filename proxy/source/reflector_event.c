@@ -63,6 +63,7 @@ static int on_refused(struct kp_reflector *r, const struct kp_decode_error *why)
 	kp_kube_say(r->s, KP_LOG_WARN, text);
 	if (why->kind == r->what->kind)
 		kp_known_keep(r->known, why->key);
+	r->lossy |= !*why->key;
 	return 0;
 }
 

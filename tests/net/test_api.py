@@ -539,6 +539,20 @@ def test_object_that_does_not_decode(lab):
     holds(lab)
 
 
+def test_object_without_a_name(lab):
+    """Which one it is cannot be known: of those that the list leaves out, none is removed."""
+    server = one_service(lab)
+    agent = run(lab, server).ready()
+    nameless = server.objects["services"].pop(("default", "web"))
+    nameless["metadata"]["name"] = 5
+    server.put(nameless)
+    waits_for(agent, "Service: metadata.name: 5: must be a string")
+    server.forget()
+    server.cut()
+    wait(lambda: len(server.asked("services", sendInitialEvents="true")) == 2 and server.watching("services"), "another list")
+    change(lab, server, "10.244.2.3")
+
+
 def test_odd_annotation(lab):
     """Whoever may edit one object may write there what has no form in C: nothing else waits for it."""
     server, odd = one_service(lab), obj.service("odd", "10.96.0.12")
