@@ -17,7 +17,7 @@
 struct kp_collection {
 	const char *name;
 	const char *path, *older_path;	/* older_path: where older servers have it; NULL: nowhere */
-	const char *selector;		/* query, escaped; "%s" stands for the node's name */
+	const char *selector;		/* query, escaped; the node's name is to follow if is_own_node */
 	const char *extra_selector;	/* left out when the server does not know it; NULL: none */
 	enum kp_kind kind;
 	bool optional;			/* nothing waits for it if the server refuses it */
