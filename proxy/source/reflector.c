@@ -61,6 +61,8 @@ static void again(struct kp_reflector *r)
 
 static uint64_t deadline(const struct kp_reflector *r)
 {
+	if (r->restart)
+		return 0;
 	if (!r->has_head)
 		return r->began_ms + (kp_kube_one_peer(r->s) ? HEAD_ONE_PEER_MS : HEAD_MS);
 	if (r->phase == KP_STREAM)
