@@ -14,7 +14,8 @@ struct kp_err;
  * (a mapping with a sequence "items") the items come one by one, so that memory
  * never holds the whole list. No limit is silent: nesting over 100 levels, a single
  * item over 16 MiB, invalid UTF-8, duplicate keys, aliases that stand for more than
- * 16 MiB are errors that name the line.
+ * 16 MiB are errors that name the line. A string of JSON may hold "\u0000", as any
+ * annotation does that somebody wrote so: who reads a string looks at its length.
  */
 struct kp_doc_item {
 	json_t *value;		/* borrowed by the callback */

@@ -8,9 +8,10 @@
 #include "proxy/base/plain_json.h"
 
 /*
- * The scanner counts brackets and leaves all judgement to jansson, which sees every
- * byte that anybody reads (or to its quick stand-in for plain text): an item as it is, the outermost value ("shell") with the elements of its list
- * taken out. A wrong bracket therefore only moves the place where jansson complains.
+ * The scanner counts brackets and leaves all judgement to jansson, or to its quick stand-in
+ * for plain text. They see every byte that anybody reads: an item as it is, the outermost
+ * value ("shell") with the elements of its list taken out. A wrong bracket therefore only
+ * moves the place where jansson complains.
  */
 
 enum { QUOTE = 1, OPEN, CLOSE, NEWLINE };
@@ -105,7 +106,7 @@ static json_t *parse(struct kp_doc_json *j, const char *text, size_t len, unsign
 		text = j->read.data;
 		len = j->read.len;
 	}
-	value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+	value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
 	if (value)
 		return value;
 	line += e.line > 0 ? (unsigned)e.line - 1 : 0;

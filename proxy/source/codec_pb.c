@@ -119,7 +119,7 @@ static int on_item(struct kp_body *b, const struct kp_pb_field *f, struct kp_err
 	object = kp_pb_object(kind, f->data, f->n);
 	kp_json_room_end();
 	if (!object)
-		return (int)garbled(err);
+		return bad(b, "an item that is no Kubernetes protobuf");
 	return kp_watch_object(KP_EVENT_ADDED, object, b->type.kind, b->fn, b->arg);
 }
 

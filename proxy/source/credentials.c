@@ -87,23 +87,24 @@ static struct kp_http_bytes bytes_of(const struct secret *s)
 	return (struct kp_http_bytes){ s->content.data, s->content.len };
 }
 
-int kp_credentials_refresh(struct kp_credentials *c, bool force, struct kp_err *err)
+int kp_credentials_refresh(struct kp_credentials *c, bool force, bool *ret_changed, struct kp_err *err)
 {
-	int changed = 0, failed = 0;
+	int failed = 0;
 
+	*ret_changed = false;
 	for (int i = 0; i < N_SECRETS; i++) {
 		int r = read_again(&c->secrets[i], force, err);
 
 		if (r < 0)
 			failed = r;
 		else
-			changed |= r;
+			*ret_changed |= r;
 	}
 	c->identity.ca = bytes_of(&c->secrets[CA]);
 	c->identity.cert = bytes_of(&c->secrets[CERT]);
 	c->identity.key = bytes_of(&c->secrets[KEY]);
 	c->identity.token = bytes_of(&c->secrets[TOKEN]).data;
-	return failed ? failed : changed;
+	return failed;
 }
 
 const struct kp_http_identity *kp_credentials_identity(const struct kp_credentials *c)
@@ -114,6 +115,7 @@ const struct kp_http_identity *kp_credentials_identity(const struct kp_credentia
 int kp_credentials_new(struct kp_credentials **ret, const struct kp_kubeconfig *k, struct kp_err *err)
 {
 	struct kp_credentials *c = kp_calloc(1, sizeof(*c));
+	bool changed;
 	int r;
 
 	c->secrets[CA] = (struct secret){ .from = &k->ca, .what = "certificate authority" };
@@ -124,7 +126,7 @@ int kp_credentials_new(struct kp_credentials **ret, const struct kp_kubeconfig *
 		.tls_server_name = k->tls_server_name, .proxy_url = k->proxy_url, .insecure = k->insecure,
 		.no_compression = k->no_compression, .username = k->username, .password = k->password,
 	};
-	r = kp_credentials_refresh(c, true, err);
+	r = kp_credentials_refresh(c, true, &changed, err);
 	if (r < 0) {
 		kp_credentials_free(c);
 		return r;

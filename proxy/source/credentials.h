@@ -19,10 +19,10 @@ struct kp_credentials *kp_credentials_free(struct kp_credentials *c);
 
 /*
  * Before each request. force: read the files even if they look the same (after a 401).
- * Returns 1 if something is different now, 0 if not; -errno with err when a file cannot
- * be read: its last content stays in use.
+ * *ret_changed: something is different now. 0, or -errno with err when a file cannot be
+ * read: its last content stays in use, and other files are read all the same.
  */
-int kp_credentials_refresh(struct kp_credentials *c, bool force, struct kp_err *err);
+int kp_credentials_refresh(struct kp_credentials *c, bool force, bool *ret_changed, struct kp_err *err);
 /* Valid until the next refresh. */
 const struct kp_http_identity *kp_credentials_identity(const struct kp_credentials *c);
 

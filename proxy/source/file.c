@@ -363,13 +363,13 @@ void kp_file_source_status(const struct kp_file_source *s, struct kp_source_stat
 		struct kp_source_row *row = kp_source_status_add(ret, root->path);
 		unsigned n_refused = 0;
 
-		row->live = !root->gone_ms;
+		row->live = !root->gone_ms && !root->unlisted;
 		for (struct kp_map_it it = { 0 }; kp_map_next(root->files, &it);)
 			file_status(it.value, row, &n_refused);
 		if (!row->problem && n_refused)
 			row->problem = kp_asprintf("%u %s refused, see the log", n_refused, n_refused == 1 ? "object" : "objects");
 		if (!row->problem && !row->live)
-			row->problem = kp_strdup("is not there");
+			row->problem = kp_strdup(root->gone_ms ? "is not there" : strerror(root->unlisted));
 	}
 }
 
@@ -381,6 +381,7 @@ int kp_file_read_once(const char *const *paths, size_t n_paths, const struct kp_
 	for (size_t i = 0; r == 0 && i < s->n_roots; i++) {
 		s->roots[i].pipes = s->roots[i].only;
 		kp_file_root_scan(&s->roots[i], false);
+		s->n_bad += s->roots[i].unlisted != 0;
 	}
 	if (r == 0)
 		work(s);

@@ -20,7 +20,9 @@ struct kp_file_source;
  * Files count as vanished when they have been missing for 0.1 s (folders: 1 s), so that
  * nothing happens while an editor replaces one. A file of no bytes at all does not parse:
  * full disks leave such files behind. Changes behind symbolic links that lead out of the
- * folder are seen within a second; so are all changes where inotify is not to be had.
+ * folder are seen within a second; so are all changes where inotify is not to be had, and
+ * those that other hosts make on network file systems, as soon as this host knows of them. A
+ * new file is read when it is closed, or when nothing was written to it for two seconds.
  * A path that does not exist at the start is an error; later it may vanish and return.
  *
  * The sink is called from the loop, never from kp_file_source_new().

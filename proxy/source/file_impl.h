@@ -36,7 +36,12 @@ struct kp_file {
 	char *complaint;		/* what was last said about the file as a whole; NULL: it is fine */
 	unsigned scanned;		/* number of the scan that found it last */
 	bool queued;			/* waits to be read */
-	bool link;			/* a symbolic link to somewhere inotify does not look */
+	/* What inotify does not tell of it: then it is looked at every second. */
+	enum kp_file_unseen {
+		KP_FILE_SEEN,
+		KP_FILE_FAR_LINK,	/* anything: a symbolic link to somewhere it does not look */
+		KP_FILE_MADE,		/* whether it is complete: a file that was written before it had a name is not closed by that name */
+	} unseen;
 	bool in_gone;			/* is in the source's list of files to look for again */
 	uint64_t gone_ms;		/* found missing then; 0: it is there */
 	/* What it looked like when it was read. */
@@ -89,10 +94,12 @@ struct kp_file_root {
 	dev_t dev;			/* what dir was when it was looked at last; */
 	ino_t ino;			/* 0: it was not there */
 	bool warned;			/* about wd */
+	int unlisted;			/* why dir could not be listed last time (errno); 0: it could */
 	uint64_t gone_ms;		/* dir found missing then; 0: it is there */
 	bool pipes;			/* a pipe or device is as good as a file: it is read only once */
 	unsigned n_scans;
-	size_t n_links;			/* files with link set */
+	bool is_remote;			/* inotify does not see what other hosts do there */
+	size_t n_unseen;		/* files whose unseen is set */
 	struct kp_map *files;		/* name -> struct kp_file */
 };
 
@@ -108,12 +115,14 @@ void kp_file_root_scan(struct kp_file_root *r, bool only_changed);
  */
 void kp_file_root_check(struct kp_file_root *r, int inotify, uint64_t now_ms);
 /*
- * Looks at what inotify cannot see: links, single files mounted from elsewhere, and
- * everything when there is no watch.
+ * Looks at what inotify cannot see: links, single files mounted from elsewhere, new files
+ * that may be complete, and everything on network file systems or when there is no watch.
  */
 void kp_file_root_poll(struct kp_file_root *r, uint64_t now_ms);
 /* Something happened to this name in dir. */
 void kp_file_root_event(struct kp_file_root *r, uint32_t mask, const char *name);
+
+void kp_file_set_unseen(struct kp_file *f, enum kp_file_unseen what);
 
 /* The source, as its parts see it. */
 void kp_file_enqueue(struct kp_file *f);	/* to be read soon */

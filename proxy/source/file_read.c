@@ -38,7 +38,7 @@ void kp_file_free(void *p)
 {
 	struct kp_file *f = p;
 
-	f->root->n_links -= f->link;
+	kp_file_set_unseen(f, KP_FILE_SEEN);
 	kp_map_free(f->items);
 	free(f->complaint);
 	free(f->path);
@@ -142,13 +142,6 @@ static bool is_far_link(const char *path)
 	return n >= 0 && (n < 7 || memcmp(target, "..data/", 7) != 0);
 }
 
-static void note_link(struct kp_file *f)
-{
-	f->root->n_links -= f->link;
-	f->link = is_far_link(f->path);
-	f->root->n_links += f->link;
-}
-
 struct kp_file_look kp_file_look(const struct stat *st)
 {
 	struct kp_file_look look;
@@ -195,7 +188,7 @@ int kp_file_read(struct kp_file *f, struct kp_file_draft *draft, struct kp_err *
 
 	if (fd < 0)
 		return kp_err_set(err, -errno, "%s", strerror(errno));
-	note_link(f);
+	kp_file_set_unseen(f, is_far_link(f->path) ? KP_FILE_FAR_LINK : KP_FILE_SEEN);
 	r = read_fd(f, fd, draft, err);
 	close(fd);
 	return r;

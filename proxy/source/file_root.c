@@ -2,9 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/vfs.h>
 
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -75,9 +77,16 @@ static struct kp_file *file_of(struct kp_file_root *r, const char *name)
 	return f;
 }
 
+void kp_file_set_unseen(struct kp_file *f, enum kp_file_unseen what)
+{
+	f->root->n_unseen -= f->unseen != KP_FILE_SEEN;
+	f->unseen = what;
+	f->root->n_unseen += what != KP_FILE_SEEN;
+}
+
 static void enqueue_if_changed(struct kp_file *f)
 {
-	bool watched = f->root->wd >= 0 && !f->link;
+	bool seen = f->root->wd >= 0 && !f->root->is_remote && !f->unseen, young;
 	struct kp_file_look now;
 	struct stat st;
 
@@ -87,7 +96,10 @@ static void enqueue_if_changed(struct kp_file *f)
 		return;
 	}
 	now = kp_file_look(&st);
-	if (memcmp(&now, &f->look, sizeof(now)) != 0 || (f->young && !watched && !kp_file_is_young(&now)))
+	young = kp_file_is_young(&now);
+	if (f->unseen == KP_FILE_MADE && (young || !now.size))	/* its writer may be slow */
+		return;
+	if (memcmp(&now, &f->look, sizeof(now)) != 0 || (f->young && !seen && !young))
 		kp_file_enqueue(f);
 }
 
@@ -129,6 +141,16 @@ static void scan_file(struct kp_file_root *r, const char *name, bool only_change
 		kp_file_enqueue(f);
 }
 
+static void note_listing(struct kp_file_root *r, int why)
+{
+	if (why && why != r->unlisted)
+		kp_error("file", "%s: %s%s", r->dir, strerror(why),
+			 kp_map_len(r->files) ? "; its objects stay as they were" : "");
+	else if (!why && r->unlisted)
+		kp_info("file", "%s: can be listed again", r->dir);
+	r->unlisted = why;
+}
+
 void kp_file_root_scan(struct kp_file_root *r, bool only_changed)
 {
 	size_t n = 0;
@@ -143,10 +165,11 @@ void kp_file_root_scan(struct kp_file_root *r, bool only_changed)
 	}
 	names = list_names(r, &n);
 	if (!names) {
-		if (errno != ENOENT)
-			kp_error("file", "%s: %s", r->dir, strerror(errno));
+		if (errno != ENOENT)	/* that is said where it is missed */
+			note_listing(r, errno);
 		return;
 	}
+	note_listing(r, 0);
 	for (size_t i = 0; i < n; i++) {
 		scan_file(r, names[i], only_changed);
 		free(names[i]);
@@ -158,6 +181,22 @@ void kp_file_root_scan(struct kp_file_root *r, bool only_changed)
 		if (f->scanned != r->n_scans)
 			kp_file_missing(f);
 	}
+}
+
+static bool is_remote(const char *dir)
+{
+	static const uint32_t types[] = {
+		NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC, AFS_FS_MAGIC, CEPH_SUPER_MAGIC, V9FS_MAGIC,
+		FUSE_SUPER_MAGIC,	/* folders shared with a virtual machine, mostly */
+	};
+	struct statfs fs;
+
+	if (statfs(dir, &fs) < 0)
+		return false;
+	for (size_t i = 0; i < KP_N(types); i++)
+		if ((uint32_t)fs.f_type == types[i])
+			return true;
+	return false;
 }
 
 static void watch(struct kp_file_root *r, int inotify)
@@ -202,6 +241,7 @@ void kp_file_root_check(struct kp_file_root *r, int inotify, uint64_t now_ms)
 		kp_info("file", "%s: is back", r->dir);
 	kp_file_unwatch(r);
 	watch(r, inotify);
+	r->is_remote = is_remote(r->dir);
 	r->dev = st.st_dev;
 	r->ino = st.st_ino;
 	r->gone_ms = 0;
@@ -213,15 +253,15 @@ void kp_file_root_poll(struct kp_file_root *r, uint64_t now_ms)
 {
 	if (r->gone_ms && now_ms - r->gone_ms < GONE_MS)
 		return;
-	if (r->wd < 0 || r->only) {
+	if (r->wd < 0 || r->only || r->is_remote || r->unlisted) {
 		kp_file_root_scan(r, true);
 		if (!r->gone_ms)
 			return;
 	}
-	for (struct kp_map_it it = { 0 }; (r->gone_ms || r->n_links) && kp_map_next(r->files, &it);) {
+	for (struct kp_map_it it = { 0 }; (r->gone_ms || r->n_unseen) && kp_map_next(r->files, &it);) {
 		struct kp_file *f = it.value;
 
-		if (r->gone_ms || f->link)
+		if (r->gone_ms || f->unseen)
 			enqueue_if_changed(f);
 	}
 }
@@ -249,6 +289,7 @@ void kp_file_root_event(struct kp_file_root *r, uint32_t mask, const char *name)
 	f = file_of(r, name);
 	/* A new file is read when it is closed; links are complete from the beginning. */
 	if (mask & IN_CREATE && lstat(f->path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
-		return;
-	kp_file_enqueue(f);
+		kp_file_set_unseen(f, KP_FILE_MADE);
+	else
+		kp_file_enqueue(f);
 }

@@ -134,8 +134,9 @@ static void begin_dump(struct kp_ifaddr *i)
 }
 
 /*
- * One datagram. A dump's parts and its end are told from notifications by the
- * sequence number, which is 0 in those. -errno: the dump failed.
+ * One datagram. A dump's parts and its end are told from notifications by whose request
+ * they answer: those name who changed the address, with his sequence number, or nobody
+ * (rtmsg_ifa, inet6_ifa_notify). -errno: the dump failed.
  */
 static int handle(struct kp_ifaddr *i, size_t len)
 {
@@ -143,7 +144,7 @@ static int handle(struct kp_ifaddr *i, size_t len)
 	int left = (int)len;
 
 	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
-		bool ours = i->dumping && nlh->nlmsg_seq == i->seq;
+		bool ours = i->dumping && nlh->nlmsg_seq == i->seq && nlh->nlmsg_pid == mnl_socket_get_portid(i->nl);
 
 		if (ours && !i->begun)
 			begin_dump(i);

@@ -17,7 +17,7 @@
 struct kp_collection {
 	const char *name;
 	const char *path, *older_path;	/* older_path: where older servers have it; NULL: nowhere */
-	const char *selector;		/* query, escaped; "%s" stands for the node's name */
+	const char *selector;		/* query, escaped; the node's name is to follow if is_own_node */
 	const char *extra_selector;	/* left out when the server does not know it; NULL: none */
 	enum kp_kind kind;
 	bool optional;			/* nothing waits for it if the server refuses it */
@@ -29,7 +29,10 @@ struct kp_reflector *kp_reflector_new(struct kp_kube_source *s, struct event_bas
 				      const char *node_name);
 struct kp_reflector *kp_reflector_free(struct kp_reflector *r);	/* NULL is fine; returns NULL */
 bool kp_reflector_is_settled(const struct kp_reflector *r);	/* complete once, or not to be had */
-/* The versions go backwards: a list says version, although a later one was seen before it was asked for. */
+/*
+ * The versions seem to go backwards: a list says version, although a later one was seen before it was
+ * asked for. Lists anew, once if that shows that its versions count by themselves (--etcd-servers-overrides).
+ */
 void kp_reflector_check_history(struct kp_reflector *r, uint64_t version);
 void kp_reflector_wake(struct kp_reflector *r);	/* the server answers again: no need to wait for that */
 void kp_reflector_note_history(struct kp_reflector *r);	/* such a list is being asked for */
@@ -52,6 +55,11 @@ bool kp_kube_one_peer(const struct kp_kube_source *s);	/* see kp_httpc_one_peer 
 /* The server of a request does not answer. True: there is another to be tried at once. */
 bool kp_kube_unreachable(struct kp_kube_source *s, const struct kp_kube_origin *from, const char *why);
 void kp_kube_answered(struct kp_kube_source *s);
+/*
+ * Not a byte of any answer came since then: all connections are given up, as the next may lead to a server
+ * that answers. False: some came, and nothing is done. As kp_httpc_reset: not from a handler.
+ */
+bool kp_kube_reset_mute(struct kp_kube_source *s, uint64_t since_ms, const char *why);
 /* 401. True: there are new credentials to be tried at once. */
 bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin *from);
 

@@ -56,7 +56,6 @@ struct kp_kube_source {
 	struct kp_http_call *probe;
 	uint64_t probed_ms;
 
-	uint64_t node_version;		/* of the last list of the own node; 0: none yet */
 	bool synced, dirty;		/* dirty: the sink was told something since its last flush */
 	struct kp_said *said, *outage;	/* outage: until a server answers */
 	struct kp_ratelimit lines;
@@ -131,11 +130,11 @@ void kp_kube_answered(struct kp_kube_source *s)
 static void refresh(struct kp_kube_source *s, bool force)
 {
 	struct kp_err err = { 0 };
-	int r = kp_credentials_refresh(s->credentials, force, &err);
+	bool changed;
 
-	s->identity += r == 1;
-	if (r < 0)
+	if (kp_credentials_refresh(s->credentials, force, &changed, &err) < 0)
 		kp_kube_say(s, KP_LOG_WARN, err.msg);
+	s->identity += changed;
 }
 
 bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin *from)
@@ -233,6 +232,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		ask_for_life(s, now);
 }
 
+bool kp_kube_reset_mute(struct kp_kube_source *s, uint64_t since_ms, const char *why)
+{
+	if (kp_httpc_heard_ms(s->http) >= since_ms)
+		return false;
+	kp_httpc_reset(s->http, why);
+	return true;
+}
+
 /* --- what is told --- */
 
 void kp_kube_upsert(struct kp_kube_source *s, struct kp_object *o)
@@ -259,16 +266,10 @@ void kp_kube_listing_node(struct kp_kube_source *s)
 
 /*
  * A store that was restored from a backup has lower versions than we have seen. A watch
- * from one of those stays open and silent, so the server would never tell us. The same
- * version as last time is no sign of that: such a server counts each collection by itself.
+ * from one of those stays open and silent, so the server would never tell us.
  */
 static void check_history(struct kp_kube_source *s, uint64_t node_version)
 {
-	bool is_same = node_version == s->node_version;
-
-	s->node_version = node_version;
-	if (is_same)
-		return;
 	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		if (!collections[i].is_own_node)
 			kp_reflector_check_history(s->reflectors[i], node_version);

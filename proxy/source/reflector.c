@@ -61,6 +61,8 @@ static void again(struct kp_reflector *r)
 
 static uint64_t deadline(const struct kp_reflector *r)
 {
+	if (r->restart)
+		return 0;
 	if (!r->has_head)
 		return r->began_ms + (kp_kube_one_peer(r->s) ? HEAD_ONE_PEER_MS : HEAD_MS);
 	if (r->phase == KP_STREAM)
@@ -152,12 +154,15 @@ static void broken_off(struct kp_reflector *r, int code, const char *why)
 
 /*
  * A watch that was away for long has to expect that, and so has one whose server began anew: its
- * cache has no history. Right after a list, with nothing between, it is a failure.
+ * cache has no history. Right after a list, with nothing between, it is a failure. A list cannot be
+ * too old.
  */
 static void expired(struct kp_reflector *r)
 {
 	relist(r);
-	if (r->was_broken_off || kp_now_ms() - r->listed_ms >= FRESH_MS)
+	if (r->phase != KP_WATCH)
+		fail(r, r->head.retry_after_ms);
+	else if (r->was_broken_off || kp_now_ms() - r->listed_ms >= FRESH_MS)
 		again(r);
 	else
 		back_off(r, r->head.retry_after_ms, r->trouble);
@@ -469,9 +474,13 @@ static void drop_call(struct kp_reflector *r)
 
 static void overdue(struct kp_reflector *r)
 {
+	static const char why[] = "no answer in time";
+
+	if (!r->has_head && kp_kube_reset_mute(r->s, r->began_ms, why))
+		return;		/* on_done was told */
 	drop_call(r);
 	if (!r->has_head || r->phase == KP_PAGES)
-		unreachable(r, "no answer in time");
+		unreachable(r, why);
 	else if (r->phase == KP_STREAM)
 		leave_stream(r, "it does not say when all was sent");
 	else
@@ -549,9 +558,10 @@ void kp_reflector_wake(struct kp_reflector *r)
 /* This comes from another collection's answer, where no call may be ended: so later. */
 void kp_reflector_check_history(struct kp_reflector *r, uint64_t version)
 {
-	if (version >= r->history)
+	if (version >= r->history || r->counts_apart)
 		return;
 	r->restart = true;
+	r->doubted = r->history;
 	event_active(r->timer, EV_TIMEOUT, 0);
 }
 

@@ -49,6 +49,8 @@ static void complete(struct kp_reflector *r, const char *version)
 	r->synced = true;
 	r->unavailable = r->was_broken_off = false;
 	r->listed_ms = kp_now_ms();
+	r->counts_apart |= r->doubted && kp_version_number(version) >= r->doubted;
+	r->doubted = 0;
 	r->n_expired = r->n_broken = r->n_brief = 0;
 	kp_reflector_settle(r, r->what->is_own_node ? kp_version_number(version) : 0);
 }
@@ -61,6 +63,7 @@ static int on_refused(struct kp_reflector *r, const struct kp_decode_error *why)
 	kp_kube_say(r->s, KP_LOG_WARN, text);
 	if (why->kind == r->what->kind)
 		kp_known_keep(r->known, why->key);
+	r->lossy |= !*why->key;
 	return 0;
 }
 

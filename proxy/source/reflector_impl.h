@@ -26,7 +26,9 @@ struct kp_reflector {
 	struct kp_known *known;
 
 	char *version;			/* to watch from; NULL: list first */
-	uint64_t history;		/* its number when the own node was asked for */
+	uint64_t history;		/* its number when the own node was asked for, */
+	uint64_t doubted;		/* and the one that seemed to be lost, until the next list tells; 0: none */
+	bool counts_apart;		/* its versions say nothing about those of others: another store */
 	char *list_version, *next;	/* KP_PAGES */
 	bool lossy;			/* something in this list could not be identified: sweep nothing */
 	bool no_stream, no_extra, use_older, no_limit;	/* what the server made us leave */

@@ -146,7 +146,7 @@ static json_t *parse_line(const char *line, size_t len, json_error_t *ret_where)
 		return event;
 	kp_buf_add(&read, line, len);
 	kp_doc_cut_unread(kp_decode_unread, &read);
-	event = json_loadb(read.data, read.len, 0, ret_where);
+	event = json_loadb(read.data, read.len, JSON_ALLOW_NUL, ret_where);	/* as kp_doc_walk */
 	kp_buf_release(&read);
 	return event;
 }

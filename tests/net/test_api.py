@@ -307,6 +307,16 @@ def test_all_watches_come_back_together(lab):
     check(False, "the collections were asked for %s s apart", apart)
 
 
+def test_410_to_a_list(lab):
+    """Nothing that was asked for is too old: asking again at once would not end."""
+    server = one_service(lab)
+    server.quirks.refuse = [Refusal(410, name="services", times=1)]
+    agent = run(lab, server).ready()
+    first, second = (r[3] for r in server.asked("services"))
+    check(second - first >= 0.75, "came back after %g s", second - first)
+    said(agent, "warn api: services: 410: refused by the test", 1)
+
+
 def test_history_lost(lab):
     """Restored from a backup: versions go back, and watches from the old ones would be silent for ever."""
     server = one_service(lab)
@@ -321,18 +331,18 @@ def test_history_lost(lab):
 
 
 def test_versions_by_collection(lab):
-    """A server that counts each collection by itself has lost nothing when the own node's version is low."""
+    """A store of its own counts by itself: when the own node's version is low, one more list of the others tells that nothing is lost."""
     server = one_service(lab)
     server.quirks.fixed = {"nodes": 1}
     run(lab, server).ready()
-    for k in range(3, 6):
-        change(lab, server, "10.244.2.%d" % k)
-    time.sleep(1.1)     # a watch that ends sooner counts as a failure
-    server.end_watches()
-    wait(lambda: len(server.asked("nodes")) > 1 and len(server.watching("nodes")) == 1, "the node to be listed again")
-    change(lab, server, "10.244.2.6")
-    for name in ("services", "endpointslices"):
-        equal(len(server.asked(name, sendInitialEvents="true")), 1, "lists of " + name)
+    for k in range(2, 5):
+        change(lab, server, "10.244.2.%d" % (k + 1))
+        time.sleep(1.1)     # a watch that ends sooner counts as a failure
+        server.quirks.fixed = {"nodes": k}
+        server.end_watches()
+        wait(lambda: len(server.asked("nodes")) == k and len(server.watching("nodes")) == 1, "the node to be listed again")
+        for name in ("services", "endpointslices"):
+            wait(lambda: len(server.watching(name)) == 1 and len(server.asked(name, sendInitialEvents="true")) == 2, "two lists of " + name)
 
 
 def retry_after(lab, status):
@@ -527,6 +537,34 @@ def test_object_that_does_not_decode(lab):
     server.put(obj.service("web", IP))
     server.delete(obj.service("web", IP))
     holds(lab)
+
+
+def test_object_without_a_name(lab):
+    """Which one it is cannot be known: of those that the list leaves out, none is removed."""
+    server = one_service(lab)
+    agent = run(lab, server).ready()
+    nameless = server.objects["services"].pop(("default", "web"))
+    nameless["metadata"]["name"] = 5
+    server.put(nameless)
+    waits_for(agent, "Service: metadata.name: 5: must be a string")
+    server.forget()
+    server.cut()
+    wait(lambda: len(server.asked("services", sendInitialEvents="true")) == 2 and server.watching("services"), "another list")
+    change(lab, server, "10.244.2.3")
+
+
+def test_odd_annotation(lab):
+    """Whoever may edit one object may write there what has no form in C: nothing else waits for it."""
+    server, odd = one_service(lab), obj.service("odd", "10.96.0.12")
+    odd["metadata"]["annotations"] = {"note": "nothing \x00"}
+    server.put(odd, obj.slice_of("odd", ["10.244.2.4"]))
+    server.quirks.stream = 400
+    agent = run(lab, server).ready()
+    holds(lab, "10.244.2.4", ip="10.96.0.12")
+    server.put(odd, obj.service("two", "10.96.0.11"), obj.slice_of("two", ["10.244.2.5"]))
+    holds(lab, "10.244.2.5", ip="10.96.0.11")
+    equal(len(server.asked("services", limit="500")), 1, "lists")
+    said(agent, "warn|error", 0)
 
 
 def test_duplicates_and_late_events(lab):

@@ -71,6 +71,27 @@ def test_pages(lab):
     check("10.96.2.253" in nft.run(lab.node, "list", "map", "ip", "proxylet", "svc").stdout, "the last Service of the second page")
 
 
+def odd_annotation(lab, stream):
+    """Text that is no UTF-8, in what nobody reads: nothing else waits for it."""
+    odd = obj.service("odd", "10.96.0.12")
+    odd["metadata"]["annotations"] = {"note": "cut \udcc3"}
+    server = serve(lab, odd, obj.slice_of("odd", ["10.244.2.9"]))
+    server.quirks.stream = stream
+    agent = run(lab, server).ready()
+    holds(lab, "10.244.2.9", ip="10.96.0.12")
+    server.put(odd)
+    follows(lab, server)
+    check(" warn " not in agent.log(), "warnings in %s", agent.log())
+
+
+def test_odd_annotation_in_a_stream(lab):
+    odd_annotation(lab, "ok")
+
+
+def test_odd_annotation_in_pages(lab):
+    odd_annotation(lab, 422)
+
+
 def test_410_as_event(lab):
     server = serve(lab)
     agent = run(lab, server).ready()

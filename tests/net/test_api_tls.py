@@ -290,16 +290,17 @@ def front(lab, server, port=8443, shows=False):
     ca = Authority(lab.folder, "ca-%d" % port)
     cert, key = ca.issue("front-%d" % port)
     proxy = lab.serve(Front(lab, server, cert, key, port, shows))
-    wait(lambda: listens(lab, port), "nghttpx listens")
+    wait(lambda: listens(server.ns, port), "nghttpx listens")
     return proxy, ca
 
 
-def listens(lab, port):
-    return ":%d" % port in lab.node.sh("ss", "-Hltn")
+def listens(ns, port):
+    return ":%d" % port in ns.sh("ss", "-Hltn")
 
 
-def connections(lab, port):
-    return len(lab.node.sh("ss", "-Htn", "state", "established", "dport", "=", ":%d" % port).splitlines())
+def connections(ns, port):
+    """Our ends of them."""
+    return {line.split()[2] for line in ns.sh("ss", "-Htn", "state", "established", "dport", "=", ":%d" % port).splitlines()}
 
 
 def test_http2(lab):
@@ -307,21 +308,21 @@ def test_http2(lab):
     proxy, ca = front(lab, server)
     run(lab, proxy.url, {"certificate-authority": ca.cert}, {"token": "abc"}).ready()
     wait(lambda: len(server.watches) == 4, "four watches")
-    wait(lambda: connections(lab, proxy.port) == 1, "one connection to the server")
+    wait(lambda: len(connections(lab.node, proxy.port)) == 1, "one connection to the server")
     check(server.requests[0][2]["x-forwarded-proto"] == "https", "not through nghttpx: %s", server.requests[0])
     change(lab, server, "10.244.2.3")
     time.sleep(1.1)
     proxy.close()  # all streams at once
     proxy.start()
-    wait(lambda: listens(lab, proxy.port), "nghttpx listens again")
+    wait(lambda: listens(lab.node, proxy.port), "nghttpx listens again")
     change(lab, server, "10.244.2.4")
-    wait(lambda: connections(lab, proxy.port) == 1, "one connection again")
+    wait(lambda: len(connections(lab.node, proxy.port)) == 1, "one connection again")
     server.stop()  # behind the proxy: 502 for every stream
     time.sleep(2)
     holds(lab, "10.244.2.4")
     server.start()
     change(lab, server, "10.244.2.5")
-    wait(lambda: connections(lab, proxy.port) == 1, "one connection at the end")
+    wait(lambda: len(connections(lab.node, proxy.port)) == 1, "one connection at the end")
 
 
 def test_stuck_server_http2(lab):
@@ -329,7 +330,7 @@ def test_stuck_server_http2(lab):
     server = lab.serve(ApiServer(lab.node, *ITEMS))
     stuck, ca = front(lab, server)
     agent = run(lab, stuck.url, {"certificate-authority": ca.cert}, proxylet={"apiServers": [stuck.url, server.url]}).ready()
-    wait(lambda: connections(lab, stuck.port) == 1, "HTTP/2")
+    wait(lambda: len(connections(lab.node, stuck.port)) == 1, "HTTP/2")
     before = nft.generation(lab.node)
     stuck.signal(signal.SIGSTOP)
     server.put(obj.slice_of("web", ["10.244.2.3"]))
@@ -341,9 +342,17 @@ def test_stuck_server_http2(lab):
 
 
 def test_silent_watches(lab):
-    """Streams that something on the way has forgotten, while everything else is answered: without HTTP/2, and behind a proxy."""
+    """Streams that something on the way has forgotten, while everything else is answered: without HTTP/2, and behind a proxy.
+
+    Meanwhile, as it takes as long: a connection on which nothing is ever answered is not kept, the next may lead elsewhere."""
     plain = lab.serve(ApiServer(lab.bare_node(), *ITEMS))
     behind = lab.serve(ApiServer(lab.node, *ITEMS))
+    mute = lab.serve(ApiServer(lab.bare_node()))
+    mute.server.shutdown()  # connections are still accepted
+    door, ca = front(lab, mute, port=8444)
+    run(lab, door.url, {"certificate-authority": ca.cert}, ns=mute.ns)
+    wait(lambda: connections(mute.ns, door.port), "HTTP/2")
+    first = connections(mute.ns, door.port)
     proxy, ca = front(lab, behind, shows=True)
     agents = [run(lab, proxy.url, {"certificate-authority": ca.cert}), run(lab, plain, ns=plain.ns)]
     for server, agent in zip((behind, plain), agents):
@@ -357,6 +366,7 @@ def test_silent_watches(lab):
         wait(lambda s=server: nft.endpoints(s.ns, IP, 80) == {"10.244.2.3"}, "the change", every=0.05)
         check(time.monotonic() - began < 45, "it took %.1f s", time.monotonic() - began)  # 30 are meant, and a busy machine's 15
         equal(lines(agent, "warn|error"), 0, "lines")
+    wait(lambda: connections(mute.ns, door.port) - first, "another connection", every=0.05)
 
 
 if os.environ.get("SLOW"):

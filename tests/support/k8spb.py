@@ -1,5 +1,6 @@
 """Objects in JSON to Kubernetes protobuf, as far as a proxy looks at them; for the test API server.
 
+A value of a map may hold bytes that are no UTF-8, as "\\udcff" (surrogateescape).
 Field numbers as in Kubernetes' generated.proto. What is not in the tables is left out, except that every message
 gets a field that no reader knows, as newer servers send them.
 """
@@ -64,7 +65,7 @@ def field(number, kind, value):
         seconds = calendar.timegm(time.strptime(value, "%Y-%m-%dT%H:%M:%SZ"))
         return data(number, b"\x08" + varint(seconds))
     if kind == "map":
-        return b"".join(data(number, data(1, k.encode()) + data(2, v.encode())) for k, v in value.items())
+        return b"".join(data(number, data(1, k.encode()) + data(2, v.encode(errors="surrogateescape"))) for k, v in value.items())
     return data(number, value.encode() if kind is str else message(kind, value))
 
 

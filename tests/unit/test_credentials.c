@@ -49,6 +49,15 @@ static const char *current(void)
 	return kp_credentials_identity(c)->token;
 }
 
+/* 1: something is different now. */
+static int refresh(bool force)
+{
+	bool changed;
+	int r = kp_credentials_refresh(c, force, &changed, &err);
+
+	return r < 0 ? r : changed;
+}
+
 START_TEST(read_and_trimmed)
 {
 	const struct kp_http_identity *who;
@@ -59,8 +68,8 @@ START_TEST(read_and_trimmed)
 	ck_assert_uint_eq(who->ca.len, 2);
 	ck_assert_mem_eq(who->ca.data, "CA", 2);
 	ck_assert_ptr_null(who->cert.data);
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), 0);
-	ck_assert_int_eq(kp_credentials_refresh(c, true, &err), 0);
+	ck_assert_int_eq(refresh(false), 0);
+	ck_assert_int_eq(refresh(true), 0);
 }
 END_TEST
 
@@ -72,12 +81,12 @@ START_TEST(replaced)
 	snprintf(other, sizeof(other), "%s.new", token);
 	put(other, "two");
 	ck_assert_int_eq(rename(other, token), 0);
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), 1);
+	ck_assert_int_eq(refresh(false), 1);
 	ck_assert_str_eq(current(), "two");
 	put(ca, "CB, longer");
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), 1);
+	ck_assert_int_eq(refresh(false), 1);
 	ck_assert_uint_eq(kp_credentials_identity(c)->ca.len, 10);
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), 0);
+	ck_assert_int_eq(refresh(false), 0);
 }
 END_TEST
 
@@ -93,7 +102,7 @@ START_TEST(looks_the_same)
 	times[0] = st.st_atim;
 	times[1] = st.st_mtim;
 	ck_assert_int_eq(utimensat(AT_FDCWD, token, times, 0), 0);
-	ck_assert_int_eq(kp_credentials_refresh(c, true, &err), 1);
+	ck_assert_int_eq(refresh(true), 1);
 	ck_assert_str_eq(current(), "two");
 }
 END_TEST
@@ -102,15 +111,29 @@ START_TEST(the_last_good_one_stays)
 {
 	ck_assert_int_eq(kp_credentials_new(&c, &config, &err), 0);
 	put(token, "");
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), -ENODATA);
+	ck_assert_int_eq(refresh(false), -ENODATA);
 	ck_assert_str_eq(current(), "one");
 	unlink(token);
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), -ENOENT);
+	ck_assert_int_eq(refresh(false), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(err.msg, token));
 	ck_assert_str_eq(current(), "one");
 	put(token, "two");
-	ck_assert_int_eq(kp_credentials_refresh(c, false, &err), 1);
+	ck_assert_int_eq(refresh(false), 1);
 	ck_assert_str_eq(current(), "two");
+}
+END_TEST
+
+START_TEST(one_changes_and_another_is_missing)
+{
+	bool changed;
+
+	ck_assert_int_eq(kp_credentials_new(&c, &config, &err), 0);
+	put(token, "two");
+	unlink(ca);
+	ck_assert_int_eq(kp_credentials_refresh(c, true, &changed, &err), -ENOENT);
+	ck_assert(changed);
+	ck_assert_str_eq(current(), "two");
+	ck_assert_uint_eq(kp_credentials_identity(c)->ca.len, 2);
 }
 END_TEST
 
@@ -135,6 +158,7 @@ int main(void)
 	tcase_add_test(tc, replaced);
 	tcase_add_test(tc, looks_the_same);
 	tcase_add_test(tc, the_last_good_one_stays);
+	tcase_add_test(tc, one_changes_and_another_is_missing);
 	tcase_add_test(tc, missing_at_the_start);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);

@@ -1,6 +1,11 @@
+#include <linux/magic.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
+#include <time.h>
 
+#include "proxy/source/status.h"
 #include "tests/support/file_lab.h"
 
 static struct lab lab;
@@ -238,6 +243,78 @@ START_TEST(far_link)
 }
 END_TEST
 
+static void set_age(int fd, long seconds)
+{
+	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = time(NULL) - seconds } };
+
+	ck_assert_int_eq(futimens(fd, t), 0);
+}
+
+/* It gets its name when it is complete: the folder never hears that it is closed. */
+START_TEST(named_at_last)
+{
+	char from[64];
+	int fd;
+
+	lab_start(&lab, NULL, NULL);
+	lab_await(&lab, "");
+	fd = open(lab.dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644);
+	dprintf(fd, "%s", svc("a", "10.0.0.1"));
+	set_age(fd, 10);
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
+	ck_assert_int_eq(linkat(AT_FDCWD, from, AT_FDCWD, lab_path(&lab, "a.yaml"), AT_SYMLINK_FOLLOW), 0);
+	close(fd);
+	lab_await(&lab, "a=10.0.0.1 ");
+}
+END_TEST
+
+/* What tells from the last one: it is still being written. The link shows that a second went by. */
+START_TEST(written_slowly)
+{
+	int fd;
+
+	mkdir(lab_path(&lab, "far"), 0755);
+	lab_write(&lab, "far/b.yaml", svc("b", "10.0.0.1"));
+	ck_assert_int_eq(symlink("far/b.yaml", lab_path(&lab, "b.yaml")), 0);
+	lab_start(&lab, NULL, NULL);
+	lab_await(&lab, "b=10.0.0.1 ");
+	fd = open(lab_path(&lab, "a.yaml"), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+	dprintf(fd, "%s", svc("a", "10.0.0.1"));
+	set_age(fd, -3600);
+	lab_pass(&lab);
+	lab_write(&lab, "far/b.yaml", svc("b", "10.0.0.2"));
+	lab_await(&lab, "b=10.0.0.2 zz-pass=10.99.0.1 ");
+	close(fd);
+	lab_await(&lab, "a=10.0.0.1 b=10.0.0.2 zz-pass=10.99.0.1 ");
+}
+END_TEST
+
+/* In the place of libc's. */
+static bool is_nfs;
+
+int statfs(const char *path, struct statfs *ret)
+{
+	int r = (int)syscall(SYS_statfs, path, ret);
+
+	if (r == 0 && is_nfs)
+		ret->f_type = NFS_SUPER_MAGIC;
+	return r;
+}
+
+/* Another host writes: here, under a name that is not in the folder. */
+START_TEST(network_file_system)
+{
+	is_nfs = true;
+	mkdir(lab_path(&lab, "there"), 0755);
+	lab_write(&lab, "there/a", svc("a", "10.0.0.1"));
+	ck_assert_int_eq(link(lab_path(&lab, "there/a"), lab_path(&lab, "a.yaml")), 0);
+	lab_start(&lab, NULL, NULL);
+	lab_await(&lab, "a=10.0.0.1 ");
+	lab_write(&lab, "there/a", svc("a", "10.0.0.2"));
+	lab_await(&lab, "a=10.0.0.2 ");
+}
+END_TEST
+
 /* How many inotify watches this process has. */
 static unsigned count_watches(void)
 {
@@ -403,6 +480,50 @@ START_TEST(unreadable)
 	lab_assert_logged(&lab, "a.yaml: not a regular file; its objects stay as they were", 1);
 	lab_replace(&lab, "a.yaml", svc("a", "10.0.0.2"));
 	lab_await(&lab, "a=10.0.0.2 zz-pass=10.99.0.1 ");
+}
+END_TEST
+
+/* An agent drops CAP_DAC_OVERRIDE; whoever is not root has none. */
+static void set_user(uid_t uid)
+{
+	ck_assert_int_eq(getuid() == 0 ? seteuid(uid) : 0, 0);
+}
+
+static void assert_status(bool live, const char *problem)
+{
+	struct kp_source_status s = { 0 };
+
+	kp_file_source_status(lab.src, &s);
+	ck_assert_uint_eq(s.n, 1);
+	ck_assert_int_eq(s.rows[0].live, live);
+	ck_assert_pstr_eq(s.rows[0].problem, problem);
+	kp_source_status_release(&s);
+}
+
+START_TEST(folder_unreadable)
+{
+	const struct timeval more_than_one_look = { .tv_sec = 1, .tv_usec = 300000 };
+	const char *path = lab_path(&lab, "objects");
+	struct kp_sink sink = lab_sink(&lab);
+
+	chmod(lab.dir, 0755);
+	mkdir(path, 0755);
+	lab_write(&lab, "objects/a.yaml", svc("a", "10.0.0.1"));
+	chmod(path, 0311);
+	set_user(65534);
+	lab_start(&lab, path, NULL);
+	event_base_loopexit(lab.base, &more_than_one_look);
+	event_base_dispatch(lab.base);
+	lab_assert_logged(&lab, "objects: Permission denied\n", 1);
+	assert_status(false, "Permission denied");
+	ck_assert_int_eq(kp_file_read_once(&path, 1, &sink, NULL), -EINVAL);
+	set_user(0);
+	chmod(path, 0755);
+	set_user(65534);
+	lab_await(&lab, "a=10.0.0.1 ");
+	lab_assert_logged(&lab, "objects: can be listed again", 1);
+	assert_status(true, NULL);
+	set_user(0);
 }
 END_TEST
 
@@ -578,6 +699,9 @@ int main(void)
 	tcase_add_test(tc, folder_deleted);
 	tcase_add_loop_test(tc, config_map, 0, 2);
 	tcase_add_test(tc, far_link);
+	tcase_add_test(tc, named_at_last);
+	tcase_add_test(tc, written_slowly);
+	tcase_add_test(tc, network_file_system);
 	tcase_add_test(tc, linked_folder);
 	tcase_add_test(tc, two_files);
 	tcase_add_test(tc, order_of_paths);
@@ -585,6 +709,7 @@ int main(void)
 	tcase_add_test(tc, twice_in_a_file);
 	tcase_add_test(tc, half_written);
 	tcase_add_test(tc, unreadable);
+	tcase_add_test(tc, folder_unreadable);
 	tcase_add_test(tc, overflow);
 	tcase_add_loop_test(tc, without_inotify, 0, KP_N(limits));
 	tcase_add_test(tc, many_files);

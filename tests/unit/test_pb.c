@@ -178,6 +178,7 @@ END_TEST
 
 /* --- objects --- */
 
+#define ODD "\xef\xbf\xbd"	/* U+FFFD */
 #define META "\x0a\x06\x0a\x01" "a\x1a\x01" "b"
 
 static const struct {
@@ -201,7 +202,10 @@ static const struct {
 	{ "another kind", "Pod", B(META), "{}" },
 	{ "text for a number", "Service", B("\x12\x05\x0a\x03\x1a\x01" "8"), NULL },
 	{ "a number for text", "Service", B("\x12\x02\x18\x01"), NULL },
-	{ "no UTF-8", "Service", B("\x12\x03\x1a\x01\xff"), NULL },
+	{ "no UTF-8", "Service", B("\x12\x03\x1a\x01\xff"), "{\"spec\": {\"clusterIP\": \"" ODD "\"}}" },
+	{ "cut UTF-8, surrogates, beyond the last, longer than needed", "Service",
+	  B("\x12\x14\x1a\x12\xc3\xa4\xe2\x82\xac\xed\xa0\x80\xf4\x90\x80\x80\xc0\xaf\xf0\x9f\x98z"),
+	  "{\"spec\": {\"clusterIP\": \"\xc3\xa4\xe2\x82\xac" ODD ODD ODD ODD ODD ODD ODD ODD ODD ODD ODD ODD "z\"}}" },
 	{ "cut off inside", "Service", B("\x12\x03\x1a\x05" "1"), NULL },
 };
 
@@ -259,6 +263,8 @@ static const struct {
 } bodies[] = {
 	{ "an empty list", KP_BODY_LIST, B(SERVICES "\x12\x00\x1a\x00\x22\x00"), "page\n", "" },
 	{ "an item", KP_BODY_LIST, B(SERVICES "\x12\x0a\x12\x08" META), "object\npage\n", "" },
+	{ "an item of something else", KP_BODY_LIST, B(SERVICES "\x12\x0d\x12\x01\x0b\x12\x08" META),
+	  "bad: an item that is no Kubernetes protobuf\nobject\npage\n", "" },
 	{ "cut off", KP_BODY_LIST, B(SERVICES "\x12\x0b\x12\x08" META), "object\n", "the list is cut short" },
 	{ "an item longer than its list", KP_BODY_LIST, B(SERVICES "\x12\x09\x12\x08" META), "", "the answer is not Kubernetes protobuf" },
 	{ "no magic", KP_BODY_LIST, B("{\"kind\": \"ServiceList\"}"), "", "the answer is not Kubernetes protobuf" },
