@@ -9,11 +9,17 @@
 #include "proxy/base/swar.h"
 
 #define MAX_DIGITS	18	/* no overflow */
+#define SHORT		80	/* bytes: the conditions of an endpoint, which are those of its neighbours */
 
 struct reader {
 	const char *p, *end;
 	const char *const *unread;
 	unsigned depth;
+	struct {
+		const char *text;
+		size_t len;
+		json_t *value;
+	} last;		/* short object that was read to its end; with a reference, as a second value of its name ends it */
 };
 
 /* The next byte that means something; 0: none. */
@@ -173,12 +179,42 @@ static json_t *read_container(struct reader *r, bool is_object)
 	return NULL;
 }
 
+static bool is_last_again(const struct reader *r)
+{
+	return r->last.value && (size_t)(r->end - r->p) >= r->last.len && memcmp(r->p, r->last.text, r->last.len) == 0;
+}
+
+static void remember(struct reader *r, const char *from, json_t *v)
+{
+	json_decref(r->last.value);
+	r->last.text = from;
+	r->last.len = (size_t)(r->p - from);
+	r->last.value = json_incref(v);
+}
+
+static json_t *read_object(struct reader *r)
+{
+	const char *from = r->p;
+	json_t *v;
+
+	if (is_last_again(r)) {
+		r->p += r->last.len;
+		return json_incref(r->last.value);
+	}
+	v = read_container(r, true);
+	if (v && r->unread && r->p - from <= SHORT)
+		remember(r, from, v);
+	return v;
+}
+
 static json_t *read_value(struct reader *r)
 {
 	char c = peek(r);
 
-	if (c == '{' || c == '[')
-		return read_container(r, c == '{');
+	if (c == '{')
+		return read_object(r);
+	if (c == '[')
+		return read_container(r, false);
 	if (c == '"')
 		return read_text(r);
 	return c >= '0' && c <= '9' ? read_number(r) : read_word(r);
@@ -190,6 +226,7 @@ json_t *kp_json_plain(const char *text, size_t len, const char *const *unread)
 	char c = peek(&r);
 	json_t *v = c == '{' || c == '[' ? read_value(&r) : NULL;
 
+	json_decref(r.last.value);
 	if (v && !peek(&r) && r.p == r.end)
 		return v;
 	json_decref(v);

@@ -40,6 +40,9 @@ static const struct {
 	{ "open string", "[\"x", false, NULL },
 	{ "half a word", "[tru", false, NULL },
 	{ "wrong bracket", "[1}", false, NULL },
+	{ "the same again", "[{\"a\":1},{\"a\":1},{\"a\":12},{\"a\":1},{\"a\":1,\"b\":{\"a\":1}}]", true, NULL },
+	{ "the same cut off", "[{\"a\":1},{\"a\":1", false, NULL },
+	{ "the same as one that went", "{\"a\":{\"x\":1},\"a\":1,\"b\":{\"x\":1}}", false, NULL },
 };
 
 static const char *const unread[] = { "\"no\"", NULL };
@@ -73,7 +76,7 @@ END_TEST
 /* Whatever becomes of the text: what is read is what jansson reads. */
 START_TEST(broken)
 {
-	static const char good[] = "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Service\",\"n\":[12,0,{\"t\":true}],\"x\":null,\"e\":[]}}";
+	static const char good[] = "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Service\",\"n\":[{\"t\":true},0,{\"t\":true}],\"x\":null,\"e\":[]}}";
 	static const char bytes[] = "{}[]\":,0a \\\n.-e\"\200";
 	unsigned n_read = 0;
 
@@ -85,7 +88,7 @@ START_TEST(broken)
 		memcpy(text, good, sizeof(good));
 		for (int k = rand() % 3; k >= 0; k--)
 			text[(size_t)rand() % (sizeof(good) - 1)] = bytes[(size_t)rand() % (sizeof(bytes) - 1)];
-		json_auto_t *got = kp_json_plain(text, len, NULL);
+		json_auto_t *got = kp_json_plain(text, len, i % 2 ? unread : NULL);
 		json_auto_t *want = got ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
 
 		ck_assert_msg(!got || json_equal(got, want), "%.*s", (int)len, text);
