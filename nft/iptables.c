@@ -152,7 +152,7 @@ static void warn_of_size(struct ipt *n, const struct dp_result *res)
 /* Conntrack follows the commit, never the other way round. */
 static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res, int code)
 {
-	dp_stale_see_missed(n->missed, n->settled, res);
+	dp_stale_see_missed(n->missed, (const bool[]){ n->settled, n->settled }, res);
 	if (code < 0) {
 		n->settled = false;
 		return;

@@ -46,13 +46,13 @@ void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct 
 		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
 }
 
-void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct dp_result *res)
+void dp_stale_see_missed(bool missed[KP_N_FAMILIES], const bool settled[KP_N_FAMILIES], const struct dp_result *res)
 {
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		const struct dp_family_result *r = &res->family[f];
 
 		if (r->wrote && r->code == 0)
-			missed[f] |= !settled || (r->drift && r->drift->repaired_ns);
+			missed[f] |= !settled[f] || (r->drift && r->drift->repaired_ns);
 	}
 }
 

@@ -17,10 +17,10 @@ struct dp_wanted;
 void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old);
 /*
  * Adds the families to missed whose rules the kernel did not hold until this write: it is the
- * first one (settled: it is not), or it put right what somebody else did. In mode nftables
+ * first one (settled: it is not) or follows a failure, or it put right what somebody else did. In mode nftables
  * a start that finds everything in place writes nothing.
  */
-void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct dp_result *res);
+void dp_stale_see_missed(bool missed[KP_N_FAMILIES], const bool settled[KP_N_FAMILIES], const struct dp_result *res);
 /*
  * After a start, a failure or a repair: any flow may be stale. missed: see above, false
  * afterwards; connections that began meanwhile go on with their next retransmission.

@@ -1,5 +1,6 @@
 #include <check.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
@@ -8,7 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "nft/held.h"
+#include "nft/netlink.h"
 #include "nft/nftables.h"
+#include "nft/socket.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -25,7 +29,7 @@ static struct kp_plan_node *node;
 
 static void open_backend(void)
 {
-	struct dp_options opt = { .families = { true, false } };
+	struct dp_options opt = { .families = { true, node->enabled[KP_IPV6] } };
 	struct kp_err err = { 0 };
 
 	ck_assert_msg(dp_nftables_ops.open(&dp, &opt, &err) == 0, "%s", err.msg);
@@ -423,6 +427,86 @@ START_TEST(remembered_choice_of_a_lost_endpoint_is_forgotten)
 }
 END_TEST
 
+/* A table of ours in the other family that belongs to somebody else, so that writing to it fails: until the socket closes. */
+static struct mnl_socket *take_ipv6(void)
+{
+	struct dp_txn *txn = dp_txn_new(KP_IPV6, DP_TABLE);
+	struct dp_txn_report rep;
+	struct mnl_socket *nl;
+
+	ck_assert_int_eq(dp_socket_open(&nl, NULL), 0);
+	dp_netlink_add_table(txn, DP_TABLE_OWNER);
+	ck_assert_int_eq(dp_txn_commit(txn, nl, NULL, &rep), 0);
+	dp_txn_free(txn);
+	return nl;
+}
+
+static void fails_ipv6_alone(struct dp_result res)
+{
+	ck_assert_int_eq(res.family[KP_IPV4].code, 0);
+	ck_assert_int_eq(res.family[KP_IPV6].code, -EPERM);
+	dp_result_release(&res);
+}
+
+static struct mnl_socket *begin_without_ipv6(void)
+{
+	struct mnl_socket *other;
+
+	dp_nftables_ops.close(dp);
+	node->enabled[KP_IPV6] = true;
+	open_backend();
+	other = take_ipv6();
+	fails_ipv6_alone(APPLY(true, STICKY(1, 2), SVC(2, 1)));
+	return other;
+}
+
+/* What one family lacks is no reason to leave the other alone. */
+START_TEST(watched_while_the_other_family_fails)
+{
+	struct mnl_socket *other = begin_without_ipv6();
+
+	script("delete table ip proxylet");
+	ck_assert(runs_until("10.96.0.1 . tcp . 80 . 1", true, 60000));
+	script("add element ip proxylet aff/default/s1/tcp/8080 { 192.0.2.2 timeout 1h : 10.244.0.1 . 8080 }");
+	fails_ipv6_alone(APPLY(false, STICKY(1, 1)));
+	ck_assert(runs_until("192.0.2.2 ", false, 60000));
+	mnl_socket_close(other);
+}
+END_TEST
+
+/* A repair of the one does not make the other forget that it has to try again. */
+START_TEST(retried_after_a_repair_of_the_other_family)
+{
+	struct mnl_socket *other = begin_without_ipv6();
+	uint64_t deadline = kp_now_ms() + 60000;
+	bool done = false;
+
+	script("delete table ip proxylet");
+	ck_assert(runs_until("10.96.0.1 . tcp . 80 . 1", true, 60000));
+	mnl_socket_close(other);
+	while (!done && kp_now_ms() < deadline) {
+		struct dp_result res;
+
+		usleep((useconds_t)dp_nftables_ops.pending_ms(dp) * 1000);
+		dp_nftables_ops.retry(dp, &res);
+		done = res.family[KP_IPV6].tried && res.family[KP_IPV6].code == 0;
+		dp_result_release(&res);
+	}
+	ck_assert(done);
+}
+END_TEST
+
+/* Nor is its success one to take what happened meanwhile for our own doing. */
+START_TEST(lost_before_the_other_family_succeeds)
+{
+	struct mnl_socket *other = begin_without_ipv6();
+
+	script("delete table ip proxylet");
+	mnl_socket_close(other);
+	ck_assert(runs_until("10.96.0.1 . tcp . 80 . 1", true, 60000));
+}
+END_TEST
+
 /* Without the capability: a clear word, no rules, no crash. */
 START_TEST(probe_names_the_missing_right)
 {
@@ -456,6 +540,9 @@ int main(void)
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
+	tcase_add_test(tc, watched_while_the_other_family_fails);
+	tcase_add_test(tc, retried_after_a_repair_of_the_other_family);
+	tcase_add_test(tc, lost_before_the_other_family_succeeds);
 	tcase_add_test(tc, probe_names_the_missing_right);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
