@@ -378,6 +378,34 @@ START_TEST(heard_of_many)
 }
 END_TEST
 
+/* Changes of ours between the slices of an audit are none of somebody else's. */
+START_TEST(changes_during_an_audit)
+{
+	struct dp_batch b = { .node = kp_plan_node_ref(node) };
+	struct dp_result res;
+	size_t cap = 0;
+
+	for (unsigned i = 0; i < 3000; i++) {
+		KP_AUTO(kp_plan_unrefp) struct kp_plan *p = plan((struct spec)SVC(i, 10));
+
+		dp_batch_add(&b, p->key, p, &cap);
+	}
+	dp_nftables_ops.apply(dp, &b, &res);
+	dp_batch_release(&b);
+	must(res, true, 0);
+	script("add table ip another");		/* a cause to audit */
+	for (unsigned i = 0; i < 3000; i += 3) {
+		dp_nftables_ops.retry(dp, &res);
+		ck_assert_msg(!res.family[KP_IPV4].drift, "%u: %s", i, res.family[KP_IPV4].drift->what);
+		dp_result_release(&res);
+		if (i && dp_nftables_ops.pending_ms(dp) > 0)
+			return;
+		must(APPLY(false, SVC(i, 9), SVC(i + 1, 9), SVC(i + 2, 9)), true, 0);
+	}
+	ck_abort_msg("the audit does not end");
+}
+END_TEST
+
 /* 5,000 x 14 slots are more than eps was made for: the table is replaced, nothing is lost. */
 START_TEST(growth_replaces_the_table)
 {
@@ -537,6 +565,7 @@ int main(void)
 	tcase_add_loop_test(tc, drift, 0, sizeof(drifts) / sizeof(drifts[0]));
 	tcase_add_loop_test(tc, heard_of, 0, sizeof(heard) / sizeof(heard[0]));
 	tcase_add_test(tc, heard_of_many);
+	tcase_add_test(tc, changes_during_an_audit);
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
