@@ -224,6 +224,13 @@ static void write_failed(struct nft *n, struct dp_result *ret)
 	}
 }
 
+static void delete_gone(struct nft *n)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f] && dp_table_gone_pending_ms(n->tables[f], kp_now_ns()) == 0)
+			dp_table_delete_gone(n->tables[f], kp_now_ns());
+}
+
 static int nft_retry(void *dp, struct dp_result *ret)
 {
 	struct nft *n = dp;
@@ -247,23 +254,27 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	dp_stale_remove(n->ct, n->said, ret);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)
 		dp_sweep_run(n->sweep, n->tables, kp_now_ns());
+	delete_gone(n);
 	return code;
+}
+
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
 static int nft_pending_ms(void *dp)
 {
 	const struct nft *n = dp;
 	uint64_t now = kp_now_ns();
-	const int all[] = {
-		dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now),
-		n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1, dp_watch_pending_ms(n->watch, now),
-		dp_guard_pending_ms(n->guard, now),
-	};
-	int best = -1;
+	int best = sooner(dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now));
 
-	for (size_t i = 0; i < KP_N(all); i++)
-		if (all[i] >= 0 && (best < 0 || all[i] < best))
-			best = all[i];
+	best = sooner(best, dp_watch_pending_ms(n->watch, now));
+	best = sooner(best, dp_guard_pending_ms(n->guard, now));
+	best = sooner(best, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f])
+			best = sooner(best, dp_table_gone_pending_ms(n->tables[f], now));
 	return best;
 }
 

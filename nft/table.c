@@ -19,7 +19,7 @@
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
 #define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
 
-/* See dp_netlink_keep_gone(). */
+/* See gone.h. */
 static bool must_keep_gone(void)
 {
 	struct utsname u;
@@ -44,7 +44,7 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool
 	t->name = kp_strdup(name);
 	t->owner = owner;
 	t->generation = generation;
-	t->keep_gone = must_keep_gone();
+	t->gone = must_keep_gone() ? dp_gone_new() : NULL;
 	t->fam = dp_family_new(f);
 	t->good = dp_plans_new();
 	t->refused = dp_refusals_new();
@@ -58,6 +58,7 @@ struct dp_table *dp_table_free(struct dp_table *t)
 	if (!t)
 		return NULL;
 	dp_family_free(t->fam);
+	dp_gone_free(t->gone);
 	kp_map_free(t->good);
 	kp_map_free(t->refused);
 	kp_map_free(t->suspects);
@@ -268,10 +269,8 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 		     struct dp_family_result *ret, struct dp_txn_report *rep)
 {
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
-	struct dp_writer *w = dp_netlink_new(txn, t->f, held);
+	struct dp_writer *w = dp_table_writer(t, txn, held);
 
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
 	if (held->flags != dp_table_flags(t))
 		dp_netlink_add_table(txn, dp_table_flags(t));
 	write_all(t, w, want, keys, n, held);
@@ -336,6 +335,8 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 	struct kp_err err = { 0 };
 	int r = dp_held_read(t->nl, t->f, t->name, true, &held, &err);
 
+	if (t->gone)
+		dp_gone_clear(t->gone);
 	if (r < 0) {
 		rep->code = r;
 		snprintf(rep->message, sizeof(rep->message), "%.200s", err.msg);
@@ -422,15 +423,31 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 	return ret->code;
 }
 
-static int write_changes(struct dp_table *t, const struct dp_batch *batch, struct dp_family_result *ret)
+int dp_table_gone_pending_ms(const struct dp_table *t, uint64_t now_ns)
+{
+	return t->gone && t->known ? dp_gone_pending_ms(t->gone, now_ns) : -1;
+}
+
+void dp_table_delete_gone(struct dp_table *t, uint64_t now_ns)
 {
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 	struct dp_txn_report rep;
+
+	dp_gone_write(t->gone, w, now_ns);
+	dp_gone_settle(t->gone, dp_table_commit(t, txn, NULL, &rep), now_ns);
+	dp_txn_report_release(&rep);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+}
+
+static int write_changes(struct dp_table *t, const struct dp_batch *batch, struct dp_family_result *ret)
+{
+	struct dp_txn *txn = dp_txn_new(t->f, t->name);
+	struct dp_writer *w = dp_table_writer(t, txn, NULL);
+	struct dp_txn_report rep;
 	uint64_t began = kp_thread_ns();
 
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
 	if (batch->node)
 		dp_family_node(t->fam, w, batch->node);
 	for (size_t i = 0; i < batch->n_changes; i++) {

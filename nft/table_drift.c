@@ -38,7 +38,7 @@ static struct dp_drift *compare(struct dp_table *t, const struct dp_held *held, 
 	enum dp_drift_kind kind;
 	enum dp_set set;
 
-	if (dp_diff_structure(t->fam, held, !t->keep_gone, dp_table_flags(t), w, &kind)) {
+	if (dp_diff_structure(t->fam, held, !t->gone, dp_table_flags(t), w, &kind)) {
 		d = new_drift(t, kind, dp_words_text(w));
 	} else if (heard->complete && dp_table_heard_differ(t, heard, &set)) {
 		d = dp_table_elements_differ(t, set);
@@ -124,8 +124,7 @@ struct dp_writer *dp_table_writer(const struct dp_table *t, struct dp_txn *txn, 
 {
 	struct dp_writer *w = dp_netlink_new(txn, t->f, held);
 
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
+	dp_netlink_keep_gone(w, t->gone);
 	return w;
 }
 

@@ -23,7 +23,7 @@ struct dp_table {
 	struct kp_map *refused;	/* key -> struct dp_refusal */
 	struct kp_said *said;	/* about refusals, which are tried again and again */
 	bool known;		/* fam is what the kernel holds */
-	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
+	struct dp_gone *gone;	/* NULL: this kernel deletes at once */
 	bool owner;
 	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
 	bool described;			/* its text says all */
