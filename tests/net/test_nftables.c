@@ -453,6 +453,9 @@ START_TEST(second_table_is_removed)
 	script("add table ip proxylet-next { chain x { }; }");
 	must(APPLY(true, SVC(1, 1)), true, 0);
 	ck_assert_int_ne(nft("list table ip proxylet-next", NULL, &out), 0);
+	script("add table ip proxylet-next { chain x { }; }\ndelete table ip proxylet");
+	ck_assert_int_eq(dp_nftables_ops.remove(NULL), 0);	/* when another backend has taken over */
+	ck_assert_int_ne(nft("list table ip proxylet-next", NULL, &out), 0);
 	kp_buf_release(&out);
 }
 END_TEST
