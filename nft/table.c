@@ -229,8 +229,12 @@ static int delete_table(struct dp_table *t, const char *name, struct dp_txn_repo
 static int delete_leftover(struct dp_table *t, const char *next, struct dp_txn_report *rep)
 {
 	bool there = false;
+	int r = dp_table_exists(t->nl, t->f, next, &there);
 
-	return dp_table_exists(t->nl, t->f, next, &there) == 0 && there ? delete_table(t, next, rep) : 0;
+	if (r == 0)
+		return there ? delete_table(t, next, rep) : 0;
+	snprintf(rep->message, sizeof(rep->message), "look for table %s: %s", next, strerror(-r));
+	return rep->code = r;
 }
 
 /*
