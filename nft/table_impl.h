@@ -44,8 +44,8 @@ struct dp_writer *dp_table_writer(const struct dp_table *t, struct dp_txn *txn, 
 
 /* The elements of t->drifted, or t->suspects among them. False: this does not help, or failed. */
 bool dp_table_repair_elements(struct dp_table *t, struct dp_family_result *ret);
-/* Is one of those that others wrote not what it should be? */
-bool dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret);
+/* Is one of those that others wrote not what it should be? 1: in this set; < 0: they could not be read. */
+int dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret);
 /* Elements that others added or deleted show in how many the kernel says there are, if it does (held.h). */
 bool dp_table_miscounts(const struct dp_table *t, const struct dp_held *held, enum dp_set *ret);
 

@@ -221,14 +221,15 @@ static char *listen_to_all(struct ear *e)
 	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct dp_who *w = e->who;
 	struct kp_buf out = { 0 };
+	bool lost = false;
 
 	while (w->nl) {
 		struct nlmsghdr *nlh = (struct nlmsghdr *)buf;
 		ssize_t got = recv(mnl_socket_get_fd(w->nl), buf, sizeof(buf), MSG_DONTWAIT);
 		int left = (int)got;
 
-		if (got < 0 && errno == ENOBUFS) {
-			w->first = 0;
+		if (got < 0 && errno == ENOBUFS) {	/* some are lost, and those that wait are older */
+			lost = true;
 			continue;
 		}
 		if (got <= 0)
@@ -236,6 +237,8 @@ static char *listen_to_all(struct ear *e)
 		for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
 			on_message(nlh, e);
 	}
+	if (lost)
+		w->first = 0;
 	for (size_t i = 0; i < e->n_names; i++)
 		kp_buf_printf(&out, "%s%s (pid %u)", i ? ", " : "", e->names[i], e->pids[i]);
 	return out.data;
