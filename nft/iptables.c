@@ -159,7 +159,7 @@ static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan
 	}
 	if (b && n->settled)
 		dp_stale_note(n->ct, &n->want, b, old);
-	dp_stale_note_accepted(n->ct, &n->want, n->refused, res);
+	dp_stale_note_accepted(n->ct, NULL, &n->want, n->refused, res);
 	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;

@@ -184,7 +184,7 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 		note_stale(n, b, old);
 	if (anew)
 		sweep_all(n);
-	dp_stale_note_accepted(n->ct, &n->want, n->refused, res);
+	dp_stale_note_accepted(n->ct, n->sweep, &n->want, n->refused, res);
 	if (anew || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	if (is_settled(n))

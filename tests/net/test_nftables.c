@@ -471,6 +471,22 @@ START_TEST(remembered_choice_of_a_lost_endpoint_is_forgotten)
 }
 END_TEST
 
+/* The endpoint left while the kernel did not take its Service, whose rules still led to it. */
+START_TEST(remembered_choice_is_forgotten_when_accepted)
+{
+	struct dp_result res;
+
+	must(APPLY(true, STICKY(1, 2)), true, 0);
+	script("add element ip proxylet aff/default/s1/tcp/8080 { 192.0.2.2 timeout 1h : 10.244.0.1 . 8080 }");
+	res = APPLY(false, { .id = 1, .endpoints = 1, .affinity = true, .guarded = true, .clash = true });
+	ck_assert_uint_eq(res.n_refused, 1);
+	dp_result_release(&res);
+	ck_assert(!runs_until("192.0.2.2 ", false, 1500));
+	must(APPLY(false, STICKY(1, 1)), true, 0);
+	ck_assert(runs_until("192.0.2.2 ", false, 60000));
+}
+END_TEST
+
 /* A table of ours in the other family that belongs to somebody else, so that writing to it fails: until the socket closes. */
 static struct mnl_socket *take_ipv6(void)
 {
@@ -612,6 +628,7 @@ int main(void)
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
+	tcase_add_test(tc, remembered_choice_is_forgotten_when_accepted);
 	tcase_add_test(tc, watched_while_the_other_family_fails);
 	tcase_add_test(tc, retried_after_a_repair_of_the_other_family);
 	tcase_add_test(tc, lost_before_the_other_family_succeeds);
