@@ -17,7 +17,7 @@
 #include "proxy/base/said.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
-#define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
+#define REFUSAL_ROUNDS	16	/* the second one names all that is refused, further ones whose last good rules are, too */
 
 /* See gone.h. */
 static bool must_keep_gone(void)
@@ -154,11 +154,13 @@ static void refuse(struct dp_table *t, const char *key, const struct dp_txn_repo
 }
 
 /* One full write into an empty or dumped table. keys: sorted, tag - 1 is the index. */
-static void write_all(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, const char **keys, size_t n,
-		      const struct dp_held *held)
+static void write_all(struct dp_table *t, struct dp_txn *txn, struct dp_writer *w, const struct dp_wanted *want,
+		      const char **keys, size_t n, const struct dp_held *held)
 {
 	uint32_t expect[DP_N_SETS] = { 0 };
 
+	if (kp_map_len(t->refused))
+		dp_txn_split(txn);
 	for (size_t i = 0; i < n; i++)
 		dp_family_expect(kp_map_gets(want->plans, keys[i]), t->f, expect);
 	dp_family_reset(t->fam);
@@ -205,7 +207,7 @@ static int load_fresh(struct dp_table *t, const char *name, const struct dp_want
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 
 	dp_netlink_add_table(txn, dp_table_flags(t));
-	write_all(t, w, want, keys, n, NULL);
+	write_all(t, txn, w, want, keys, n, NULL);
 	if (carry)
 		dp_carry_write(carry, t->fam, txn);
 	dp_table_commit(t, txn, NULL, rep);
@@ -277,7 +279,7 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 
 	if (held->flags != dp_table_flags(t))
 		dp_netlink_add_table(txn, dp_table_flags(t));
-	write_all(t, w, want, keys, n, held);
+	write_all(t, txn, w, want, keys, n, held);
 	dp_netlink_prune(w);
 	dp_table_describe(t, w, txn, keys);
 	dp_table_commit(t, txn, &held->genid, rep);

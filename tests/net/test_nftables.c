@@ -241,6 +241,23 @@ START_TEST(refused_from_the_start)
 }
 END_TEST
 
+/* The kernel names one of each message, and there are more than it is asked for again. */
+START_TEST(many_are_refused)
+{
+	struct spec specs[42] = { SVC(100, 2), SVC(101, 2) };
+	struct dp_result res;
+
+	for (unsigned i = 2; i < 42; i++)
+		specs[i] = (struct spec)CLASH(i, 3);
+	res = apply(true, specs, 42);
+	ck_assert_msg(res.family[KP_IPV4].code == 0, "%s", res.family[KP_IPV4].message);
+	ck_assert_uint_eq(res.n_refused, 40);
+	dp_result_release(&res);
+	assert_lists("10.96.0.100 . tcp . 80 . 1", true);
+	assert_lists("10.96.0.41", false);
+}
+END_TEST
+
 /* What somebody did to the table; the next change, or a restart, must put everything right. */
 static const struct {
 	const char *name, *script;
@@ -620,6 +637,7 @@ int main(void)
 	tcase_add_test(tc, restart_writes_nothing);
 	tcase_add_test(tc, refused_object_is_named_and_left_out);
 	tcase_add_test(tc, refused_from_the_start);
+	tcase_add_test(tc, many_are_refused);
 	tcase_add_loop_test(tc, damage, 0, sizeof(damages) / sizeof(damages[0]));
 	tcase_add_loop_test(tc, drift, 0, sizeof(drifts) / sizeof(drifts[0]));
 	tcase_add_loop_test(tc, heard_of, 0, sizeof(heard) / sizeof(heard[0]));
