@@ -26,6 +26,7 @@ struct dp_audit {
 	bool running, dumping;
 	unsigned at;		/* first set of each family, second set of each ... */
 	unsigned interrupted;	/* dumps of this set */
+	uint32_t genid;		/* from which it is dumped */
 	struct dp_sum sum;	/* of it so far */
 	uint64_t spent_ns;
 };
@@ -89,7 +90,19 @@ static int begin(struct dp_audit *a)
 
 	a->sum = (struct dp_sum){ 0 };
 	a->dumping = true;
+	if (r == 0)
+		r = dp_genid(a->nl, &a->genid, NULL);
 	return r < 0 ? r : dp_held_sum_begin(a->nl, family(a), dp_table_name(a->tables[family(a)]), set(a));
+}
+
+/* The dump is at its end. We ourselves may have committed between its parts. */
+static int end(struct dp_audit *a)
+{
+	uint32_t genid;
+	int r = dp_genid(a->nl, &genid, NULL);
+
+	a->dumping = r < 0;
+	return r < 0 ? r : genid == a->genid ? 0 : -EINTR;
 }
 
 static void next_set(struct dp_audit *a)
@@ -108,7 +121,7 @@ static int read_some(struct dp_audit *a)
 	if (r == 0)
 		r = dp_held_sum_more(a->nl, family(a), set(a), &a->sum);
 	if (r == 0)
-		a->dumping = false;
+		r = end(a);
 	if (r < 0) {
 		close_dump(a);
 		a->interrupted++;

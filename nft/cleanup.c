@@ -21,6 +21,7 @@
 #include "proxy/base/log.h"
 
 #define UNDER_WAY_MS 20	/* a packet takes microseconds, unless it is interrupted */
+#define N_TABLES 3	/* rules, next, residual */
 
 static int on_entry(const struct nlmsghdr *nlh, void *arg)
 {
@@ -62,6 +63,8 @@ int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err)
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++) {
 		r = dp_table_exists(nl, (enum kp_family)f, DP_TABLE, &c.rules[f]);
 		if (r == 0)
+			r = dp_table_exists(nl, (enum kp_family)f, DP_TABLE_NEXT, &c.next[f]);
+		if (r == 0)
 			r = dp_table_exists(nl, (enum kp_family)f, DP_RESIDUAL, &c.residual[f]);
 		if (r == 0)
 			r = count_flows(nl, f == KP_IPV4 ? NFPROTO_IPV4 : NFPROTO_IPV6, &c.flows[f]);
@@ -86,9 +89,8 @@ static void write_residual(struct dp_txn *txn, struct dp_writer *w)
 	w->ops->chain(w, &holder, false);
 }
 
-/* One transaction: the small table comes, others go. */
-static int change_family(struct mnl_socket *nl, enum kp_family f, bool add, const char *del, const char *del_too,
-			 struct kp_err *err)
+/* One transaction: the small table comes, others go. del: their names, or NULL. */
+static int change_family(struct mnl_socket *nl, enum kp_family f, bool add, const char *const del[N_TABLES], struct kp_err *err)
 {
 	struct dp_txn *txn = dp_txn_new(f, DP_RESIDUAL);
 	struct dp_writer *w = dp_netlink_new(txn, f, NULL);
@@ -97,10 +99,9 @@ static int change_family(struct mnl_socket *nl, enum kp_family f, bool add, cons
 
 	if (add)
 		write_residual(txn, w);
-	if (del)
-		dp_netlink_del_table(txn, del);
-	if (del_too)
-		dp_netlink_del_table(txn, del_too);
+	for (size_t i = 0; i < N_TABLES; i++)
+		if (del[i])
+			dp_netlink_del_table(txn, del[i]);
 	r = dp_txn_commit(txn, nl, NULL, &rep);
 	if (r < 0)
 		kp_err_set(err, r, "%s: %s", kp_family_names[f], rep.message);
@@ -116,16 +117,16 @@ static int change_family(struct mnl_socket *nl, enum kp_family f, bool add, cons
  * another proxy serves it. So first nothing leads into the rules any more. Where a chain is
  * missing there is nothing to spare, and the table goes all the same.
  */
-static void lead_nobody_in(struct mnl_socket *nl, enum kp_family f)
+static void lead_nobody_in(struct mnl_socket *nl, enum kp_family f, const char *table)
 {
 	static const char *const chains[] = { "nat-prerouting", "nat-output" };
-	struct dp_txn *txn = dp_txn_new(f, DP_TABLE);
+	struct dp_txn *txn = dp_txn_new(f, table);
 	struct dp_txn_report rep;
 
 	for (size_t i = 0; i < KP_N(chains); i++) {
 		struct kp_buf *b = dp_txn_begin(txn, DP_SEC_GONE_FLUSH, NFT_MSG_DELRULE, 0, 0, chains[i]);
 
-		dp_attr_str(b, NFTA_RULE_TABLE, DP_TABLE);
+		dp_attr_str(b, NFTA_RULE_TABLE, table);
 		dp_attr_str(b, NFTA_RULE_CHAIN, chains[i]);
 		dp_txn_end(txn);
 	}
@@ -135,39 +136,49 @@ static void lead_nobody_in(struct mnl_socket *nl, enum kp_family f)
 	(void)poll(NULL, 0, UNDER_WAY_MS);
 }
 
+static bool is_there(const struct dp_cleanup *c, int f)
+{
+	return c->rules[f] || c->next[f] || c->residual[f];
+}
+
 static int clean_family(struct mnl_socket *nl, const struct dp_cleanup *c, enum kp_family f, bool keep, struct kp_err *err)
 {
-	bool stay = keep && c->flows[f] && (c->rules[f] || c->residual[f]);
+	bool stay = keep && c->flows[f] && is_there(c, f);
+	const char *const del[N_TABLES] = {
+		c->rules[f] ? DP_TABLE : NULL, c->next[f] ? DP_TABLE_NEXT : NULL, !stay && c->residual[f] ? DP_RESIDUAL : NULL,
+	};
 
 	if (c->rules[f])
-		lead_nobody_in(nl, f);
-	return change_family(nl, f, stay && !c->residual[f], c->rules[f] ? DP_TABLE : NULL,
-			     !stay && c->residual[f] ? DP_RESIDUAL : NULL, err);
+		lead_nobody_in(nl, f, DP_TABLE);
+	if (c->next[f])
+		lead_nobody_in(nl, f, DP_TABLE_NEXT);
+	return change_family(nl, f, stay && !c->residual[f], del, err);
 }
 
 int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err)
 {
+	static const char *const none[N_TABLES];
 	struct mnl_socket *nl = NULL;
 	int r = dp_socket_open(&nl, err);
 
 	if (r < 0)
 		return r;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
-		if (c->flows[f] && !c->rules[f] && !c->residual[f])
-			r = change_family(nl, (enum kp_family)f, true, NULL, NULL, err);
+		if (c->flows[f] && !is_there(c, f))
+			r = change_family(nl, (enum kp_family)f, true, none, err);
 	mnl_socket_close(nl);
 	return r;
 }
 
-static bool is_there(const struct dp_cleanup *c)
+static bool is_anything_there(const struct dp_cleanup *c)
 {
-	return c->rules[KP_IPV4] || c->rules[KP_IPV6] || c->residual[KP_IPV4] || c->residual[KP_IPV6];
+	return is_there(c, KP_IPV4) || is_there(c, KP_IPV6);
 }
 
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err)
 {
 	struct mnl_socket *nl = NULL;
-	int r = is_there(c) ? dp_socket_open(&nl, err) : 0;
+	int r = is_anything_there(c) ? dp_socket_open(&nl, err) : 0;
 
 	if (!nl)
 		return r;
@@ -182,7 +193,7 @@ int dp_cleanup_remove(struct kp_err *err)
 	struct dp_cleanup c;
 	int r = dp_cleanup_look(&c, err);
 
-	if (r < 0 || !is_there(&c))
+	if (r < 0 || !is_anything_there(&c))
 		return r;
 	kp_info("nft", "removing table " DP_TABLE ", which mode nftables left");
 	return dp_cleanup_run(&c, false, err);

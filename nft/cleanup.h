@@ -14,6 +14,7 @@ struct kp_err;
  */
 struct dp_cleanup {
 	bool rules[2];		/* by family: our table is there */
+	bool next[2];		/* the second one: replacing the table was killed */
 	bool residual[2];	/* the small table is there */
 	uint64_t flows[2];	/* connections with a translated destination */
 };
@@ -23,9 +24,9 @@ struct dp_cleanup {
 int dp_cleanup_look(struct dp_cleanup *ret, struct kp_err *err);
 /* keep: leave the small table where flows[] is not 0. Packets under way are let through first. */
 int dp_cleanup_run(const struct dp_cleanup *c, bool keep, struct kp_err *err);
-/* Only the small table, where there are flows and neither table: before somebody else's rules go. */
+/* Only the small table, where there are flows and no table of ours: before somebody else's rules go. */
 int dp_cleanup_keep(const struct dp_cleanup *c, struct kp_err *err);
-/* Both, all of it, when another backend's rules are there; they keep connections alive. 0 also if there is nothing. */
+/* All of it, when another backend's rules are there; they keep connections alive. 0 also if there is nothing. */
 int dp_cleanup_remove(struct kp_err *err);
 
 #endif

@@ -34,7 +34,7 @@
  */
 struct background {
 	bool wanted, running;
-	atomic_bool done;
+	atomic_bool done, stop;
 	pthread_t thread;
 	struct dp_ct_set *later;	/* what was put meanwhile */
 	uint64_t now_ns;
@@ -103,6 +103,7 @@ struct dp_ct *dp_ct_free(struct dp_ct *ct)
 {
 	if (!ct)
 		return NULL;
+	atomic_store(&ct->bg.stop, true);
 	if (ct->bg.running)
 		pthread_join(ct->bg.thread, NULL);
 	release_io(ct);
@@ -234,6 +235,8 @@ static int dump(struct walk *w, bool filter, const struct dp_ct_part *part)
 	unsigned portid = mnl_socket_get_portid(ct->dump), seq = nlh->nlmsg_seq;
 	int r;
 
+	if (atomic_load(&ct->bg.stop))
+		return -ECANCELED;
 	if (filter)
 		dp_ct_msg_select(nlh, w->ask, part);
 	if (mnl_socket_sendto(ct->dump, nlh, nlh->nlmsg_len) < 0)
@@ -242,9 +245,11 @@ static int dump(struct walk *w, bool filter, const struct dp_ct_part *part)
 		ssize_t n = mnl_socket_recvfrom(ct->dump, ct->recv_buf, RECV_SIZE);
 
 		r = n < 0 ? -1 : mnl_cb_run(ct->recv_buf, (size_t)n, seq, portid, on_entry, w);
-	} while (r > 0);
+	} while (r > 0 && !atomic_load(&ct->bg.stop));
 	if (w->code < 0)
 		return w->code;
+	if (r > 0)
+		return -ECANCELED;
 	if (r < 0)
 		return kp_err_set(w->err, -errno, "list the conntrack table: %s", strerror(errno));
 	return flush_deletes(w);

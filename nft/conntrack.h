@@ -29,7 +29,7 @@ struct kp_err;
 struct dp_ct;
 
 struct dp_ct *dp_ct_new(void);
-struct dp_ct *dp_ct_free(struct dp_ct *ct);
+struct dp_ct *dp_ct_free(struct dp_ct *ct);	/* a run in the background ends with the page the kernel is at */
 KP_DEFINE_AUTO(struct dp_ct *, dp_ct_free)
 
 struct dp_ct_set *dp_ct_set(struct dp_ct *ct);	/* borrowed until the next dp_ct_run(): what to look at */

@@ -94,21 +94,31 @@ void dp_family_begin(struct dp_family *fam, const struct dp_held *held, const ui
 		put_known(fam->sets, it.key)->size = ((const struct dp_held_set *)it.value)->size;
 }
 
+/* As dp_layout_of() has it. */
+static void expect_frontend(const struct kp_plan_port *p, const struct kp_frontend *fe, uint32_t expect[DP_N_SETS])
+{
+	bool np = fe->kind == KP_FE_NODE_PORT, external = fe->kind != KP_FE_CLUSTER_IP;
+	uint32_t at_zero = !external && p->internal_local ? p->n_local : p->n_cluster;
+	uint32_t at_local = external && p->external_local ? p->n_local : 0;
+
+	expect[np ? DP_NP : DP_SVC]++;
+	expect[np ? DP_NPEPS : DP_EPS] += at_zero + at_local;
+	expect[DP_CLUSTER_IPS] += !external;
+}
+
 void dp_family_expect(const struct kp_plan *plan, enum kp_family f, uint32_t expect[DP_N_SETS])
 {
 	for (uint32_t i = 0; i < plan->n_ports; i++) {
 		const struct kp_plan_port *p = &plan->ports[i];
 
-		for (uint32_t j = 0; p->family == f && j < p->n_frontends; j++) {
-			bool np = p->frontends[j].kind == KP_FE_NODE_PORT;
-
-			expect[np ? DP_NP : DP_SVC]++;
-			expect[np ? DP_NPEPS : DP_EPS] += p->n_cluster + p->n_local;
-			expect[DP_CLUSTER_IPS] += p->frontends[j].kind == KP_FE_CLUSTER_IP;
-		}
-		for (uint32_t j = 0; p->family == f && j < p->n_cluster; j++)
+		if (p->family != f)
+			continue;
+		for (uint32_t j = 0; j < p->n_frontends; j++)
+			if (p->frontends[j].claimed)
+				expect_frontend(p, &p->frontends[j], expect);
+		for (uint32_t j = 0; j < p->n_cluster; j++)
 			expect[DP_HAIRPIN] += p->cluster[j].local;
-		expect[DP_HAIRPIN] += p->family == f ? p->n_local : 0;	/* at most: one may serve many */
+		expect[DP_HAIRPIN] += p->n_local;	/* at most: one may serve many */
 	}
 }
 

@@ -84,8 +84,8 @@ void dp_sum_sub(struct dp_sum *s, enum dp_set set, const uint8_t *key, size_t ke
 
 /*
  * The sum of one set in the kernel, a part at a time: begin, then more until it is not 1.
- * 1: there is more, 0: done, -EINTR: somebody committed meanwhile, begin again. A dump that
- * is not read to its end blocks the socket for others.
+ * 1: there is more, 0: done. The kernel does not tell that somebody committed meanwhile: compare
+ * the generations. A dump that is not read to its end blocks the socket for others.
  */
 int dp_held_sum_begin(struct mnl_socket *nl, enum kp_family f, const char *table, enum dp_set set);
 int dp_held_sum_more(struct mnl_socket *nl, enum kp_family f, enum dp_set set, struct dp_sum *sum);

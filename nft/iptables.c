@@ -152,14 +152,14 @@ static void warn_of_size(struct ipt *n, const struct dp_result *res)
 /* Conntrack follows the commit, never the other way round. */
 static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res, int code)
 {
-	dp_stale_see_missed(n->missed, n->settled, res);
+	dp_stale_see_missed(n->missed, (const bool[]){ n->settled, n->settled }, res);
 	if (code < 0) {
 		n->settled = false;
 		return;
 	}
 	if (b && n->settled)
 		dp_stale_note(n->ct, &n->want, b, old);
-	dp_stale_note_accepted(n->ct, &n->want, n->refused, res);
+	dp_stale_note_accepted(n->ct, NULL, &n->want, n->refused, res);
 	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
 	n->settled = true;

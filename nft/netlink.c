@@ -11,6 +11,7 @@
 
 #include "nft/attr.h"
 #include "proxy/base/buf.h"
+#include "proxy/base/clock.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
@@ -22,7 +23,7 @@ struct netlink {
 	struct dp_txn *txn;
 	struct dp_held *held;	/* NULL: nothing is known */
 	struct dp_diff_elems diff[DP_N_SETS];
-	bool keep_gone;
+	struct dp_gone *gone;	/* NULL: what goes is deleted */
 	enum dp_section rules;	/* where rules go now */
 	struct nlmsghdr *room;	/* where libnftnl builds a rule */
 };
@@ -71,6 +72,8 @@ static void nl_set(struct dp_writer *w, enum dp_set set, const char *name, uint3
 	char what[DP_KEY_MAX + 256];
 	size_t desc;
 
+	if (n->gone)
+		dp_gone_del(n->gone, name ? name : d->name);
 	snprintf(what, sizeof(what), "create set %s", name ? name : d->name);
 	b = dp_txn_begin(n->txn, DP_SEC_SET, NFT_MSG_NEWSET, NLM_F_CREATE, w->tag, what);
 	dp_attr_str(b, NFTA_SET_TABLE, dp_txn_table(n->txn));
@@ -298,7 +301,9 @@ static void nl_chain(struct dp_writer *w, const struct dp_chain *c, bool exists)
 	n->rules = exists ? DP_SEC_REWRITE : DP_SEC_RULE;
 	if (!exists || c->hook)		/* of one that is there, the policy is set */
 		create_chain(n, c);
-	if (exists || n->keep_gone)	/* one that was left behind is still there */
+	if (n->gone)
+		dp_gone_del(n->gone, c->name);
+	if (exists || n->gone)	/* one that was left behind is still there */
 		flush_chain(n, n->rules, c->name);
 	for (size_t i = 0; i < c->n_rules; i++)
 		put_rule(n, c->name, &c->rules[i]);
@@ -310,11 +315,23 @@ static void nl_del_chain(struct dp_writer *w, const char *name)
 	struct kp_buf *b;
 
 	flush_chain(n, DP_SEC_GONE_FLUSH, name);
-	if (n->keep_gone)
+	if (n->gone) {
+		dp_gone_put(n->gone, false, name, kp_now_ns());
 		return;
+	}
 	b = dp_txn_begin(n->txn, DP_SEC_GONE_CHAIN, NFT_MSG_DELCHAIN, 0, w->tag, "delete chain");
 	dp_attr_str(b, NFTA_CHAIN_TABLE, dp_txn_table(n->txn));
 	dp_attr_str(b, NFTA_CHAIN_NAME, name);
+	dp_txn_end(n->txn);
+}
+
+/* Should it be wanted again before it is deleted, it is not to remember what it did. */
+static void flush_set(struct netlink *n, const char *name)
+{
+	struct kp_buf *b = dp_txn_begin(n->txn, DP_SEC_GONE_SET, NFT_MSG_DELSETELEM, 0, n->w.tag, "flush set");
+
+	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, dp_txn_table(n->txn));
+	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, name);
 	dp_txn_end(n->txn);
 }
 
@@ -323,8 +340,11 @@ static void nl_del_set(struct dp_writer *w, const char *name)
 	struct netlink *n = netlink_of(w);
 	struct kp_buf *b;
 
-	if (n->keep_gone)
+	if (n->gone) {
+		flush_set(n, name);
+		dp_gone_put(n->gone, true, name, kp_now_ns());
 		return;
+	}
 	b = dp_txn_begin(n->txn, DP_SEC_GONE_SET, NFT_MSG_DELSET, 0, w->tag, "delete set");
 	dp_attr_str(b, NFTA_SET_TABLE, dp_txn_table(n->txn));
 	dp_attr_str(b, NFTA_SET_NAME, name);
@@ -485,9 +505,9 @@ struct dp_writer *dp_netlink_new(struct dp_txn *txn, enum kp_family f, struct dp
 	return &n->w;
 }
 
-void dp_netlink_keep_gone(struct dp_writer *w)
+void dp_netlink_keep_gone(struct dp_writer *w, struct dp_gone *gone)
 {
-	netlink_of(w)->keep_gone = true;
+	netlink_of(w)->gone = gone;
 }
 
 struct dp_writer *dp_netlink_free(struct dp_writer *w)

@@ -2,6 +2,7 @@
 #define DP_NETLINK_H
 
 #include "nft/diff.h"
+#include "nft/gone.h"
 #include "nft/held.h"
 #include "nft/txn.h"
 #include "nft/writer.h"
@@ -12,12 +13,8 @@
  * deletes the elements that nobody asked for.
  */
 struct dp_writer *dp_netlink_new(struct dp_txn *txn, enum kp_family f, struct dp_held *held);
-/*
- * Before 6.2 the kernel releases the reference from a deleted element to its chain only
- * after the commit, and deleting the chain in the same transaction fails with EBUSY.
- * Chains and sets that go are then emptied but left; a later full write removes them.
- */
-void dp_netlink_keep_gone(struct dp_writer *w);
+/* Chains and sets that go are emptied and noted there (nft/gone.h) instead of deleted; gone: borrowed. NULL: deleted. */
+void dp_netlink_keep_gone(struct dp_writer *w, struct dp_gone *gone);
 struct dp_writer *dp_netlink_free(struct dp_writer *w);
 void dp_netlink_prune(struct dp_writer *w);
 /* After prune: how the elements that were held differ from those that were written. */

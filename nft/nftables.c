@@ -34,7 +34,7 @@ struct nft {
 	struct dp_ct *ct;
 	struct kp_said *said;	/* about ct */
 	struct dp_sweep *sweep;
-	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
+	bool settled[KP_N_FAMILIES];	/* all that is wanted was in the kernel: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
 	unsigned backoff_ms;
@@ -105,11 +105,16 @@ static void copy_refused(const struct nft *n, struct dp_result *ret)
 /* When to try again: failures with growing delays, refusals now and then. */
 static int schedule(struct nft *n, const struct dp_result *res)
 {
+	bool failed_before = false;
 	int code = 0;
 
-	for (int f = 0; f < KP_N_FAMILIES; f++)
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		if (n->tables[f] && res->family[f].code < 0)
 			code = res->family[f].code;
+		failed_before |= n->tables[f] && !res->family[f].tried && !dp_table_is_known(n->tables[f]);
+	}
+	if (code == 0 && failed_before)
+		return 0;	/* only the other one was repaired */
 	if (code == 0) {
 		n->backoff_ms = 0;
 		n->retry_ns = res->n_refused ? kp_now_ns() + REFUSED_RETRY_MS * 1000000ull : 0;
@@ -122,7 +127,7 @@ static int schedule(struct nft *n, const struct dp_result *res)
 	return code;
 }
 
-/* After the first success everything may be stale; later only what changed. old: plans before, by change. */
+/* old: plans before, by change. */
 static void note_stale(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old)
 {
 	dp_stale_note(n->ct, &n->want, b, old);
@@ -136,28 +141,54 @@ static void sweep_all(struct nft *n)
 		dp_sweep_note(n->sweep, it.key, NULL, it.value, kp_now_ns());
 }
 
-/*
- * Conntrack and remembered choices follow the commit, never the other way round. What is
- * noted while a family fails may name an endpoint that the kernel still serves: then the
- * next success notes everything again.
- */
-static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res,
-			 int code)
+/* ret_anew: a family is complete that was not. False: nothing was written that could make something stale. */
+static bool see_settled(struct nft *n, const struct dp_result *res, bool *ret_anew)
 {
-	dp_stale_see_missed(n->missed, n->settled, res);
-	if (code < 0) {
-		n->settled = false;
-		return;
+	bool any = false;
+
+	*ret_anew = false;
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		const struct dp_family_result *r = &res->family[f];
+
+		if (!r->tried)
+			continue;
+		any |= r->code == 0;
+		*ret_anew |= r->code == 0 && !n->settled[f];
+		n->settled[f] = r->code == 0;
 	}
-	if (!n->settled)
-		sweep_all(n);
-	else if (b)
+	return any;
+}
+
+static bool is_settled(const struct nft *n)
+{
+	bool all = true;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		all &= !n->tables[f] || n->settled[f];
+	return all;
+}
+
+/*
+ * Conntrack and remembered choices follow the commit, never the other way round. What is noted
+ * while a family fails may name an endpoint that the kernel still serves there: its next success
+ * notes everything again. The other family does not wait for it.
+ */
+static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res)
+{
+	bool anew;
+
+	dp_stale_see_missed(n->missed, n->settled, res);
+	if (!see_settled(n, res, &anew))
+		return;
+	if (b)
 		note_stale(n, b, old);
-	dp_stale_note_accepted(n->ct, &n->want, n->refused, res);
-	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
+	if (anew)
+		sweep_all(n);
+	dp_stale_note_accepted(n->ct, n->sweep, &n->want, n->refused, res);
+	if (anew || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
-	n->settled = true;
-	n->guard = dp_guard_free(n->guard);
+	if (is_settled(n))
+		n->guard = dp_guard_free(n->guard);
 }
 
 static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
@@ -167,10 +198,7 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	int code;
 
 	*ret = (struct dp_result){ 0 };
-	if (n->settled)
-		dp_watch_before_write(n->watch, ret);
-	else
-		dp_watch_begin(n->watch);
+	dp_watch_before_write(n->watch, ret);
 	dp_wanted_take(&n->want, b);
 	if (b->n_changes > LARGE)
 		dp_watch_large(n->watch);
@@ -180,7 +208,7 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	dp_watch_settle(n->watch, ret);
 	copy_refused(n, ret);
 	code = schedule(n, ret);
-	after_commit(n, b, old, ret, code);
+	after_commit(n, b, old, ret);
 	dp_wanted_before_free(old, b);
 	return code;
 }
@@ -188,14 +216,19 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 /* What failed, or was refused. */
 static void write_failed(struct nft *n, struct dp_result *ret)
 {
-	if (!n->settled)
-		dp_watch_begin(n->watch);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		struct dp_table *t = n->tables[f];
 
 		if (t && (!dp_table_is_known(t) || kp_map_len(dp_table_refused(t))))
 			dp_table_full(t, &n->want, &ret->family[f]);
 	}
+}
+
+static void delete_gone(struct nft *n)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f] && dp_table_gone_pending_ms(n->tables[f], kp_now_ns()) == 0)
+			dp_table_delete_gone(n->tables[f], kp_now_ns());
 }
 
 static int nft_retry(void *dp, struct dp_result *ret)
@@ -206,7 +239,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 
 	*ret = (struct dp_result){ 0 };
 	dp_guard_step(n->guard, ret);
-	if (n->settled && dp_watch_pending_ms(n->watch, kp_now_ns()) == 0)
+	if (dp_watch_pending_ms(n->watch, kp_now_ns()) == 0)
 		dp_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
 		write_failed(n, ret);
@@ -216,28 +249,32 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	copy_refused(n, ret);
 	if (tried) {
 		code = schedule(n, ret);
-		after_commit(n, NULL, NULL, ret, code);
+		after_commit(n, NULL, NULL, ret);
 	}
 	dp_stale_remove(n->ct, n->said, ret);
 	if (dp_sweep_pending_ms(n->sweep, kp_now_ns()) == 0)
 		dp_sweep_run(n->sweep, n->tables, kp_now_ns());
+	delete_gone(n);
 	return code;
+}
+
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
 static int nft_pending_ms(void *dp)
 {
 	const struct nft *n = dp;
 	uint64_t now = kp_now_ns();
-	const int all[] = {
-		dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now),
-		n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1, n->settled ? dp_watch_pending_ms(n->watch, now) : -1,
-		dp_guard_pending_ms(n->guard, now),
-	};
-	int best = -1;
+	int best = sooner(dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now));
 
-	for (size_t i = 0; i < KP_N(all); i++)
-		if (all[i] >= 0 && (best < 0 || all[i] < best))
-			best = all[i];
+	best = sooner(best, dp_watch_pending_ms(n->watch, now));
+	best = sooner(best, dp_guard_pending_ms(n->guard, now));
+	best = sooner(best, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		if (n->tables[f])
+			best = sooner(best, dp_table_gone_pending_ms(n->tables[f], now));
 	return best;
 }
 

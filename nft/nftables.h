@@ -6,6 +6,7 @@
 struct kp_buf;
 
 #define DP_TABLE "proxylet"
+#define DP_TABLE_NEXT DP_TABLE "-next"	/* the second one, while the first is replaced */
 
 /*
  * The ruleset for these plans as nft text: what a first apply() would write into an

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "nft/conntrack.h"
+#include "nft/sweep.h"
 #include "nft/table.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -46,13 +47,13 @@ void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct 
 		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
 }
 
-void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct dp_result *res)
+void dp_stale_see_missed(bool missed[KP_N_FAMILIES], const bool settled[KP_N_FAMILIES], const struct dp_result *res)
 {
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		const struct dp_family_result *r = &res->family[f];
 
 		if (r->wrote && r->code == 0)
-			missed[f] |= !settled || (r->drift && r->drift->repaired_ns);
+			missed[f] |= !settled[f] || (r->drift && r->drift->repaired_ns);
 	}
 }
 
@@ -76,12 +77,17 @@ static bool is_refused(const struct dp_result *res, const char *key)
 	return false;
 }
 
-void dp_stale_note_accepted(struct dp_ct *ct, const struct dp_wanted *want, struct kp_map *refused, const struct dp_result *res)
+void dp_stale_note_accepted(struct dp_ct *ct, struct dp_sweep *sweep, const struct dp_wanted *want, struct kp_map *refused,
+			    const struct dp_result *res)
 {
 	for (struct kp_map_it it = { 0 }; kp_map_next(refused, &it);) {
+		const struct kp_plan *plan = kp_map_gets(want->plans, it.key);
+
 		if (is_refused(res, it.key))
 			continue;
-		dp_ct_set_put_changed(dp_ct_set(ct), NULL, kp_map_gets(want->plans, it.key));
+		dp_ct_set_put_changed(dp_ct_set(ct), NULL, plan);
+		if (sweep)
+			dp_sweep_note(sweep, it.key, NULL, plan, kp_now_ns());
 		kp_map_del_at(refused, &it);
 	}
 	for (size_t i = 0; i < res->n_refused; i++)

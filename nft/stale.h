@@ -4,6 +4,7 @@
 #include "proxy/plan/dataplane.h"
 
 struct dp_ct;
+struct dp_sweep;
 struct kp_map;
 struct kp_said;
 struct dp_wanted;
@@ -17,10 +18,10 @@ struct dp_wanted;
 void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old);
 /*
  * Adds the families to missed whose rules the kernel did not hold until this write: it is the
- * first one (settled: it is not), or it put right what somebody else did. In mode nftables
+ * first one (settled: it is not) or follows a failure, or it put right what somebody else did. In mode nftables
  * a start that finds everything in place writes nothing.
  */
-void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct dp_result *res);
+void dp_stale_see_missed(bool missed[KP_N_FAMILIES], const bool settled[KP_N_FAMILIES], const struct dp_result *res);
 /*
  * After a start, a failure or a repair: any flow may be stale. missed: see above, false
  * afterwards; connections that began meanwhile go on with their next retransmission.
@@ -28,10 +29,11 @@ void dp_stale_see_missed(bool missed[KP_N_FAMILIES], bool settled, const struct 
 void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want, bool missed[KP_N_FAMILIES]);
 /*
  * Services that were refused and are not any more: the kernel held another plan of theirs than was
- * noted before, so any flow of theirs may be stale. refused: their keys as of the last commit (values
- * not owned), afterwards those of this one.
+ * noted before, so any flow of theirs may be stale, and any remembered choice. refused: their keys as
+ * of the last commit (values not owned), afterwards those of this one. sweep: NULL: choices are not ours to forget.
  */
-void dp_stale_note_accepted(struct dp_ct *ct, const struct dp_wanted *want, struct kp_map *refused, const struct dp_result *res);
+void dp_stale_note_accepted(struct dp_ct *ct, struct dp_sweep *sweep, const struct dp_wanted *want, struct kp_map *refused,
+			    const struct dp_result *res);
 /* said: lately about failures. What was done goes into ret. */
 void dp_stale_remove(struct dp_ct *ct, struct kp_said *said, struct dp_result *ret);
 

@@ -17,9 +17,9 @@
 #include "proxy/base/said.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
-#define REFUSAL_ROUNDS	16	/* one transaction usually names all that it refuses */
+#define REFUSAL_ROUNDS	16	/* the second one names all that is refused, further ones whose last good rules are, too */
 
-/* See dp_netlink_keep_gone(). */
+/* See gone.h. */
 static bool must_keep_gone(void)
 {
 	struct utsname u;
@@ -44,7 +44,7 @@ int dp_table_new(struct dp_table **ret, enum kp_family f, const char *name, bool
 	t->name = kp_strdup(name);
 	t->owner = owner;
 	t->generation = generation;
-	t->keep_gone = must_keep_gone();
+	t->gone = must_keep_gone() ? dp_gone_new() : NULL;
 	t->fam = dp_family_new(f);
 	t->good = dp_plans_new();
 	t->refused = dp_refusals_new();
@@ -58,6 +58,7 @@ struct dp_table *dp_table_free(struct dp_table *t)
 	if (!t)
 		return NULL;
 	dp_family_free(t->fam);
+	dp_gone_free(t->gone);
 	kp_map_free(t->good);
 	kp_map_free(t->refused);
 	kp_map_free(t->suspects);
@@ -153,11 +154,13 @@ static void refuse(struct dp_table *t, const char *key, const struct dp_txn_repo
 }
 
 /* One full write into an empty or dumped table. keys: sorted, tag - 1 is the index. */
-static void write_all(struct dp_table *t, struct dp_writer *w, const struct dp_wanted *want, const char **keys, size_t n,
-		      const struct dp_held *held)
+static void write_all(struct dp_table *t, struct dp_txn *txn, struct dp_writer *w, const struct dp_wanted *want,
+		      const char **keys, size_t n, const struct dp_held *held)
 {
 	uint32_t expect[DP_N_SETS] = { 0 };
 
+	if (kp_map_len(t->refused))
+		dp_txn_split(txn);
 	for (size_t i = 0; i < n; i++)
 		dp_family_expect(kp_map_gets(want->plans, keys[i]), t->f, expect);
 	dp_family_reset(t->fam);
@@ -204,7 +207,7 @@ static int load_fresh(struct dp_table *t, const char *name, const struct dp_want
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 
 	dp_netlink_add_table(txn, dp_table_flags(t));
-	write_all(t, w, want, keys, n, NULL);
+	write_all(t, txn, w, want, keys, n, NULL);
 	if (carry)
 		dp_carry_write(carry, t->fam, txn);
 	dp_table_commit(t, txn, NULL, rep);
@@ -228,8 +231,12 @@ static int delete_table(struct dp_table *t, const char *name, struct dp_txn_repo
 static int delete_leftover(struct dp_table *t, const char *next, struct dp_txn_report *rep)
 {
 	bool there = false;
+	int r = dp_table_exists(t->nl, t->f, next, &there);
 
-	return dp_table_exists(t->nl, t->f, next, &there) == 0 && there ? delete_table(t, next, rep) : 0;
+	if (r == 0)
+		return there ? delete_table(t, next, rep) : 0;
+	snprintf(rep->message, sizeof(rep->message), "look for table %s: %s", next, strerror(-r));
+	return rep->code = r;
 }
 
 /*
@@ -268,13 +275,11 @@ static int reconcile(struct dp_table *t, const struct dp_wanted *want, const cha
 		     struct dp_family_result *ret, struct dp_txn_report *rep)
 {
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
-	struct dp_writer *w = dp_netlink_new(txn, t->f, held);
+	struct dp_writer *w = dp_table_writer(t, txn, held);
 
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
 	if (held->flags != dp_table_flags(t))
 		dp_netlink_add_table(txn, dp_table_flags(t));
-	write_all(t, w, want, keys, n, held);
+	write_all(t, txn, w, want, keys, n, held);
 	dp_netlink_prune(w);
 	dp_table_describe(t, w, txn, keys);
 	dp_table_commit(t, txn, &held->genid, rep);
@@ -336,6 +341,8 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 	struct kp_err err = { 0 };
 	int r = dp_held_read(t->nl, t->f, t->name, true, &held, &err);
 
+	if (t->gone)
+		dp_gone_clear(t->gone);
 	if (r < 0) {
 		rep->code = r;
 		snprintf(rep->message, sizeof(rep->message), "%.200s", err.msg);
@@ -422,15 +429,31 @@ int dp_table_full(struct dp_table *t, const struct dp_wanted *want, struct dp_fa
 	return ret->code;
 }
 
-static int write_changes(struct dp_table *t, const struct dp_batch *batch, struct dp_family_result *ret)
+int dp_table_gone_pending_ms(const struct dp_table *t, uint64_t now_ns)
+{
+	return t->gone && t->known ? dp_gone_pending_ms(t->gone, now_ns) : -1;
+}
+
+void dp_table_delete_gone(struct dp_table *t, uint64_t now_ns)
 {
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
 	struct dp_writer *w = dp_netlink_new(txn, t->f, NULL);
 	struct dp_txn_report rep;
+
+	dp_gone_write(t->gone, w, now_ns);
+	dp_gone_settle(t->gone, dp_table_commit(t, txn, NULL, &rep), now_ns);
+	dp_txn_report_release(&rep);
+	dp_netlink_free(w);
+	dp_txn_free(txn);
+}
+
+static int write_changes(struct dp_table *t, const struct dp_batch *batch, struct dp_family_result *ret)
+{
+	struct dp_txn *txn = dp_txn_new(t->f, t->name);
+	struct dp_writer *w = dp_table_writer(t, txn, NULL);
+	struct dp_txn_report rep;
 	uint64_t began = kp_thread_ns();
 
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
 	if (batch->node)
 		dp_family_node(t->fam, w, batch->node);
 	for (size_t i = 0; i < batch->n_changes; i++) {

@@ -48,6 +48,9 @@ struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set);
  * beyond what d says is added to it. Elements of other sets may still be wrong afterwards.
  */
 int dp_table_repair(struct dp_table *t, const struct dp_wanted *want, struct dp_drift *d, struct dp_family_result *ret);
+/* What the last changes could not delete (gone.h), when it is due; -1: nothing. */
+int dp_table_gone_pending_ms(const struct dp_table *t, uint64_t now_ns);
+void dp_table_delete_gone(struct dp_table *t, uint64_t now_ns);
 /* Send a transaction on this table's socket. Returns rep->code. */
 int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep);
 

@@ -30,24 +30,33 @@ struct dp_drift *dp_table_elements_differ(struct dp_table *t, enum dp_set set)
 	return new_drift(t, DP_DRIFT_ELEMENTS, what.data);
 }
 
-/* NULL: everything looks as we wrote it. */
-static struct dp_drift *compare(struct dp_table *t, const struct dp_held *held, const struct dp_heard *heard)
+/* What others changed of the elements, if they did. Those that were heard of come first: they are suspects. */
+static int compare_elements(struct dp_table *t, const struct dp_held *held, const struct dp_heard *heard, struct dp_drift **ret)
+{
+	enum dp_set set;
+	int r = heard->complete ? dp_table_heard_differ(t, heard, &set) : 0;
+
+	if (r > 0) {
+		*ret = dp_table_elements_differ(t, set);
+		t->suspects = dp_heard_copy(heard->keys[t->f][set]);
+	} else if (r == 0 && dp_table_miscounts(t, held, &set)) {
+		*ret = dp_table_elements_differ(t, set);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int compare(struct dp_table *t, const struct dp_held *held, const struct dp_heard *heard, struct dp_drift **ret)
 {
 	struct dp_words *w = dp_words_new(NULL);
-	struct dp_drift *d = NULL;
 	enum dp_drift_kind kind;
-	enum dp_set set;
+	int r = 0;
 
-	if (dp_diff_structure(t->fam, held, !t->keep_gone, dp_table_flags(t), w, &kind)) {
-		d = new_drift(t, kind, dp_words_text(w));
-	} else if (heard->complete && dp_table_heard_differ(t, heard, &set)) {
-		d = dp_table_elements_differ(t, set);
-		t->suspects = dp_heard_copy(heard->keys[t->f][set]);
-	} else if (dp_table_miscounts(t, held, &set)) {
-		d = dp_table_elements_differ(t, set);
-	}
+	if (dp_diff_structure(t->fam, held, !t->gone, dp_table_flags(t), w, &kind))
+		*ret = new_drift(t, kind, dp_words_text(w));
+	else
+		r = compare_elements(t, held, heard, ret);
 	dp_words_free(w);
-	return d;
+	return r;
 }
 
 int dp_table_look(struct dp_table *t, const struct dp_heard *heard, struct dp_drift **ret)
@@ -60,11 +69,10 @@ int dp_table_look(struct dp_table *t, const struct dp_heard *heard, struct dp_dr
 	if (!t->known)
 		return 0;	/* it is being put right anyway */
 	r = dp_held_read(t->nl, t->f, t->name, false, &held, &err);
-	if (r < 0)
-		return r;
-	*ret = compare(t, held, heard);
+	if (r == 0)
+		r = compare(t, held, heard, ret);
 	dp_held_free(held);
-	return 0;
+	return r;
 }
 
 static void name_services(struct dp_drift *d, const struct dp_txn *txn, const char **keys)
@@ -124,8 +132,7 @@ struct dp_writer *dp_table_writer(const struct dp_table *t, struct dp_txn *txn, 
 {
 	struct dp_writer *w = dp_netlink_new(txn, t->f, held);
 
-	if (t->keep_gone)
-		dp_netlink_keep_gone(w);
+	dp_netlink_keep_gone(w, t->gone);
 	return w;
 }
 

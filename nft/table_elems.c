@@ -123,20 +123,23 @@ bool dp_table_repair_elements(struct dp_table *t, struct dp_family_result *ret)
 	return done;
 }
 
-bool dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret)
+int dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret)
 {
-	bool differ = false;
+	int r = 0;
 
-	for (int set = 0; set < DP_N_SETS && !differ; set++) {
+	for (int set = 0; set < DP_N_SETS && r == 0; set++) {
 		struct correction c;
 
-		if (!heard->keys[t->f][set] || correct(t, (enum dp_set)set, heard->keys[t->f][set], &c) < 0)
+		if (!heard->keys[t->f][set])
 			continue;
-		differ = !dp_txn_empty(c.txn);
+		r = correct(t, (enum dp_set)set, heard->keys[t->f][set], &c);
+		if (r < 0)
+			break;
+		r = !dp_txn_empty(c.txn);
 		*ret = (enum dp_set)set;
 		release(&c);
 	}
-	return differ;
+	return r;
 }
 
 bool dp_table_miscounts(const struct dp_table *t, const struct dp_held *held, enum dp_set *ret)

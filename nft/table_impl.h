@@ -23,7 +23,7 @@ struct dp_table {
 	struct kp_map *refused;	/* key -> struct dp_refusal */
 	struct kp_said *said;	/* about refusals, which are tried again and again */
 	bool known;		/* fam is what the kernel holds */
-	bool keep_gone;		/* old kernel: see dp_netlink_keep_gone() */
+	struct dp_gone *gone;	/* NULL: this kernel deletes at once */
 	bool owner;
 	struct dp_drift *repairing;	/* borrowed while a full write puts it right; NULL: none */
 	bool described;			/* its text says all */
@@ -44,8 +44,8 @@ struct dp_writer *dp_table_writer(const struct dp_table *t, struct dp_txn *txn, 
 
 /* The elements of t->drifted, or t->suspects among them. False: this does not help, or failed. */
 bool dp_table_repair_elements(struct dp_table *t, struct dp_family_result *ret);
-/* Is one of those that others wrote not what it should be? */
-bool dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret);
+/* Is one of those that others wrote not what it should be? 1: in this set; < 0: they could not be read. */
+int dp_table_heard_differ(struct dp_table *t, const struct dp_heard *heard, enum dp_set *ret);
 /* Elements that others added or deleted show in how many the kernel says there are, if it does (held.h). */
 bool dp_table_miscounts(const struct dp_table *t, const struct dp_held *held, enum dp_set *ret);
 

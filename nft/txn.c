@@ -48,6 +48,7 @@ struct dp_txn {
 	struct message *messages;	/* by sequence number - 1 */
 	size_t n, cap, n_others;	/* n_others: not of elements */
 	uint32_t set_ids;
+	bool split;		/* messages of elements at each other tag */
 	struct { enum dp_section sec; size_t at; } open;	/* between begin and end */
 	struct { struct stage *stage; size_t at; uint32_t tag; } open_elem;
 };
@@ -160,12 +161,18 @@ static void open_list(struct dp_txn *t, struct stage *s, bool add, enum dp_set s
 	s->open = add_message(t, m);
 }
 
+void dp_txn_split(struct dp_txn *t)
+{
+	t->split = true;
+}
+
 struct kp_buf *dp_txn_elem_begin(struct dp_txn *t, bool add, enum dp_set set, uint32_t tag)
 {
 	struct stage *s = &t->stages[add][set];
 	const struct message *m = open_message(t, s);
 
-	if (m && (m->n >= ELEMS_PER_MSG || s->buf.len - m->start > BYTES_PER_MSG))
+	if (m && (m->n >= ELEMS_PER_MSG || s->buf.len - m->start > BYTES_PER_MSG ||
+		  (t->split && tag != s->elems[s->n - 1].tag)))
 		close_list(t, s);
 	if (!s->open)
 		open_list(t, s, add, set);

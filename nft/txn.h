@@ -54,6 +54,12 @@ void dp_txn_end(struct dp_txn *t);
 struct kp_buf *dp_txn_elem_begin(struct dp_txn *t, bool add, enum dp_set set, uint32_t tag);
 void dp_txn_elem_end(struct dp_txn *t);
 
+/*
+ * Of each message the kernel tells the first element that it refuses. Messages of one object each, from now on:
+ * every object is named that is refused, at the cost of more of them.
+ */
+void dp_txn_split(struct dp_txn *t);
+
 uint32_t dp_txn_next_set_id(struct dp_txn *t);	/* for NFTA_SET_ID within this transaction */
 bool dp_txn_empty(const struct dp_txn *t);
 uint32_t dp_txn_commits(const struct dp_txn *t);	/* how many transactions it takes: 0, 1 or 2 */

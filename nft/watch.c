@@ -82,7 +82,8 @@ struct mnl_socket *dp_watch_socket(const struct dp_watch *w)
 	return dp_table_socket(any_table(w));
 }
 
-void dp_watch_begin(struct dp_watch *w)
+/* No table is known yet: the generation of now is ours, everything will be compared with the kernel. */
+static void begin(struct dp_watch *w)
 {
 	uint64_t now = kp_now_ns();
 
@@ -278,7 +279,10 @@ void dp_watch_step(struct dp_watch *w, struct dp_result *ret)
 
 void dp_watch_before_write(struct dp_watch *w, struct dp_result *ret)
 {
-	look(w, ret);
+	if (!w->look_ns)
+		begin(w);
+	else
+		look(w, ret);
 	repair_due(w, UINT64_MAX, ret);
 }
 
@@ -304,6 +308,8 @@ int dp_watch_pending_ms(const struct dp_watch *w, uint64_t now_ns)
 {
 	int best = dp_audit_is_running(w->audit) ? 0 : kp_ms_until(w->look_ns, now_ns);
 
+	if (!w->look_ns)
+		return -1;
 	for (enum kp_family f = 0; f < KP_N_FAMILIES; f++) {
 		const struct dp_drift *d = w->history[f].open;
 		int ms = d && dp_table_is_known(w->tables[f]) ? kp_ms_until(d->wait_ns, now_ns) : best;

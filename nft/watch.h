@@ -24,16 +24,17 @@ struct dp_watch *dp_watch_free(struct dp_watch *w);
 
 /* One step, when pending_ms() is over: repairs, or looks. What there is to tell goes to ret. */
 void dp_watch_step(struct dp_watch *w, struct dp_result *ret);
-/* Before changes of our own: what is known or found now is repaired at once. */
+/*
+ * Before changes of our own: what is known or found now is repaired at once. The first call begins to watch;
+ * a table that is not known is left alone, as its next write compares all of it.
+ */
 void dp_watch_before_write(struct dp_watch *w, struct dp_result *ret);
 /* After anything was written: a drift whose family is complete again is over. */
 void dp_watch_settle(struct dp_watch *w, struct dp_result *ret);
-/* The generation of now is ours: everything was just compared, or is about to be. */
-void dp_watch_begin(struct dp_watch *w);
 /* A large transaction of ours is next: nobody shall listen to it. */
 void dp_watch_large(struct dp_watch *w);
 /* Where generations are asked for. */
 struct mnl_socket *dp_watch_socket(const struct dp_watch *w);
-int dp_watch_pending_ms(const struct dp_watch *w, uint64_t now_ns);
+int dp_watch_pending_ms(const struct dp_watch *w, uint64_t now_ns);	/* -1: not begun */
 
 #endif

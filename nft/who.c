@@ -14,7 +14,6 @@
 #include "nft/ask.h"
 #include "nft/socket.h"
 #include "proxy/base/buf.h"
-#include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
@@ -25,7 +24,8 @@
 #define ROOM (32 << 20)		/* a name comes after a message for each element, and what does not fit is lost */
 
 struct dp_who {
-	struct mnl_socket *nl;	/* member of the group; NULL: not listening */
+	struct mnl_socket *nl;	/* NULL: not needed yet */
+	bool listens;		/* it is a member of the group */
 	uint64_t until_ns;
 	uint32_t first, last;	/* generations heard without a gap; first 0: none yet */
 };
@@ -56,32 +56,48 @@ struct dp_who *dp_who_new(void)
 	return kp_calloc(1, sizeof(struct dp_who));
 }
 
+/* Not by closing: a commit is next, and would wait for that (socket.h). */
 void dp_who_pause(struct dp_who *w)
 {
-	if (w->nl)
-		mnl_socket_close(kp_steal(&w->nl));
+	int group = NFNLGRP_NFTABLES, fd = w->nl ? mnl_socket_get_fd(w->nl) : -1;
+	char c;
+
+	if (!w->listens)
+		return;
+	w->listens = false;
+	(void)mnl_socket_setsockopt(w->nl, NETLINK_DROP_MEMBERSHIP, &group, sizeof(group));
+	while (recv(fd, &c, 1, MSG_DONTWAIT) > 0 || errno == ENOBUFS)
+		;
 }
 
 struct dp_who *dp_who_free(struct dp_who *w)
 {
-	if (w)
-		dp_who_pause(w);
+	if (w && w->nl)
+		mnl_socket_close(w->nl);
 	free(w);
 	return NULL;
 }
 
+static void open_socket(struct dp_who *w)
+{
+	struct kp_err err = { 0 };
+	int room = ROOM;
+
+	if (dp_socket_open(&w->nl, &err) == 0)
+		(void)setsockopt(mnl_socket_get_fd(w->nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+}
+
 void dp_who_listen(struct dp_who *w, uint64_t until_ns)
 {
-	int group = NFNLGRP_NFTABLES, room = ROOM;
-	struct kp_err err = { 0 };
+	int group = NFNLGRP_NFTABLES;
 
 	w->until_ns = until_ns;
-	w->first = w->nl ? w->first : 0;
-	if (w->nl || dp_socket_open(&w->nl, &err) < 0)
+	if (w->listens)
 		return;
-	(void)setsockopt(mnl_socket_get_fd(w->nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
-	if (mnl_socket_setsockopt(w->nl, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
-		dp_who_pause(w);
+	w->first = 0;
+	if (!w->nl)
+		open_socket(w);
+	w->listens = w->nl && mnl_socket_setsockopt(w->nl, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) == 0;
 }
 
 void dp_who_tick(struct dp_who *w, uint64_t now_ns)
@@ -221,14 +237,15 @@ static char *listen_to_all(struct ear *e)
 	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct dp_who *w = e->who;
 	struct kp_buf out = { 0 };
+	bool lost = false;
 
-	while (w->nl) {
+	while (w->listens) {
 		struct nlmsghdr *nlh = (struct nlmsghdr *)buf;
 		ssize_t got = recv(mnl_socket_get_fd(w->nl), buf, sizeof(buf), MSG_DONTWAIT);
 		int left = (int)got;
 
-		if (got < 0 && errno == ENOBUFS) {
-			w->first = 0;
+		if (got < 0 && errno == ENOBUFS) {	/* some are lost, and those that wait are older */
+			lost = true;
 			continue;
 		}
 		if (got <= 0)
@@ -236,6 +253,8 @@ static char *listen_to_all(struct ear *e)
 		for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
 			on_message(nlh, e);
 	}
+	if (lost)
+		w->first = 0;
 	for (size_t i = 0; i < e->n_names; i++)
 		kp_buf_printf(&out, "%s%s (pid %u)", i ? ", " : "", e->names[i], e->pids[i]);
 	return out.data;
@@ -250,6 +269,6 @@ char *dp_who_hear(struct dp_who *w, const char *table, const struct dp_span *spa
 {
 	char *names = listen_to_all(&(struct ear){ .who = w, .table = table, .self = span->self, .heard = heard });
 
-	heard->complete &= w->nl && w->first && (int32_t)(span->from + 1 - w->first) >= 0 && w->last == span->to;
+	heard->complete &= w->listens && w->first && (int32_t)(span->from + 1 - w->first) >= 0 && w->last == span->to;
 	return names;
 }

@@ -72,12 +72,14 @@ static void say(const struct dp_cleanup *c, const struct dp_ipt_cleanup *ipt, bo
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		unsigned long long flows = c->flows[f];
 
-		any |= c->rules[f] || c->residual[f];
+		any |= c->rules[f] || c->next[f] || c->residual[f];
 		for (int v = 0; v < DP_IPT_N_VARIANTS; v++)
 			any |= say_chains(&ipt->variants[v], f, flows, o);
 		if (c->rules[f])
 			printf("%s: %sremove table %s\n", kp_family_names[f], would, DP_TABLE);
-		if (!c->rules[f] && !c->residual[f])
+		if (c->next[f])
+			printf("%s: %sremove table %s\n", kp_family_names[f], would, DP_TABLE_NEXT);
+		if (!c->rules[f] && !c->next[f] && !c->residual[f])
 			continue;
 		if (flows && !o->now)
 			printf("%s: %skeep %llu translated connections alive with table %s\n", kp_family_names[f], would, flows, DP_RESIDUAL);

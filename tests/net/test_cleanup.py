@@ -54,6 +54,14 @@ def test_nothing_there(lab):
     equal(p.returncode, 0, "cleanup of a clean node: %s" % p.stderr)
 
 
+def test_second_table_of_a_replacement(lab):
+    """Killed after the first table is gone, the second one holds the rules."""
+    equal(nft.run(lab.node, "-f", "-", text="add table ip proxylet-next { chain nat-prerouting { }; }").returncode, 0, "nft")
+    p = lab.command("cleanup")
+    equal((p.returncode, p.stdout), (0, "IPv4: remove table proxylet-next\n"), "cleanup: %s" % p.stderr)
+    check(nft.run(lab.node, "list", "table", "ip", "proxylet-next").returncode != 0, "table proxylet-next is still there")
+
+
 def test_start_after_cleanup(lab):
     agent = start(lab)
     agent.stop()

@@ -1,14 +1,20 @@
 #include <check.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "nft/held.h"
+#include "nft/netlink.h"
 #include "nft/nftables.h"
+#include "nft/socket.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -23,9 +29,20 @@
 static void *dp;
 static struct kp_plan_node *node;
 
+static const char *release;	/* that the kernel claims to be; NULL: its own */
+
+int uname(struct utsname *u)
+{
+	if (syscall(SYS_uname, u) < 0)
+		return -1;
+	if (release)
+		snprintf(u->release, sizeof(u->release), "%s", release);
+	return 0;
+}
+
 static void open_backend(void)
 {
-	struct dp_options opt = { .families = { true, false } };
+	struct dp_options opt = { .families = { true, node->enabled[KP_IPV6] } };
 	struct kp_err err = { 0 };
 
 	ck_assert_msg(dp_nftables_ops.open(&dp, &opt, &err) == 0, "%s", err.msg);
@@ -224,6 +241,23 @@ START_TEST(refused_from_the_start)
 }
 END_TEST
 
+/* The kernel names one of each message, and there are more than it is asked for again. */
+START_TEST(many_are_refused)
+{
+	struct spec specs[42] = { SVC(100, 2), SVC(101, 2) };
+	struct dp_result res;
+
+	for (unsigned i = 2; i < 42; i++)
+		specs[i] = (struct spec)CLASH(i, 3);
+	res = apply(true, specs, 42);
+	ck_assert_msg(res.family[KP_IPV4].code == 0, "%s", res.family[KP_IPV4].message);
+	ck_assert_uint_eq(res.n_refused, 40);
+	dp_result_release(&res);
+	assert_lists("10.96.0.100 . tcp . 80 . 1", true);
+	assert_lists("10.96.0.41", false);
+}
+END_TEST
+
 /* What somebody did to the table; the next change, or a restart, must put everything right. */
 static const struct {
 	const char *name, *script;
@@ -374,6 +408,34 @@ START_TEST(heard_of_many)
 }
 END_TEST
 
+/* Changes of ours between the slices of an audit are none of somebody else's. */
+START_TEST(changes_during_an_audit)
+{
+	struct dp_batch b = { .node = kp_plan_node_ref(node) };
+	struct dp_result res;
+	size_t cap = 0;
+
+	for (unsigned i = 0; i < 3000; i++) {
+		KP_AUTO(kp_plan_unrefp) struct kp_plan *p = plan((struct spec)SVC(i, 10));
+
+		dp_batch_add(&b, p->key, p, &cap);
+	}
+	dp_nftables_ops.apply(dp, &b, &res);
+	dp_batch_release(&b);
+	must(res, true, 0);
+	script("add table ip another");		/* a cause to audit */
+	for (unsigned i = 0; i < 3000; i += 3) {
+		dp_nftables_ops.retry(dp, &res);
+		ck_assert_msg(!res.family[KP_IPV4].drift, "%u: %s", i, res.family[KP_IPV4].drift->what);
+		dp_result_release(&res);
+		if (i && dp_nftables_ops.pending_ms(dp) > 0)
+			return;
+		must(APPLY(false, SVC(i, 9), SVC(i + 1, 9), SVC(i + 2, 9)), true, 0);
+	}
+	ck_abort_msg("the audit does not end");
+}
+END_TEST
+
 /* 5,000 x 14 slots are more than eps was made for: the table is replaced, nothing is lost. */
 START_TEST(growth_replaces_the_table)
 {
@@ -408,6 +470,9 @@ START_TEST(second_table_is_removed)
 	script("add table ip proxylet-next { chain x { }; }");
 	must(APPLY(true, SVC(1, 1)), true, 0);
 	ck_assert_int_ne(nft("list table ip proxylet-next", NULL, &out), 0);
+	script("add table ip proxylet-next { chain x { }; }\ndelete table ip proxylet");
+	ck_assert_int_eq(dp_nftables_ops.remove(NULL), 0);	/* when another backend has taken over */
+	ck_assert_int_ne(nft("list table ip proxylet-next", NULL, &out), 0);
 	kp_buf_release(&out);
 }
 END_TEST
@@ -420,6 +485,129 @@ START_TEST(remembered_choice_of_a_lost_endpoint_is_forgotten)
 	must(APPLY(false, STICKY(1, 1)), true, 0);
 	ck_assert(runs_until("192.0.2.2 ", false, 60000));
 	assert_lists("192.0.2.1 ", true);
+}
+END_TEST
+
+/* The endpoint left while the kernel did not take its Service, whose rules still led to it. */
+START_TEST(remembered_choice_is_forgotten_when_accepted)
+{
+	struct dp_result res;
+
+	must(APPLY(true, STICKY(1, 2)), true, 0);
+	script("add element ip proxylet aff/default/s1/tcp/8080 { 192.0.2.2 timeout 1h : 10.244.0.1 . 8080 }");
+	res = APPLY(false, { .id = 1, .endpoints = 1, .affinity = true, .guarded = true, .clash = true });
+	ck_assert_uint_eq(res.n_refused, 1);
+	dp_result_release(&res);
+	ck_assert(!runs_until("192.0.2.2 ", false, 1500));
+	must(APPLY(false, STICKY(1, 1)), true, 0);
+	ck_assert(runs_until("192.0.2.2 ", false, 60000));
+}
+END_TEST
+
+/* A table of ours in the other family that belongs to somebody else, so that writing to it fails: until the socket closes. */
+static struct mnl_socket *take_ipv6(void)
+{
+	struct dp_txn *txn = dp_txn_new(KP_IPV6, DP_TABLE);
+	struct dp_txn_report rep;
+	struct mnl_socket *nl;
+
+	ck_assert_int_eq(dp_socket_open(&nl, NULL), 0);
+	dp_netlink_add_table(txn, DP_TABLE_OWNER);
+	ck_assert_int_eq(dp_txn_commit(txn, nl, NULL, &rep), 0);
+	dp_txn_free(txn);
+	return nl;
+}
+
+static void fails_ipv6_alone(struct dp_result res)
+{
+	ck_assert_int_eq(res.family[KP_IPV4].code, 0);
+	ck_assert_int_eq(res.family[KP_IPV6].code, -EPERM);
+	dp_result_release(&res);
+}
+
+static struct mnl_socket *begin_without_ipv6(void)
+{
+	struct mnl_socket *other;
+
+	dp_nftables_ops.close(dp);
+	node->enabled[KP_IPV6] = true;
+	open_backend();
+	other = take_ipv6();
+	fails_ipv6_alone(APPLY(true, STICKY(1, 2), SVC(2, 1)));
+	return other;
+}
+
+/* What one family lacks is no reason to leave the other alone. */
+START_TEST(watched_while_the_other_family_fails)
+{
+	struct mnl_socket *other = begin_without_ipv6();
+
+	script("delete table ip proxylet");
+	ck_assert(runs_until("10.96.0.1 . tcp . 80 . 1", true, 60000));
+	script("add element ip proxylet aff/default/s1/tcp/8080 { 192.0.2.2 timeout 1h : 10.244.0.1 . 8080 }");
+	fails_ipv6_alone(APPLY(false, STICKY(1, 1)));
+	ck_assert(runs_until("192.0.2.2 ", false, 60000));
+	mnl_socket_close(other);
+}
+END_TEST
+
+/* A repair of the one does not make the other forget that it has to try again. */
+START_TEST(retried_after_a_repair_of_the_other_family)
+{
+	struct mnl_socket *other = begin_without_ipv6();
+	uint64_t deadline = kp_now_ms() + 60000;
+	bool done = false;
+
+	script("delete table ip proxylet");
+	ck_assert(runs_until("10.96.0.1 . tcp . 80 . 1", true, 60000));
+	mnl_socket_close(other);
+	while (!done && kp_now_ms() < deadline) {
+		struct dp_result res;
+
+		usleep((useconds_t)dp_nftables_ops.pending_ms(dp) * 1000);
+		dp_nftables_ops.retry(dp, &res);
+		done = res.family[KP_IPV6].tried && res.family[KP_IPV6].code == 0;
+		dp_result_release(&res);
+	}
+	ck_assert(done);
+}
+END_TEST
+
+/* Nor is its success one to take what happened meanwhile for our own doing. */
+START_TEST(lost_before_the_other_family_succeeds)
+{
+	struct mnl_socket *other = begin_without_ipv6();
+
+	script("delete table ip proxylet");
+	mnl_socket_close(other);
+	ck_assert(runs_until("10.96.0.1 . tcp . 80 . 1", true, 60000));
+}
+END_TEST
+
+/*
+ * A kernel that cannot delete chains along with the elements that lead to them: they go a second
+ * later. A map that is wanted again before has forgotten, and is not deleted.
+ */
+START_TEST(chains_go_later_on_old_kernels)
+{
+	release = "6.1.0-32-amd64";
+	restart();
+	must(APPLY(true, STICKY(1, 2), STICKY(2, 1), GUARDED(3, 1)), true, 0);
+	script("add element ip proxylet aff/default/s1/tcp/8080 { 192.0.2.1 timeout 1h : 10.244.0.1 . 8080 }");
+	must(APPLY(false, SVC(1, 2), SVC(2, 1), SVC(3, 1)), true, 0);
+	assert_lists("chain fw/default/s3", true);
+	must(APPLY(false, STICKY(1, 1)), true, 0);
+	assert_lists("192.0.2.1 ", false);
+	ck_assert(runs_until("/default/s2/", false, 60000));
+	ck_assert(runs_until("/default/s3/", false, 60000));
+	assert_lists("map aff/default/s1", true);
+	restart();
+	must(APPLY(true, STICKY(1, 1), SVC(2, 1), SVC(3, 1)), false, 0);
+	must(APPLY(false, SVC(1, 1)), true, 0);
+	restart();
+	must(APPLY(true, SVC(1, 1), SVC(2, 1), SVC(3, 1)), true, 0);	/* finds what is left */
+	ck_assert(runs_until("/default/s1/", false, 60000));
+	release = NULL;
 }
 END_TEST
 
@@ -449,13 +637,20 @@ int main(void)
 	tcase_add_test(tc, restart_writes_nothing);
 	tcase_add_test(tc, refused_object_is_named_and_left_out);
 	tcase_add_test(tc, refused_from_the_start);
+	tcase_add_test(tc, many_are_refused);
 	tcase_add_loop_test(tc, damage, 0, sizeof(damages) / sizeof(damages[0]));
 	tcase_add_loop_test(tc, drift, 0, sizeof(drifts) / sizeof(drifts[0]));
 	tcase_add_loop_test(tc, heard_of, 0, sizeof(heard) / sizeof(heard[0]));
 	tcase_add_test(tc, heard_of_many);
+	tcase_add_test(tc, changes_during_an_audit);
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
+	tcase_add_test(tc, remembered_choice_is_forgotten_when_accepted);
+	tcase_add_test(tc, watched_while_the_other_family_fails);
+	tcase_add_test(tc, retried_after_a_repair_of_the_other_family);
+	tcase_add_test(tc, lost_before_the_other_family_succeeds);
+	tcase_add_test(tc, chains_go_later_on_old_kernels);
 	tcase_add_test(tc, probe_names_the_missing_right);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);

@@ -210,8 +210,13 @@ static size_t check_frontend(const struct kernel *k, const struct kp_plan_port *
 
 static void check_all(const struct kernel *k, struct kp_plan *const *plans, size_t n)
 {
+	static const enum dp_set exact[] = { DP_SVC, DP_NP, DP_EPS, DP_NPEPS };
+	uint32_t expected[DP_N_SETS] = { 0 }, of_set[DP_N_SETS] = { 0 };
 	size_t expect = 0, counted = 0;
 
+	for (size_t i = 0; i < n; i++)
+		if (plans[i])
+			dp_family_expect(plans[i], KP_IPV4, expected);
 	for (size_t i = 0; i < n; i++)
 		for (uint32_t j = 0; plans[i] && j < plans[i]->n_ports; j++)
 			for (uint32_t f = 0; f < plans[i]->ports[j].n_frontends; f++)
@@ -220,9 +225,12 @@ static void check_all(const struct kernel *k, struct kp_plan *const *plans, size
 	for (struct kp_map_it it = { 0 }; kp_map_next(k->elems, &it);) {
 		uint8_t set = *(const uint8_t *)it.key;
 
+		of_set[set]++;
 		counted += set == DP_SVC || set == DP_NP || set == DP_EPS || set == DP_NPEPS || set == DP_AFFREC || set == DP_AFFRECNP;
 	}
 	ck_assert_uint_eq(counted, expect);	/* and nothing else */
+	for (size_t i = 0; i < KP_N(exact); i++)
+		ck_assert_uint_eq(of_set[exact[i]], expected[exact[i]]);
 }
 
 static struct kp_backend random_backend(void)

@@ -66,7 +66,7 @@ static void commit(struct kp_plan *was, struct kp_plan *is, bool refuses)
 		kp_map_puts(want.plans, key, is);
 		dp_stale_note(ct, &want, &b, &was);
 	}
-	dp_stale_note_accepted(ct, &want, refused, &res);
+	dp_stale_note_accepted(ct, NULL, &want, refused, &res);
 }
 
 /* Does what is due. Returns the last octet of the endpoint that was looked for; 0: it was the front end. */
