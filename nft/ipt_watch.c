@@ -24,6 +24,7 @@ struct dp_ipt_watch {
 	uint64_t period_ns, listen_ns;	/* listen: until when */
 	uint32_t generation;		/* of the ruleset, as far as it is our doing */
 	uint64_t ask_ns, look_ns;	/* when to ask for it next; when a closer look is allowed again */
+	bool begun;			/* something of ours may be in the kernel */
 	uint64_t learn_ns;		/* when to look after we wrote, 0: no need */
 	struct {
 		struct dp_drift *open;	/* noticed, not repaired; NULL: none */
@@ -183,14 +184,15 @@ void dp_ipt_watch_step(struct dp_ipt_watch *w, struct dp_result *ret)
 		look(w, ret);
 }
 
-void dp_ipt_watch_before_write(struct dp_ipt_watch *w, bool settled, struct dp_result *ret)
+void dp_ipt_watch_before_write(struct dp_ipt_watch *w, struct dp_result *ret)
 {
-	if (settled) {
+	if (w->begun) {
 		look(w, ret);
 		repair(w, ret);
 	} else if (w->nl) {
 		(void)dp_genid(w->nl, &w->generation, NULL);	/* what was before our first write does not matter */
 	}
+	w->begun = true;
 	stop_listening(w);
 }
 
@@ -221,5 +223,5 @@ int dp_ipt_watch_pending_ms(const struct dp_ipt_watch *w, uint64_t now_ns)
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (is_due(w, f))
 			return 0;
-	return kp_ms_until(w->ask_ns, now_ns);
+	return w->begun ? kp_ms_until(w->ask_ns, now_ns) : -1;
 }

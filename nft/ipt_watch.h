@@ -22,11 +22,11 @@ struct dp_ipt_watch *dp_ipt_watch_free(struct dp_ipt_watch *w);
 
 /* One step, when pending_ms() is over: repairs, or looks. What there is to tell goes to ret. */
 void dp_ipt_watch_step(struct dp_ipt_watch *w, struct dp_result *ret);
-/* Around writes of our own; what is known or found before is repaired at once, unless nothing is ours yet. */
-void dp_ipt_watch_before_write(struct dp_ipt_watch *w, bool settled, struct dp_result *ret);
+/* Around writes of our own, with the first of which it begins; what is known or found before is repaired at once. */
+void dp_ipt_watch_before_write(struct dp_ipt_watch *w, struct dp_result *ret);
 void dp_ipt_watch_after_write(struct dp_ipt_watch *w, struct dp_result *ret);
 /* Where generations are asked for; NULL: there are none. */
 struct mnl_socket *dp_ipt_watch_socket(const struct dp_ipt_watch *w);
-int dp_ipt_watch_pending_ms(const struct dp_ipt_watch *w, uint64_t now_ns);
+int dp_ipt_watch_pending_ms(const struct dp_ipt_watch *w, uint64_t now_ns);	/* -1: it has not begun */
 
 #endif

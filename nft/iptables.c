@@ -35,7 +35,7 @@ struct ipt {
 	struct kp_said *said;	/* about ct */
 	struct dp_ipt_watch *watch;
 	struct dp_guard *guard;	/* until settled for the first time */
-	bool settled;		/* everything wanted was in the kernel once: changes are known one by one */
+	bool settled[KP_N_FAMILIES];	/* all that is wanted was in the kernel: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
 	unsigned backoff_ms, refused_ms;
@@ -122,11 +122,16 @@ static void copy_refused(const struct ipt *n, struct dp_result *ret)
 /* When to try again: failures soon, refusals now and then, both with growing delays. */
 static int schedule(struct ipt *n, const struct dp_result *res)
 {
+	bool failed_before = false;
 	int code = 0;
 
-	for (int f = 0; f < KP_N_FAMILIES; f++)
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		if (n->fams[f] && res->family[f].code < 0)
 			code = res->family[f].code;
+		failed_before |= n->fams[f] && !res->family[f].tried && !dp_ipt_family_is_known(n->fams[f]);
+	}
+	if (code == 0 && failed_before)
+		return 0;	/* only the other one was repaired */
 	if (code == 0) {
 		n->backoff_ms = 0;
 		n->refused_ms = res->n_refused ? longer(n->refused_ms, REFUSED_MIN_MS, REFUSED_MAX_MS) : 0;
@@ -149,21 +154,29 @@ static void warn_of_size(struct ipt *n, const struct dp_result *res)
 	}
 }
 
-/* Conntrack follows the commit, never the other way round. */
-static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res, int code)
+static bool is_settled(const struct ipt *n)
 {
-	dp_stale_see_missed(n->missed, (const bool[]){ n->settled, n->settled }, res);
-	if (code < 0) {
-		n->settled = false;
+	bool all = true;
+
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		all &= !n->fams[f] || n->settled[f];
+	return all;
+}
+
+/* Conntrack follows the commit, never the other way round: see nftables.c. */
+static void after_commit(struct ipt *n, const struct dp_batch *b, struct kp_plan *const *old, const struct dp_result *res)
+{
+	bool anew;
+
+	if (!dp_stale_see(n->settled, n->missed, res, &anew))
 		return;
-	}
-	if (b && n->settled)
+	if (b)
 		dp_stale_note(n->ct, &n->want, b, old);
 	dp_stale_note_accepted(n->ct, NULL, &n->want, n->refused, res);
-	if (!n->settled || n->missed[KP_IPV4] || n->missed[KP_IPV6])
+	if (anew || n->missed[KP_IPV4] || n->missed[KP_IPV6])
 		dp_stale_note_all(n->ct, &n->want, n->missed);
-	n->settled = true;
-	n->guard = dp_guard_free(n->guard);
+	if (is_settled(n))
+		n->guard = dp_guard_free(n->guard);
 	warn_of_size(n, res);
 }
 
@@ -176,7 +189,7 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	int code;
 
 	*ret = (struct dp_result){ 0 };
-	dp_ipt_watch_before_write(n->watch, n->settled, ret);
+	dp_ipt_watch_before_write(n->watch, ret);
 	dp_wanted_take(&n->want, b);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->fams[f])
@@ -184,7 +197,7 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
 	code = schedule(n, ret);
-	after_commit(n, b, old, ret, code);
+	after_commit(n, b, old, ret);
 	dp_wanted_before_free(old, b);
 	return code;
 }
@@ -192,7 +205,7 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 /* What failed, or was refused. */
 static void write_failed(struct ipt *n, struct dp_result *ret)
 {
-	dp_ipt_watch_before_write(n->watch, n->settled, ret);
+	dp_ipt_watch_before_write(n->watch, ret);
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		struct dp_ipt_family *fam = n->fams[f];
 
@@ -225,7 +238,7 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 
 	*ret = (struct dp_result){ 0 };
 	dp_guard_step(n->guard, ret);
-	if (n->settled && dp_ipt_watch_pending_ms(n->watch, kp_now_ns()) == 0)
+	if (dp_ipt_watch_pending_ms(n->watch, kp_now_ns()) == 0)
 		dp_ipt_watch_step(n->watch, ret);
 	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
 		write_failed(n, ret);
@@ -235,10 +248,10 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 	copy_refused(n, ret);
 	if (tried) {
 		code = schedule(n, ret);
-		after_commit(n, NULL, NULL, ret, code);
+		after_commit(n, NULL, NULL, ret);
 	}
 	dp_stale_remove(n->ct, n->said, ret);
-	if (n->settled && !n->alone && kp_now_ns() >= n->alone_ns)
+	if (is_settled(n) && !n->alone && kp_now_ns() >= n->alone_ns)
 		remove_other_variants(n);
 	return code;
 }
@@ -247,18 +260,11 @@ static int ipt_pending_ms(void *dp)
 {
 	const struct ipt *n = dp;
 	uint64_t now = kp_now_ns();
-	const int all[] = {
-		dp_ct_pending_ms(n->ct, now), n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1,
-		n->settled ? dp_ipt_watch_pending_ms(n->watch, now) : -1,
-		n->settled && !n->alone ? kp_ms_until(n->alone_ns, now) : -1,
-		dp_guard_pending_ms(n->guard, now),
-	};
-	int best = -1;
+	int ms = kp_ms_sooner(dp_ct_pending_ms(n->ct, now), dp_ipt_watch_pending_ms(n->watch, now));
 
-	for (size_t i = 0; i < KP_N(all); i++)
-		if (all[i] >= 0 && (best < 0 || all[i] < best))
-			best = all[i];
-	return best;
+	ms = kp_ms_sooner(ms, dp_guard_pending_ms(n->guard, now));
+	ms = kp_ms_sooner(ms, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
+	return kp_ms_sooner(ms, is_settled(n) && !n->alone ? kp_ms_until(n->alone_ns, now) : -1);
 }
 
 const struct dp_ops dp_iptables_ops = {

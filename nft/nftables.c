@@ -141,24 +141,6 @@ static void sweep_all(struct nft *n)
 		dp_sweep_note(n->sweep, it.key, NULL, it.value, kp_now_ns());
 }
 
-/* ret_anew: a family is complete that was not. False: nothing was written that could make something stale. */
-static bool see_settled(struct nft *n, const struct dp_result *res, bool *ret_anew)
-{
-	bool any = false;
-
-	*ret_anew = false;
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		const struct dp_family_result *r = &res->family[f];
-
-		if (!r->tried)
-			continue;
-		any |= r->code == 0;
-		*ret_anew |= r->code == 0 && !n->settled[f];
-		n->settled[f] = r->code == 0;
-	}
-	return any;
-}
-
 static bool is_settled(const struct nft *n)
 {
 	bool all = true;
@@ -177,8 +159,7 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 {
 	bool anew;
 
-	dp_stale_see_missed(n->missed, n->settled, res);
-	if (!see_settled(n, res, &anew))
+	if (!dp_stale_see(n->settled, n->missed, res, &anew))
 		return;
 	if (b)
 		note_stale(n, b, old);
@@ -258,23 +239,18 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	return code;
 }
 
-static int sooner(int a, int b)
-{
-	return a < 0 || (b >= 0 && b < a) ? b : a;
-}
-
 static int nft_pending_ms(void *dp)
 {
 	const struct nft *n = dp;
 	uint64_t now = kp_now_ns();
-	int best = sooner(dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now));
+	int best = kp_ms_sooner(dp_ct_pending_ms(n->ct, now), dp_sweep_pending_ms(n->sweep, now));
 
-	best = sooner(best, dp_watch_pending_ms(n->watch, now));
-	best = sooner(best, dp_guard_pending_ms(n->guard, now));
-	best = sooner(best, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
+	best = kp_ms_sooner(best, dp_watch_pending_ms(n->watch, now));
+	best = kp_ms_sooner(best, dp_guard_pending_ms(n->guard, now));
+	best = kp_ms_sooner(best, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->tables[f])
-			best = sooner(best, dp_table_gone_pending_ms(n->tables[f], now));
+			best = kp_ms_sooner(best, dp_table_gone_pending_ms(n->tables[f], now));
 	return best;
 }
 

@@ -47,14 +47,22 @@ void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct 
 		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
 }
 
-void dp_stale_see_missed(bool missed[KP_N_FAMILIES], const bool settled[KP_N_FAMILIES], const struct dp_result *res)
+bool dp_stale_see(bool settled[KP_N_FAMILIES], bool missed[KP_N_FAMILIES], const struct dp_result *res, bool *ret_anew)
 {
+	bool any = false;
+
+	*ret_anew = false;
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		const struct dp_family_result *r = &res->family[f];
+		bool good = r->tried && r->code == 0;
 
 		if (r->wrote && r->code == 0)
 			missed[f] |= !settled[f] || (r->drift && r->drift->repaired_ns);
+		any |= good;
+		*ret_anew |= good && !settled[f];
+		settled[f] = r->tried ? good : settled[f];
 	}
+	return any;
 }
 
 void dp_stale_note_all(struct dp_ct *ct, const struct dp_wanted *want, bool missed[KP_N_FAMILIES])

@@ -17,11 +17,12 @@ struct dp_wanted;
 /* old: the plans before, by change; want: as it is now. */
 void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old);
 /*
- * Adds the families to missed whose rules the kernel did not hold until this write: it is the
- * first one (settled: it is not) or follows a failure, or it put right what somebody else did. In mode nftables
- * a start that finds everything in place writes nothing.
+ * What a write means. settled: all that is wanted was in the kernel, so that changes are known one by one; ret_anew:
+ * it was not, and is now. Adds the families to missed whose rules the kernel did not hold until this write: it is
+ * the first one or follows a failure, or it put right what somebody else did. In mode nftables a start that finds
+ * everything in place writes nothing. False: nothing was written that could make something stale.
  */
-void dp_stale_see_missed(bool missed[KP_N_FAMILIES], const bool settled[KP_N_FAMILIES], const struct dp_result *res);
+bool dp_stale_see(bool settled[KP_N_FAMILIES], bool missed[KP_N_FAMILIES], const struct dp_result *res, bool *ret_anew);
 /*
  * After a start, a failure or a repair: any flow may be stale. missed: see above, false
  * afterwards; connections that began meanwhile go on with their next retransmission.

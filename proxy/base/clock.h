@@ -24,6 +24,12 @@ static inline int kp_ms_until(uint64_t at_ns, uint64_t now_ns)
 	return at_ns <= now_ns ? 0 : (int)((at_ns - now_ns) / 1000000u + 1);
 }
 
+/* The sooner of two of these; -1: never. */
+static inline int kp_ms_sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* Nanoseconds since 1970, for what humans read. */
 static inline uint64_t kp_wall_ns(void)
 {

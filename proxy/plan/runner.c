@@ -152,12 +152,6 @@ static bool may_remove_former(const struct kp_runner *r)
 	return r->former;
 }
 
-/* -1: never. */
-static int sooner(int a, int b)
-{
-	return a < 0 || (b >= 0 && b < a) ? b : a;
-}
-
 /* How long to sleep: until the backend or a heavy change has something to do, or another backend's rules. */
 static int pause_ms(struct kp_runner *r)
 {
@@ -169,9 +163,9 @@ static int pause_ms(struct kp_runner *r)
 	waits = r->n_heavy > 0;
 	pthread_mutex_unlock(&r->lock);
 	if (waits)
-		ms = sooner(ms, kp_ms_until(r->heavy_after_ns, now));
+		ms = kp_ms_sooner(ms, kp_ms_until(r->heavy_after_ns, now));
 	if (may_remove_former(r))
-		ms = sooner(ms, kp_ms_until(r->former_after_ns, now));
+		ms = kp_ms_sooner(ms, kp_ms_until(r->former_after_ns, now));
 	return ms;
 }
 
