@@ -65,11 +65,13 @@ count() {
 
 run_flows() {
 	# Our copy of the generated flows and the recorded ones beside the checkout are the same.
-	if [ -n "$judged" ] && [ -d "$1" ] && diff -rq "$judged" "$1" >/dev/null 2>&1; then
-		echo "packets: $1: same as $judged"
-		return
-	fi
-	judged=$1
+	for before in $judged; do
+		if [ -d "$1" ] && diff -rq "$before" "$1" >/dev/null 2>&1; then
+			echo "packets: $1: same as $before"
+			return
+		fi
+	done
+	judged="$judged $1"
 	for way in nftables: iptables:nft iptables:legacy; do
 		mode=${way%:*}
 		sample=
