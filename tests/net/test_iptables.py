@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -477,47 +476,12 @@ def test_chain_in_use_by_others(lab):
 
 # --- other modes before and after ---
 
-class Traffic:
-    """About 500 new connections a second through clusterIP and node port, each of which has to be answered."""
-
-    def __init__(self, lab):
-        self.stopping, self.done, self.wrong = False, 0, []
-        self.standing = [traffic.Connection(lab.ext, WEB, 80), traffic.Connection(lab.ext, "192.0.2.1", 30080)]
-        self.threads = [threading.Thread(target=self.loop, args=(lab.ext,) + to, daemon=True)
-                        for to in ((WEB, 80), ("192.0.2.1", 30080))]
-        self.began = time.monotonic()
-        for t in self.threads:
-            t.start()
-
-    def loop(self, ns, address, port):
-        due = time.monotonic()
-        while not self.stopping:
-            answer = traffic.ask_once(ns, address, port)
-            self.done += 1
-            if not isinstance(answer, tuple):
-                self.wrong.append((round(time.monotonic() - self.began, 3), address, answer))
-            due += 1 / 250
-            time.sleep(max(0, due - time.monotonic()))
-
-    def finish(self):
-        self.stopping = True
-        for t in self.threads:
-            t.join()
-        seconds = time.monotonic() - self.began
-        check(not self.wrong, "%d of %d connections failed, the first: %s", len(self.wrong), self.done, self.wrong[:3])
-        for c in self.standing:
-            check(c.ping(), "an established connection broke")
-            c.close()
-        print("     %d connections in %.1f s, %d a second" % (self.done, seconds, self.done / seconds))
-        check(self.done > 200, "only %d connections", self.done)
-
-
 def test_mode_switch_under_traffic(lab):
     cluster(lab)
     lab.serve(traffic.TcpServer(lab.rem))
     agent = lab.run(nodePortAddresses=["192.0.2.0/24"], proxylet={"iptablesVariant": "legacy"}).ready()  # which keeps CAP_NET_RAW
     pid = agent.pid
-    load = Traffic(lab)
+    load = traffic.Traffic(lab.ext, (WEB, 80), ("192.0.2.1", 30080))
     steps = [("iptables", "nft"), ("nftables", "auto"), ("iptables", "legacy"), ("iptables", "nft"), ("iptables", "legacy"),
              ("nftables", "auto")]
     for mode, variant in steps:
@@ -529,7 +493,8 @@ def test_mode_switch_under_traffic(lab):
             wait(lambda: bool(ipt.listing(lab.node, v)) == (mode == "iptables" and v == variant), "%s: chains of %s" % (mode, v))
         equal(agent.get("/proxyMode", 10249)[2], mode, "/proxyMode")
         time.sleep(0.2)
-    load.finish()
+    done = load.finish("%d modes" % len(steps))
+    check(done > 200, "only %d connections", done)
     check(agent.process.poll() is None and agent.pid == pid, "the process ended")
 
 
