@@ -78,8 +78,8 @@ FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_$(or $(T
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
-tests: $(UNIT) $(NET) $(BUILD)/caserun $(BUILD)/proxylet-faults $(BUILD)/tests/support/no_ipvs.so all
 BENCH_TOOLS := $(addprefix $(BUILD)/tests/bench/,replay record.so flow ctfill)
+tests: $(UNIT) $(NET) $(BENCH_TOOLS) $(BUILD)/caserun $(BUILD)/proxylet-faults $(BUILD)/tests/support/no_ipvs.so all
 
 $(BUILD)/proxylet: $(BUILD)/proxy/main.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
