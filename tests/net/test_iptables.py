@@ -19,7 +19,7 @@ import nft
 import objects as obj
 import traffic
 from harness import check, equal, wait
-from lab import Agent
+from lab import Agent, without
 
 WEB = "10.96.0.10"
 KILLS = int(os.environ.get("PXL_KILLS", "6"))
@@ -575,24 +575,6 @@ def test_legacy_that_cannot_be_seen(lab):
     lab.agents.clear()
 
 
-# Runs its arguments without netlink sockets of netfilter (seccomp).
-WITHOUT_NFTABLES = """
-import ctypes, os, platform, struct, sys
-AF_NETLINK, NETLINK_NETFILTER, EPROTONOSUPPORT = 16, 12, 93
-socket = 41 if platform.machine() == "x86_64" else 198
-load, equal, ret = 0x20, 0x15, 0x06
-program = [(load, 0, 0, 0), (equal, 0, 5, socket), (load, 0, 0, 16), (equal, 0, 3, AF_NETLINK), (load, 0, 0, 32),
-           (equal, 0, 1, NETLINK_NETFILTER), (ret, 0, 0, 0x50000 | EPROTONOSUPPORT), (ret, 0, 0, 0x7fff0000)]
-code = b"".join(struct.pack("=HBBI", *op) for op in program)
-buf = ctypes.create_string_buffer(code)
-libc = ctypes.CDLL(None, use_errno=True)
-fprog = struct.pack("@HP", len(program), ctypes.addressof(buf))
-if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.create_string_buffer(fprog), 0, 0):
-    sys.exit("seccomp: %s" % os.strerror(ctypes.get_errno()))
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
 def test_unset_mode_without_nftables(lab):
     """With nf_tables it is nftables; a process that gets no such socket stands for a kernel without it."""
     cluster(lab)
@@ -600,7 +582,7 @@ def test_unset_mode_without_nftables(lab):
     check("in nftables mode" in agent.log(), "log: %s", agent.log())
     agent.stop()
     lab.command("cleanup")
-    agent = lab.run(mode="", iptables={"syncPeriod": "7s"}, before=(sys.executable, "-c", WITHOUT_NFTABLES)).ready()
+    agent = lab.run(mode="", iptables={"syncPeriod": "7s"}, before=without("nftables")).ready()
     check("no mode is configured, so it is iptables" in agent.log(), "log: %s", agent.log())
     equal(agent.get("/proxyMode", 10249)[2], "iptables", "/proxyMode")
     page = json.loads(agent.get("/configz", 10249)[2])["kubeproxy.config.k8s.io"]

@@ -241,7 +241,8 @@ def test_N_08_ineligible_taints(lab):
 
 def test_N_09_no_api_server(lab):
     source = ApiSource(lab)
-    agent, seen = source.run().ready(), set()
+    agent, seen = source.run(nftables={"syncPeriod": "100ms", "minSyncPeriod": "1ms"}).ready(), set()  # stale after 200 ms
+    wait(lambda: agent.status().returncode == 0, "nothing pending")
     source.server.stop()
     deadline = time.monotonic() + float(os.environ.get("API_DOWN_SECONDS", 0.5))
     while time.monotonic() < deadline:

@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -42,6 +43,11 @@ def last_lines(what, text):
     lines = text.splitlines()
     left_out = "" if len(lines) <= LAST_LINES else ", the last %d of %d lines" % (LAST_LINES, len(lines))
     return "\n--- %s%s\n%s" % (what, left_out, "\n".join(line[:400] for line in lines[-LAST_LINES:]))
+
+
+def without(what):
+    """How to start an agent on a kernel that lacks something: see without.py. -> argv in front"""
+    return [sys.executable, "-B", os.path.join(os.path.dirname(os.path.abspath(__file__)), "without.py"), what]
 
 
 class AgentError(Exception):
