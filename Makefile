@@ -78,8 +78,8 @@ FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_$(or $(T
 CASE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/caserun/*.c)))
 
 all: $(BUILD)/proxylet
-tests: $(UNIT) $(NET) $(BUILD)/caserun $(BUILD)/proxylet-faults $(BUILD)/tests/support/no_ipvs.so all
 BENCH_TOOLS := $(addprefix $(BUILD)/tests/bench/,replay record.so flow ctfill)
+tests: $(UNIT) $(NET) $(BENCH_TOOLS) $(BUILD)/caserun $(BUILD)/proxylet-faults $(BUILD)/tests/support/no_ipvs.so all
 
 $(BUILD)/proxylet: $(BUILD)/proxy/main.o $(BUILD)/libproxylet.a
 	@echo "  LD    $@"
@@ -181,25 +181,29 @@ check-cases: all $(BUILD)/caserun
 check-deploy: all
 	$(Q)$(TALLY) --part deploy --as "$(SUDO)" "tests/deploy/check.py --agent=$(BUILD)/proxylet"
 
-# The sanitized code under all modules' tests, some of the agent's, and a sample of the packets.
+# The sanitized code under all modules' tests, some of the agent's, and a sample of the packets. Of the agent's
+# (TEST, or TEST:PART:PART) those that between them go through every source, mode and thread.
 ASAN     := $(BUILD)/asan
 SAMPLE   := random-
-SANITIZED_NET := tests/net/test_churn.py tests/net/test_files.py tests/net/test_health.py tests/net/test_restart.py
+SANITIZED_NET := churn files health restart udp:moves:last_endpoint:replaced api:follows:half_closed:410_as_event \
+	snapshot:boot iptables:mode_switch_under handover:nobody_notices state:B_20_to
+sanitized = $(foreach t,$(SANITIZED_NET),"tests/net/test_$(firstword $(subst :, ,$t)).py --agent=$(1)/proxylet $(wordlist 2,9,$(subst :, ,$t))")
 check-asan:
 	$(Q)$(MAKE) BUILD=$(ASAN) SANITIZE=address,undefined CFLAGS="-O1 -g" tests
 	$(Q)$(TALLY) --part asan --jobs 2 --as "$(SUDO)" $(UNIT:$(BUILD)/%=$(ASAN)/%) $(NET:$(BUILD)/%=$(ASAN)/%) \
-		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(ASAN)/proxylet") \
+		$(call sanitized,$(ASAN)) \
 		"tests/faults/faults.py --agent=$(ASAN)/proxylet-faults second fight elements" \
 		"tests/run_cases.sh --build=$(ASAN) --only=$(SAMPLE) $(CASES)"
 
 # The hand-overs between the threads. Without address randomisation where that can be had: libtsan of
 # gcc 12 does not know the layout of kernels that randomise more.
 TSAN       := $(BUILD)/tsan
+TSAN_TESTS := $(addprefix $(TSAN)/tests/,unit/test_runner unit/test_saver net/test_conntrack net/test_health_services)
 TSAN_UNDER := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 check-tsan:
-	$(Q)$(MAKE) BUILD=$(TSAN) SANITIZE=thread CFLAGS="-O1 -g" all
+	$(Q)$(MAKE) BUILD=$(TSAN) SANITIZE=thread CFLAGS="-O1 -g" all $(TSAN_TESTS)
 	$(Q)$(TALLY) --part tsan --jobs 2 --as "$(SUDO)" --under "$(TSAN_UNDER)" \
-		$(foreach t,$(SANITIZED_NET),"$(t) --agent=$(TSAN)/proxylet")
+		$(TSAN_TESTS) $(call sanitized,$(TSAN))
 
 # A leak in a test's child is its exit status, so that libcheck names the test. Those that read many
 # thousand broken documents, or make as many changes, take minutes under valgrind; ASan has them.

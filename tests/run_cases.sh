@@ -43,27 +43,35 @@ family_of() {
 	done
 }
 
-# Show what a runner printed, indented, and add up its count (its last line).
+# Show what a runner printed, indented, and add up its count (its last line). What ends badly
+# though nothing failed, as after a sanitizer's finding, is one failure.
 count() {
 	sed '/^SKIP /!s/^/  /' "$work/out"
+	what=$1
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$work/out" | tail -n 1)
 	if [ -z "$line" ]; then
-		echo "FAIL $1: no count"
+		echo "FAIL $what: no count"
 		failed=$((failed + 1))
 		return
 	fi
 	# shellcheck disable=SC2086
 	set -- $line
 	passed=$((passed + $1)) failed=$((failed + $3)) skipped=$((skipped + $5))
+	if [ "$3" = 0 ] && [ "$status" != 0 ]; then
+		echo "FAIL $what: exit status $status"
+		failed=$((failed + 1))
+	fi
 }
 
 run_flows() {
 	# Our copy of the generated flows and the recorded ones beside the checkout are the same.
-	if [ -n "$judged" ] && [ -d "$1" ] && diff -rq "$judged" "$1" >/dev/null 2>&1; then
-		echo "packets: $1: same as $judged"
-		return
-	fi
-	judged=$1
+	for before in $judged; do
+		if [ -d "$1" ] && diff -rq "$before" "$1" >/dev/null 2>&1; then
+			echo "packets: $1: same as $before"
+			return
+		fi
+	done
+	judged="$judged $1"
 	for way in nftables: iptables:nft iptables:legacy; do
 		mode=${way%:*}
 		sample=
@@ -73,11 +81,12 @@ run_flows() {
 			sample="--translated --every 6"
 		fi
 		echo "packets: $1 ($way)"
+		status=0
 		# shellcheck disable=SC2086
 		python3 -B "$here/judge/judge.py" --agent "$build/proxylet" -j "$jobs" --only "$only" \
-			$sample --mode "$mode" --variant "${way#*:}" "$1" >"$work/out" 2>&1 || true
+			$sample --mode "$mode" --variant "${way#*:}" "$1" >"$work/out" 2>&1 || status=$?
 		# A sample need not touch every folder.
-		[ -z "$only" ] || ! grep -q '^0 documents' "$work/out" || continue
+		[ -z "$only$sample" ] || ! grep -q '^0 documents' "$work/out" || continue
 		count "$1 ($way)"
 	done
 }
@@ -93,7 +102,8 @@ run_code() {
 		mkdir -p "$folder/$1/$sub"
 		ln -s "$(realpath "$2")" "$folder/$1/$sub/"
 	fi
-	"$build/caserun" "$folder" >"$work/out" 2>&1 || true
+	status=0
+	"$build/caserun" "$folder" >"$work/out" 2>&1 || status=$?
 	sed -i -e "s|^skipped \([0-9]*\): \(.*\)|SKIP $1: \2 (\1 cases)|" -e "s|$folder|$(dirname "$2")|" "$work/out"
 	count "$2"
 }

@@ -60,8 +60,8 @@ class Cluster:
     def __init__(self, lab, services):
         self.random, self.lock = random.Random(SEED), threading.Lock()
         self.wanted, self.changes, self.restarts = {}, 0, 0
-        self.server = lab.serve(ApiServer(lab.node, obj.node(), obj.service("steady", STEADY_IP, node_port=30000),
-                                          obj.slice_of("steady", ["10.244.2.2", "10.244.2.3"])))
+        self.steady = (obj.node(), obj.service("steady", STEADY_IP, node_port=30000), obj.slice_of("steady", ["10.244.2.2", "10.244.2.3"]))
+        self.server = lab.serve(ApiServer(lab.node, *self.steady))
         self.services = services
         for i in range(services):
             self.put(i)
@@ -79,11 +79,11 @@ class Cluster:
                            node_port=30001 + i if i % 7 == 0 else 0, **extra)
 
     def put(self, i):
-        pods = self.pods()
+        service, slice_ = self.service(i), obj.slice_of("s-%d" % i, self.pods(), protocol=self.protocol(i))
         if i not in self.wanted:
-            self.server.put(self.service(i))
-        self.server.put(obj.slice_of("s-%d" % i, pods, protocol=self.protocol(i)))
-        self.wanted[i] = set(pods)
+            self.server.put(service)
+        self.server.put(slice_)
+        self.wanted[i] = service, slice_
 
     def remove(self, i):
         self.server.delete(obj.slice_of("s-%d" % i, []))
@@ -156,8 +156,7 @@ class Traffic:
 
     def probe(self):
         self.probes += 1
-        if self.agent.get("/livez")[0] == 0:
-            self.unanswered += 1
+        self.unanswered += self.agent.get("/livez")[0] != 200
 
 
 def descriptors(agent):
@@ -168,15 +167,9 @@ def resident(agent):
     return judge_load.process_stats(agent.pid)["rss_mb"]
 
 
-def difference(lab, cluster):
-    """Services whose endpoints in the kernel are not those asked for."""
-    table, found = nft.listing(lab.node, "ip"), {}
-    for e in table.get("set eps", {"elem": []})["elem"]:
-        key, _, data = nft.element(e)
-        found.setdefault(key[0], set()).add(data["concat"][0])
-    found.pop(STEADY_IP, None)
-    want = {"10.96.%d.%d" % (i >> 8, i & 255): pods for i, pods in cluster.wanted.items() if pods}
-    return [ip for ip in set(want) | set(found) if want.get(ip) != found.get(ip)]
+def difference(lab, fresh):
+    """What the rules mean, against an agent that begins with what was asked for. -> text, empty if it is the same"""
+    return "".join(nft.meaning_difference(nft.listing(lab.node, f), nft.listing(fresh, f)) for f in ("ip", "ip6"))
 
 
 def minute_line(began, agent, cluster, t):
@@ -215,14 +208,19 @@ def verdict(lab, agent, cluster, t, base):
     wrong = []
     if agent.process.poll() is not None:
         return ["the agent ended with %s" % agent.process.returncode]
+    fresh = lab.bare_node()
+    lab.put("all.json", *cluster.steady, *(item for pair in cluster.wanted.values() for item in pair))
+    lab.run(fresh).ready()
     try:
-        wait(lambda: not difference(lab, cluster), "the kernel holds what was asked for", 120, every=.5)
+        wait(lambda: not difference(lab, fresh), "the kernel holds what was asked for", 120, every=.5)
         wait(lambda: agent.get()[0] == 200, "healthy", every=.1)
     except Failure as e:
-        wrong.append("%s; differs: %s" % (e, difference(lab, cluster)[:5]))
+        wrong.append("%s; differs: %s" % (e, difference(lab, fresh)[:1000]))
     for family in ("ip", "ip6"):
         wrong += ["%s: %s" % (family, f) for f in nft.faults(nft.listing(lab.node, family))]
     wrong += ["lost: " + r for r in t.reasons[:5]]
+    if t.unanswered:
+        wrong.append("%d of %d probes of /livez were not answered with 200" % (t.unanswered, t.probes))
     memory, fds = resident(agent), descriptors(agent)
     print("resident %.1f MB, at most %.1f in the first part; %d descriptors, at most %d" % (memory, base[0], fds, base[1]))
     if memory > base[0] * 1.05 + 1:

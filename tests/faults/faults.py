@@ -92,23 +92,9 @@ def status(agent, path="/healthz", port=10256):
     return agent.get(path, port, "127.0.0.1" if port == 10256 else NODE)[0]
 
 
-class Load:
-    """New connections through the rules, one after the other."""
-
-    def __init__(self, ns, timeout=0.25):
-        self.ns, self.timeout, self.stop, self.asked, self.lost = ns, timeout, threading.Event(), 0, 0
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        while not self.stop.wait(0.002):
-            self.lost += not isinstance(traffic.ask_once(self.ns, VIP, PORT, timeout=self.timeout), tuple)
-            self.asked += 1
-
-    def end(self):
-        self.stop.set()
-        self.thread.join()
-        return self
+def new_connections(lab, timeout=0.25):
+    """Through the rules, one after the other."""
+    return traffic.Load(lab.ext, 500, lambda: isinstance(traffic.ask_once(lab.ext, VIP, PORT, timeout=timeout), tuple))
 
 
 class Probes:
@@ -240,20 +226,20 @@ def matrix(lab, faults, size, limit=(NOTICED, REPAIRED), compare=True):
         best, named, heard = (99, 99, 0), turn == 0 or size > SIZE, set()  # at first nobody listens to who it is
         for attempt in range(TRIES):
             time.sleep(1.2 if attempt else 0)  # one free repair more, or they would be put off
-            load = Load(lab.ext)
+            load = new_connections(lab)
             noticed, repaired, told = once(agent, other, line, family, size > 1000)
-            load.end()
+            lost = load.end()[False]
             heard.add(told["what"])
             named |= (told["who"] or "").startswith("nft")
             for f in want:
                 wait(lambda: nft.difference(nft.listing(lab.node, f), want[f]) == "", fault + ": the rules of before")
-            best, longest = min(best, (repaired, noticed, load.lost)), max(longest, repaired)
+            best, longest = min(best, (repaired, noticed, lost)), max(longest, repaired)
             if named and any(said in h for h in heard):
                 if best[0] <= limit[1] and best[1] <= limit[0] or time.monotonic() > until:
                     break
         check(any(said in h for h in heard), "%s: the agent says: %s", fault, heard)
         check(named, "%s: nobody was named", fault)
-        row(fault + (", %d Services" % size if size > SIZE else ""), ms(best[1]), ms(best[0]), load.lost, "%s / %s" % (ms(limit[0]), ms(limit[1])),
+        row(fault + (", %d Services" % size if size > SIZE else ""), ms(best[1]), ms(best[0]), best[2], "%s / %s" % (ms(limit[0]), ms(limit[1])),
             within(best[1], limit[0]) and within(best[0], limit[1]))
     # What cannot be repaired within half a second is told; this machine may have been that busy.
     answers = probes.end()
@@ -505,20 +491,19 @@ def test_slow_kernel_and_endpoints(lab):
     cluster(lab, 3)
     agent, faults = start(lab)
     own, node = Probes(agent, HEALTH), Probes(agent)
-    for delay in [2]:
-        faults.set(txn_delay=delay)
-        began = time.monotonic()
-        lab.put("web.json", *local_service([]))
-        lost = own.until(503, began)
-        time.sleep(0.3)
-        faults.set()
-        time.sleep(0.3)
-        faults.set(txn_delay=delay)
-        began = time.monotonic()
-        lab.put("web.json", *local_service(["10.244.1.2"]))
-        found = own.until(200, began)
-        answer = traffic.ask(lab.ext, "203.0.113.10", PORT)
-        faults.set()
+    faults.set(txn_delay=harness.DEADLINE)
+    began = time.monotonic()
+    lab.put("web.json", *local_service([]))
+    lost = own.until(503, began)
+    faults.wait_held()
+    faults.set()
+    wait(lambda: json.loads(agent.status("-o", "json").stdout)["pendingChanges"] == 0, "nothing pending")
+    faults.set(txn_delay=2)
+    began = time.monotonic()
+    lab.put("web.json", *local_service(["10.244.1.2"]))
+    found = own.until(200, began)
+    answer = traffic.ask(lab.ext, "203.0.113.10", PORT)
+    faults.set()
     own.end()
     equal(node.end(), {200}, "the node")
     row("S-09 last pod gone, slow kernel", ms(lost), "", "", "503 in 100 ms", lost < 1.5)
@@ -532,7 +517,7 @@ def test_owner(lab):
     agent, _ = start(lab, proxylet={"nftables": {"ownerPersist": True}})
     if "the table is a plain one" in agent.log():
         raise harness.Skip("no tables with owner and persist in this kernel")
-    want, load = nft.listing(lab.node), Load(lab.ext, traffic.PATIENCE)
+    want, load = nft.listing(lab.node), new_connections(lab, traffic.PATIENCE)
     lab.node.sh("nft", "flush", "ruleset")
     check(nft.run(lab.node, "delete", "table", "ip", "proxylet").returncode != 0, "the table could be deleted")
     equal(nft.difference(nft.listing(lab.node), want), "", "after flush ruleset")
@@ -542,16 +527,16 @@ def test_owner(lab):
     agent.start().ready()
     check(nft.run(lab.node, "delete", "table", "ip", "proxylet").returncode != 0, "not claimed by the next one")
     equal(nft.difference(nft.listing(lab.node), want), "", "after a restart")
-    load.end()
-    row("flush ruleset, ownerPersist", "", "passes us by", load.lost, "0 lost", load.lost == 0)
-    load = Load(lab.ext, traffic.PATIENCE)
+    lost = load.end()[False]
+    row("flush ruleset, ownerPersist", "", "passes us by", lost, "0 lost", lost == 0)
+    load = new_connections(lab, traffic.PATIENCE)
     agent.stop()
     agent, _ = start(lab)  # and back to a plain one
     equal(nft.run(lab.node, "add", "chain", "ip", "proxylet", "theirs").returncode, 0, "a plain table can be changed")
     agent.stop()
     agent, _ = start(lab, proxylet={"nftables": {"ownerPersist": True}})
     check(nft.run(lab.node, "flush", "chain", "ip", "proxylet", "services").returncode != 0, "not owned again")
-    load.end()
+    lost = load.end()[False]
     agent.stop()
     start(lab)[0].stop()
     faults = Faults(lab)
@@ -560,7 +545,7 @@ def test_owner(lab):
     wait(lambda: "the table is a plain one" in agent.log(), "what an old kernel cannot do")
     faults.set()
     equal(nft.run(agent.ready().ns, "add", "chain", "ip", "proxylet", "theirs").returncode, 0, "a plain table on an old kernel")
-    row("plain table to owned and back", "", "", load.lost, "0 lost", load.lost == 0)
+    row("plain table to owned and back", "", "", lost, "0 lost", lost == 0)
     agent.stop()
     check(lab.command("cleanup", "--now").returncode == 0 and not nft.listing(lab.node), "cleanup of the ownerless table")
 

@@ -194,7 +194,7 @@ def test_configmap_flip(lab):
     flip("..1", "10.0.0.0/8")
     os.symlink("..data/config.conf", os.path.join(volume, "config.conf"))
     agent = lab.run()
-    agent.stop()
+    agent.stop(signal.SIGKILL)
     agent.argv[agent.argv.index("--config") + 1] = os.path.join(volume, "config.conf")
     agent.start().ready()
     check(detects(lab, "10.0.0.0/8"), "rules before the flip")

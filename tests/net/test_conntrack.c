@@ -18,6 +18,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/map.h"
+#include "tests/support/netns.h"
 
 /*
  * Real conntrack tables, one per test: entries are made by ctnetlink where many
@@ -29,10 +30,7 @@ static struct dp_ct *ct;
 
 static void setup(void)
 {
-	if (unshare(CLONE_NEWNET) == -1) {
-		fprintf(stderr, "skipped: no network namespaces here: %s\n", strerror(errno));
-		exit(77);
-	}
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
 	nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	ck_assert_ptr_nonnull(nl);
 	ck_assert_int_eq(mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID), 0);
@@ -602,8 +600,6 @@ int main(void)
 {
 	Suite *s = suite_create("conntrack");
 	TCase *tc = tcase_create("netns");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 30);
@@ -619,8 +615,5 @@ int main(void)
 	tcase_add_test(tc, in_the_background);
 	tcase_add_loop_test(tc, real_flow, 0, KP_N(real));
 	suite_add_tcase(s, tc);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_in_netns(s, NULL);
 }

@@ -128,7 +128,8 @@ def take_over(lab, old, **config):
     """A second agent, until the first has ended. -> the second"""
     new = lab.run(**config)
     wait(lambda: old.process.poll() is not None or new.process.poll() is not None, "one of them ends")
-    equal((old.process.poll(), new.process.poll()), (0, None), "exit status of the predecessor and of the successor")
+    equal(new.process.poll(), None, "exit status of the successor")
+    equal(old.end(), 0, "exit status of the predecessor")
     return new
 
 
@@ -500,7 +501,7 @@ def test_two_users_of_the_same_status_socket(lab):
     lab.agents.append(old := type(agent).__new__(type(agent)))
     old.__dict__.update(agent.__dict__)
     agent.start()
-    wait(lambda: old.process.poll() is not None, "the predecessor ends")
+    equal(old.end(), 0, "exit status of the predecessor")
     status = json.loads(agent.status("-o", "json").stdout)
     equal(status["ready"], True, "status over the socket that was handed over")
     check(os.path.exists(agent.socket), "the path has gone")

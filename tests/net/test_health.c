@@ -638,5 +638,5 @@ int main(void)
 	tcase_add_test(tc, states);
 	tcase_add_test(tc, nobody_at_work);
 	suite_add_tcase(s, tc);
-	return run_suite(s);
+	return run_in_netns(s, lab_prepare);
 }

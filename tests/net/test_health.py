@@ -9,15 +9,17 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import harness
 import nft
 import objects as obj
+import traffic
 from harness import DEADLINE, check, equal, quick, wait
+from lab import without
 
 PORT = 31999
 LIMIT = 0.100  # health-and-probes O1, B.3: seconds from the event to the answer
 
 
-def local_service(pods):
+def local_service(pods, port=PORT, **more):
     return (obj.service("web", "10.96.0.10", vips=["203.0.113.10"], externalTrafficPolicy="Local",
-                        allocateLoadBalancerNodePorts=False, healthCheckNodePort=PORT), obj.slice_of("web", pods))
+                        allocateLoadBalancerNodePorts=False, healthCheckNodePort=port, **more), obj.slice_of("web", pods))
 
 
 def status(agent, path="/healthz", port=10256):
@@ -100,6 +102,48 @@ def test_service_port_comes_and_goes(lab):
     equal(agent.get(port=PORT)[0], 0, "the loopback, which is no address for node ports")
     os.unlink(os.path.join(lab.objects, "web.json"))
     wait(lambda: status(agent, port=PORT) == 0, "the port closes")
+
+
+def test_S_06_policy_changes(lab):
+    """The port goes with the policy, and may be another one when that comes back."""
+    lab.put("node.json", obj.node())
+    lab.put("web.json", *local_service(["10.244.1.2"]))
+    agent = lab.run().ready()
+    until(agent, 200, port=PORT)
+    lab.put("web.json", obj.service("web", "10.96.0.10", vips=["203.0.113.10"]), obj.slice_of("web", ["10.244.1.2"]))
+    until(agent, 0, port=PORT)
+    lab.put("web.json", *local_service(["10.244.1.2"], PORT - 1))
+    until(agent, 200, port=PORT - 1)
+    equal((status(agent, port=PORT), status(agent)), (0, 200), "the former port, and healthz of the node")
+
+
+def test_S_14_source_ranges(lab):
+    """They are about data: a probe comes from wherever the load balancer's provider has its own."""
+    prober, customer, other = "168.63.129.16", "203.0.113.77", "198.51.100.1"
+    for address in (prober, customer):
+        lab.ext.sh("ip", "addr", "add", address + "/32", "dev", "lo")
+    lab.serve(traffic.TcpServer(lab.pods["pod1"]))
+    lab.put("node.json", obj.node())
+    lab.put("web.json", *local_service(["10.244.1.2"], loadBalancerSourceRanges=["203.0.113.0/24"]))
+    for mode in ("nftables", "iptables"):
+        agent = lab.run(mode=mode).ready()
+        until(agent, 200, port=PORT)
+        with lab.ext:
+            equal(obj.http_get("192.0.2.1", PORT, source=prober)[0], 200, "a probe, mode " + mode)
+        equal(traffic.ask(lab.ext, "203.0.113.10", 80, source=customer), ("10.244.1.2", customer), "in the ranges, mode " + mode)
+        for source in (other, prober):
+            equal(traffic.ask(lab.ext, "203.0.113.10", 80, source=source, timeout=0.3), traffic.SILENT, "in no range, mode " + mode)
+        agent.stop()
+
+
+def test_B_11_without_ipv6(lab):
+    lab.put("node.json", obj.node())
+    lab.put("web.json", *local_service(["10.244.1.2"]))
+    agent = lab.run(before=without("ipv6")).ready()
+    until(agent, 200, port=PORT)
+    for port in (10256, 10356):
+        equal((status(agent, port=port), agent.get(port=port, address="2001:db8::1")[0]), (200, 0), "port %d by IPv4 and IPv6" % port)
+    check("cannot listen" not in agent.log(), "log: %s", agent.log())
 
 
 def test_taint(lab):

@@ -300,5 +300,5 @@ int main(void)
 	tcase_add_test(tc, s18_thousand);
 	tcase_add_test(tc, b38_reserve);
 	suite_add_tcase(s, tc);
-	return run_suite(s);
+	return run_in_netns(s, lab_prepare);
 }

@@ -394,5 +394,5 @@ int main(void)
 	tcase_add_test(tc, b38_no_descriptors);
 	tcase_add_test(tc, queue_at_close);
 	suite_add_tcase(s, tc);
-	return run_suite(s);
+	return run_in_netns(s, lab_prepare);
 }

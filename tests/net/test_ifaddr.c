@@ -1,16 +1,14 @@
 #include <check.h>
-#include <errno.h>
 #include <event2/event.h>
 #include <sched.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/source/ifaddr.h"
+#include "tests/support/netns.h"
 
 static struct event_base *base;
 static struct kp_ifaddr *ifaddr;
@@ -31,10 +29,7 @@ static void setup(void)
 {
 	struct kp_err err = { 0 };
 
-	if (unshare(CLONE_NEWNET) == -1) {
-		fprintf(stderr, "skipped: no network namespaces here: %s\n", strerror(errno));
-		exit(77);
-	}
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
 	sh("ip link set lo up; ip link add d0 type veth peer name e0; ip addr add 192.0.2.1/24 dev d0");
 	base = event_base_new();
 	calls = 0;
@@ -159,8 +154,6 @@ int main(void)
 {
 	Suite *s = suite_create("ifaddr");
 	TCase *tc = tcase_create("netns");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 20);
@@ -172,8 +165,5 @@ int main(void)
 	tcase_add_test(tc, duplicate_does_not_count);
 	tcase_add_test(tc, overflow);
 	suite_add_tcase(s, tc);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_in_netns(s, NULL);
 }

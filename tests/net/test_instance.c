@@ -16,13 +16,11 @@
 
 #include "proxy/base/err.h"
 #include "proxy/base/instance.h"
+#include "tests/support/netns.h"
 
 static void setup(void)
 {
-	if (unshare(CLONE_NEWNET) == -1) {
-		fprintf(stderr, "skipped: no network namespaces here: %s\n", strerror(errno));
-		exit(77);
-	}
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
 }
 
 /* A process that does this first, and then keeps what it has until it is ended. */
@@ -224,8 +222,6 @@ int main(void)
 {
 	Suite *s = suite_create("instance");
 	TCase *tc = tcase_create("netns");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_add_test(tc, second_is_refused_by_name);
@@ -236,8 +232,5 @@ int main(void)
 	tcase_add_test(tc, each_namespace_has_a_place);
 	tcase_add_test(tc, orphan_lets_go);
 	suite_add_tcase(s, tc);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_in_netns(s, NULL);
 }

@@ -233,7 +233,7 @@ def test_two_agents_one_path(lab):
     """In two network namespaces: the first keeps the path, and the second works all the same."""
     first = start(lab)
     second = lab.run(ns=lab.bare_node())
-    second.stop()
+    second.stop(9)
     second.argv[second.argv.index("--socket") + 1] = first.socket
     second.start().ready()
     check("another process listens at" in second.log(), "the second's log: %s", second.log())

@@ -21,6 +21,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/plan/draft.h"
 #include "proxy/plan/runner.h"
+#include "tests/support/netns.h"
 
 /*
  * The backend against the real kernel, each test in a network of its own: what happens
@@ -50,10 +51,7 @@ static void open_backend(void)
 
 static void setup(void)
 {
-	if (geteuid() != 0 || unshare(CLONE_NEWNET) == -1) {
-		printf("SKIP test_nftables: needs root and network namespaces\n");
-		exit(77);
-	}
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
 	node = kp_plan_node_new();
 	node->enabled[KP_IPV4] = true;
 	node->mark = 0x4000;
@@ -629,8 +627,6 @@ int main(void)
 {
 	Suite *s = suite_create("nftables");
 	TCase *tc = tcase_create("kernel");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -653,8 +649,5 @@ int main(void)
 	tcase_add_test(tc, chains_go_later_on_old_kernels);
 	tcase_add_test(tc, probe_names_the_missing_right);
 	suite_add_tcase(s, tc);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_in_netns(s, NULL);
 }

@@ -342,5 +342,5 @@ int main(void)
 	tcase_add_test(tc, change_of_mode);
 	tcase_add_test(tc, allowed_sources);
 	suite_add_tcase(s, tc);
-	return run_suite(s);
+	return run_in_netns(s, lab_prepare);
 }

@@ -241,7 +241,8 @@ def test_N_08_ineligible_taints(lab):
 
 def test_N_09_no_api_server(lab):
     source = ApiSource(lab)
-    agent, seen = source.run().ready(), set()
+    agent, seen = source.run(nftables={"syncPeriod": "100ms", "minSyncPeriod": "1ms"}).ready(), set()  # stale after 200 ms
+    wait(lambda: agent.status().returncode == 0, "nothing pending")
     source.server.stop()
     deadline = time.monotonic() + float(os.environ.get("API_DOWN_SECONDS", 0.5))
     while time.monotonic() < deadline:
@@ -497,7 +498,7 @@ def test_sigterm_fast(lab):
     seen, seconds = seen_until_the_end(agent)
     check(seconds < 1 * BUSY, "it took %.1f s", seconds)
     check(all(s <= {200} for s in seen), "answers %s", seen)
-    equal(agent.process.returncode, 0, "exit status")
+    equal(agent.end(), 0, "exit status")
 
 
 def test_sigterm_drain(lab):
@@ -509,7 +510,7 @@ def test_sigterm_drain(lab):
     seen, _ = seen_until_the_end(agent)
     equal(seen, [{503}, {503}], "answers")
     check(3 <= time.monotonic() - began < 3 * BUSY, "it took %.1f s", time.monotonic() - began)
-    equal(agent.process.returncode, 0, "exit status")
+    equal(agent.end(), 0, "exit status")
     check(nft.listing(lab.node), "the rules stay")
 
 
@@ -539,7 +540,7 @@ def test_node_shutdown(lab):
         wait(lambda: (body(agent, "/agent")[1].get("state"), code(agent), code(agent, "/livez")) == (state, status, 200), state)
 
     for protobuf in (False, True):
-        agent.stop()
+        agent.stop(signal.SIGKILL)
         server.quirks.protobuf = protobuf
         agent.start().ready()
         is_("Ready", 200)
@@ -568,8 +569,7 @@ def test_C_10_disabled_while_it_runs(lab):
     with open(aks, "w") as f:
         f.write('{"mode":"NFTABLES"}')
     agent = labs.Agent(lab, lab.node, lab.objects, proxylet={"cleanupDrainSeconds": 3, "cleanupMaxSeconds": 40})
-    agent.process.kill()
-    agent.process.wait()
+    agent.stop(signal.SIGKILL)
     agent.argv += ["--kube-proxy-config", aks]
     lab.agents.append(agent.start())
     agent.ready()

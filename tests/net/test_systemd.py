@@ -78,7 +78,7 @@ class Service(Agent):
                 os.dup2(fd, 3 + i, inheritable=True)
 
         with open(self.logname, "a") as log, self.ns:
-            self.logged = log.tell()
+            self.logged, self.is_judged = log.tell(), False
             argv = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"] + self.argv
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env,
                                             preexec_fn=place, close_fds=False)

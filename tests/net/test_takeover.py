@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -15,44 +14,9 @@ import otherproxy as other
 import traffic
 from harness import check, equal, wait
 
-RATE = 500  # new connections a second
-WORKERS = 4
 
-
-class Traffic:
-    """New connections at a steady rate, to the clusterIP and the node port, and standing ones."""
-
-    def __init__(self, lab):
-        self.lab, self.stopping, self.done, self.wrong = lab, False, 0, []
-        self.standing = [traffic.Connection(lab.ext, other.VIP, other.PORT) for _ in range(8)]
-        self.began = time.monotonic()
-        self.threads = [threading.Thread(target=self.work, args=(i,), daemon=True) for i in range(WORKERS)]
-        for t in self.threads:
-            t.start()
-
-    def work(self, i):
-        address, port = (other.VIP, other.PORT) if i % 2 else ("192.0.2.1", other.NODE_PORT)
-        due = time.monotonic()
-        while not self.stopping:
-            answer = traffic.ask(self.lab.ext, address, port)
-            self.done += 1
-            if not isinstance(answer, tuple):
-                self.wrong.append("%.2f s: %s:%d: %s" % (time.monotonic() - self.began, address, port, answer))
-            due += WORKERS / RATE
-            time.sleep(max(0.0, due - time.monotonic()))
-
-    def finish(self, what):
-        self.stopping = True
-        for t in self.threads:
-            t.join()
-        seconds = time.monotonic() - self.began
-        dead = [c for c in self.standing if not c.ping()]
-        for c in self.standing:
-            c.close()
-        print("     %s: %d new connections in %.1f s, %d failed, %d of 8 standing ones broke" % (
-            what, self.done, seconds, len(self.wrong), len(dead)))
-        equal(self.wrong[:3], [], "new connections that failed")
-        equal(len(dead), 0, "broken connections")
+def new_traffic(lab):
+    return traffic.Traffic(lab.ext, (other.VIP, other.PORT), ("192.0.2.1", other.NODE_PORT))
 
 
 def cluster(lab):
@@ -75,7 +39,7 @@ def takeover(lab, form, alive=False):
     cluster(lab)
     other.load(lab.node, form)
     process = other.Process(lab, lab.node) if alive else None
-    load = Traffic(lab)
+    load = new_traffic(lab)
     agent = lab.run()
     if alive:
         wait(lambda: "kube-proxy is running here (process %d" % process.process.pid in agent.log(), "it says so")
@@ -140,7 +104,7 @@ def test_its_return(lab):
     cluster(lab)
     agent = lab.run().ready()
     check("proxylet_other_proxy 0" in agent.get("/metrics", 10249)[2], "the metric before")
-    load = Traffic(lab)
+    load = new_traffic(lab)
     process = other.Process(lab, lab.node)
     other.load(lab.node, "nftables")
     wait(lambda: "kube-proxy is back (process" in agent.log(), "the alarm")
@@ -170,7 +134,7 @@ def going_back(lab, form):
     """kube-proxy is started over our rules, then ours are cleaned up."""
     cluster(lab)
     agent = lab.run().ready()
-    load = Traffic(lab)
+    load = new_traffic(lab)
     process = other.Process(lab, lab.node)
     other.load(lab.node, form)
     agent.stop()

@@ -7,7 +7,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "tests/support/netns.h"
 
 /*
  * A network namespace of the test's own, the real health server in it, and a client
@@ -58,15 +58,13 @@ static inline void lab_add_v4(int fd, const char *ifname, const char *addr)
 		perror("cannot add an IPv4 address");
 }
 
-/* False: not allowed here. */
-static inline bool lab_enter(void)
+/* For run_in_netns(). */
+static inline void lab_prepare(void)
 {
 	struct ifreq up = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING };
 	struct rlimit files = { 8192, 8192 };
 	int v4, v6;
 
-	if (unshare(CLONE_NEWNET) < 0)
-		return false;
 	(void)setrlimit(RLIMIT_NOFILE, &files);	/* tests that need it will say so */
 	v4 = socket(AF_INET, SOCK_DGRAM, 0);
 	v6 = socket(AF_INET6, SOCK_DGRAM, 0);
@@ -78,7 +76,6 @@ static inline bool lab_enter(void)
 	lab_add_v6(v6, "fe80::4");
 	close(v4);
 	close(v6);
-	return true;
 }
 
 /* States. */
@@ -310,22 +307,6 @@ static inline int wait_for(const char *addr, uint16_t port, int want, unsigned l
 			return -1;
 		usleep(2000);
 	}
-}
-
-static inline int run_suite(Suite *s)
-{
-	SRunner *r;
-	int failed;
-
-	if (!lab_enter()) {
-		fputs("no permission for a network namespace\n", stderr);
-		return 77;
-	}
-	r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

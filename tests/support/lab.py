@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -42,6 +43,11 @@ def last_lines(what, text):
     lines = text.splitlines()
     left_out = "" if len(lines) <= LAST_LINES else ", the last %d of %d lines" % (LAST_LINES, len(lines))
     return "\n--- %s%s\n%s" % (what, left_out, "\n".join(line[:400] for line in lines[-LAST_LINES:]))
+
+
+def without(what):
+    """How to start an agent on a kernel that lacks something: see without.py. -> argv in front"""
+    return [sys.executable, "-B", os.path.join(os.path.dirname(os.path.abspath(__file__)), "without.py"), what]
 
 
 class AgentError(Exception):
@@ -146,7 +152,7 @@ class Agent:
 
     def start(self):
         with open(self.logname, "a") as log, self.ns:
-            self.logged = log.tell()
+            self.logged, self.is_judged = log.tell(), False
             self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return self
 
@@ -182,13 +188,23 @@ class Agent:
         return self
 
     def end(self, seconds=60.0):
-        """Wait for it to end by itself. -> exit status"""
+        """Wait for it to end by itself. -> exit status, which is the test's to judge"""
+        self.is_judged = True
         return self.process.wait(seconds)
 
     def stop(self, sig=signal.SIGTERM):
+        """Whatever it ends with but 0, and the signal that nobody can catch, is a crash or a sanitizer's finding."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        return self.process.wait(60)
+        status = self.end()
+        if status and (sig, status) != (signal.SIGKILL, -signal.SIGKILL):
+            raise AgentError("agent %d ended with %s" % (self.pid, status))
+        return status
+
+    def kill(self):
+        """However it goes: the test is over."""
+        self.process.kill()
+        self.process.wait(60)
 
 
 class Lab:
@@ -277,10 +293,12 @@ class Lab:
             return subprocess.run([self.agent, *argv], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, env=env)
 
     def end_agents(self):
-        """Ask those that still run to end. They do so with status 0, or a sanitizer had something to say."""
+        """Ask those that still run to end. No other may have ended unless the test asked it to, or waited for it."""
         for a in self.agents:
-            if a.process.poll() is None and a.stop() != 0:
-                raise AgentError("agent %d ended with %s" % (a.pid, a.process.returncode))
+            if a.process.poll() is None:
+                a.stop()
+            elif not a.is_judged:
+                raise AgentError("agent %d ended by itself with %s" % (a.pid, a.process.returncode))
             if "refused system call" in a.log():
                 raise AgentError("the sandbox is too narrow for what agent %d does" % a.pid)
 
@@ -294,8 +312,7 @@ class Lab:
 
     def close(self):
         """-> what could not be taken down, one after the other; the rest is"""
-        steps = [(lambda a=a: a.stop(signal.SIGKILL)) for a in self.agents]
-        steps += [thing.close for thing in self.servers + self.namespaces]
+        steps = [a.kill for a in self.agents] + [thing.close for thing in self.servers + self.namespaces]
         wrong = []
         for step in steps:
             try:

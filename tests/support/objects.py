@@ -72,9 +72,9 @@ def read_answer(sock):
         data += part
 
 
-def http_get(address, port, path="/healthz", timeout=20.0):
+def http_get(address, port, path="/healthz", timeout=20.0, source=""):
     """-> (status, headers, body); status 0: nobody answers"""
-    c = http.client.HTTPConnection(address, port, timeout=timeout)
+    c = http.client.HTTPConnection(address, port, timeout=timeout, source_address=(source, 0) if source else None)
     try:
         c.request("GET", path)
         r = c.getresponse()

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-from harness import wait
+from harness import check, wait
 
 REFUSED, SILENT, UNREACHABLE, RESET, REPEATED = "refused", "silent", "unreachable", "reset", "only when asked again"
 PATIENCE = 20.0  # seconds; who expects silence gives less,
@@ -240,3 +240,29 @@ class Load(threading.Thread):
         self.stopping = True
         self.join()
         return self.said
+
+
+class Traffic:
+    """New connections to each of the frontends at a steady rate, of which none may lose its SYN, and standing ones."""
+
+    def __init__(self, ns, *frontends, rate=500):
+        self.ns, self.began, self.wrong = ns, time.monotonic(), []
+        self.standing = [Connection(ns, *frontend) for frontend in frontends for _ in range(4)]
+        self.loads = [Load(ns, rate / len(frontends), lambda frontend=frontend: self.connect(*frontend)) for frontend in frontends]
+
+    def connect(self, address, port):
+        answer = ask_once(self.ns, address, port)
+        if not isinstance(answer, tuple):
+            self.wrong.append("%.2f s: %s:%d: %s" % (time.monotonic() - self.began, address, port, answer))
+
+    def finish(self, what):
+        """Nothing of it went wrong. -> number of new connections"""
+        done = sum(load.end().total() for load in self.loads)
+        dead = [c for c in self.standing if not c.ping()]
+        for c in self.standing:
+            c.close()
+        print("     %s: %d new connections in %.1f s, %d failed, %d of %d standing ones broke" % (
+            what, done, time.monotonic() - self.began, len(self.wrong), len(dead), len(self.standing)))
+        check(not self.wrong, "%d of %d new connections failed, the first: %s", len(self.wrong), done, self.wrong[:3])
+        check(not dead, "%d of %d standing connections broke", len(dead), len(self.standing))
+        return done

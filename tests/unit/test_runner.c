@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ static struct fake {
 	int cancel_fd;
 	bool hangs;			/* apply() waits until it is called off, or for very long */
 	atomic_uint n_begun;		/* applies, also those that are held */
+	uint64_t ended_ns[32];		/* the first of them */
 	atomic_bool closed;
 } fake;
 
@@ -62,6 +64,8 @@ static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	if (fake.fail6 >= 0)
 		ret->family[KP_IPV6] = (struct dp_family_result){ .tried = true, .code = fake.fail6-- > 0 ? -EIO : 0 };
 	pthread_mutex_unlock(&fake.gate);
+	if (fake.n_begun <= KP_N(fake.ended_ns))
+		fake.ended_ns[fake.n_begun - 1] = kp_now_ns();
 	return ret->family[KP_IPV4].code;
 }
 
@@ -214,7 +218,9 @@ END_TEST
  */
 START_TEST(close_changes_go_together)
 {
-	for (unsigned i = 0, judged = 0; i < 100 && judged < 5; i++) {
+	unsigned judged = 0;
+
+	for (unsigned i = 0; i < 100 && judged < 5; i++) {
 		unsigned endpoints = 1 + i % 2;
 		uint64_t began, last;
 		bool in_time;
@@ -232,6 +238,36 @@ START_TEST(close_changes_go_together)
 		ck_assert_msg(!in_time || !strcmp(fake.log, "a | b | c d | "), "%s", fake.log);
 		judged += in_time;
 	}
+	if (judged == 0)
+		printf("close_changes_go_together: too slow here to be judged\n");
+}
+END_TEST
+
+/*
+ * After so many commits that each followed the last within 5 ms, the rest is as many ms, at most 4. What takes longer
+ * here may be the machine: then it is not known to have been close, and counting begins again.
+ */
+START_TEST(rests_grow)
+{
+	unsigned n = 0, most = 0;
+	uint64_t last;
+
+	do {
+		last = submit(n % 2 ? "a" : "b", 1 + n % 3, false);
+		n++;
+		usleep(200);
+	} while (fake.n_begun < KP_N(fake.ended_ns));
+	wait_for(last);
+	for (unsigned i = 1, close = 0; i < KP_N(fake.ended_ns); i++) {
+		uint64_t took_ns = fake.ended_ns[i] - fake.ended_ns[i - 1];
+		unsigned rest = close < 4 ? close : 4;
+
+		ck_assert_msg(took_ns >= rest * 1000000ull, "commit %u after %u us, rest %u ms", i, (unsigned)(took_ns / 1000), rest);
+		most = most > rest ? most : rest;
+		close = took_ns < 5000000 ? close + 1 : 0;
+	}
+	if (most < 2)
+		printf("rests_grow: too slow here to be judged\n");
 }
 END_TEST
 
@@ -321,6 +357,7 @@ int main(void)
 	tcase_add_test(tc, failure_is_reported);
 	tcase_add_test(tc, heavy_changes_are_collected);
 	tcase_add_test(tc, close_changes_go_together);
+	tcase_add_test(tc, rests_grow);
 	tcase_add_test(tc, pause_in_a_commit_that_lasts);
 	tcase_add_test(tc, end_in_a_commit_that_lasts);
 	tcase_add_test(tc, former_rules_go_last);
