@@ -450,7 +450,7 @@ def test_forbidden(lab):
     agent = run(lab, server)
     waits_for(agent, 'services: 403: services is forbidden: User "x" cannot list')
     time.sleep(2)
-    said(agent, "403", 1)
+    said(agent, "services: 403: ", 1)
     server.quirks.refuse = []
     agent.ready()
 

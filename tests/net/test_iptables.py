@@ -450,6 +450,35 @@ line=$(grep -n %(word)s "$input" | head -n 1 | cut -d: -f1)
 """
 
 
+# As if the kernel had no IPv6, while a file is there.
+NO_IPV6 = """#!/bin/sh
+case "${0##*/} $1" in ip6*"-restore --noflush") [ -e %(hold)s ] && { echo "ip6tables-restore: not today" >&2; exit 4; } ;; esac
+exec %(real)s/${0##*/} "$@"
+"""
+
+
+def test_one_family_fails(lab):
+    """While the programs of IPv6 fail the chains of IPv4 are looked after all the same."""
+    cluster(lab)
+    hold = os.path.join(lab.folder, "hold")
+    agent = lab.run(before=instead(lab, "nft", NO_IPV6, hold=hold), **options("nft")).ready()
+    before = ipt.listing(lab.node, "nft")["nat PXL-SERVICES"]
+    with open(hold, "w"):
+        pass
+    put(lab, 1, ["9"])
+    wait(lambda: "not today" in agent.log(), "a failure")
+    wait(lambda: ipt.endpoints(lab.node, "nft", "10.96.1.10", 80) == {"10.244.2.9"}, "the change of IPv4")
+    ipt.run(lab.node, "iptables-nft", "-w", "-t", "nat", "-F", "PXL-SERVICES")
+    wait(lambda: ipt.listing(lab.node, "nft")["nat PXL-SERVICES"] == before, "a repair of IPv4")
+
+    def six():
+        return ipt.endpoints(lab.node, "nft", "fd00:10:96::b", 80, "ip6")
+
+    check("fd00:10:244:2::9" not in six(), "IPv6 does not fail")
+    os.unlink(hold)
+    wait(lambda: "fd00:10:244:2::9" in six(), "the change of IPv6")
+
+
 def test_same_name_later(lab):
     """A Service that is refused gets no endpoints of another one that had its name, and went while nothing could be written."""
     cluster(lab)
