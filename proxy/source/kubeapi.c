@@ -56,6 +56,7 @@ struct kp_kube_source {
 	struct kp_http_call *probe;
 	uint64_t probed_ms;
 
+	uint64_t node_version;		/* of the last list of the own node; 0: none yet */
 	bool synced, dirty;		/* dirty: the sink was told something since its last flush */
 	struct kp_said *said, *outage;	/* outage: until a server answers */
 	struct kp_ratelimit lines;
@@ -266,10 +267,16 @@ void kp_kube_listing_node(struct kp_kube_source *s)
 
 /*
  * A store that was restored from a backup has lower versions than we have seen. A watch
- * from one of those stays open and silent, so the server would never tell us.
+ * from one of those stays open and silent, so the server would never tell us. The same
+ * version as last time is no sign of that, and not worth a list of everything.
  */
 static void check_history(struct kp_kube_source *s, uint64_t node_version)
 {
+	bool is_same = node_version == s->node_version;
+
+	s->node_version = node_version;
+	if (is_same)
+		return;
 	for (size_t i = 0; i < N_COLLECTIONS; i++)
 		if (!collections[i].is_own_node)
 			kp_reflector_check_history(s->reflectors[i], node_version);
