@@ -336,15 +336,19 @@ def test_versions_by_collection(lab):
     server = one_service(lab)
     server.quirks.fixed = {"nodes": 1}
     run(lab, server).ready()
+
+    def lists_of(name):
+        return len(server.asked(name, sendInitialEvents="true"))
+
     for k, version, lists in ((2, 1, 1), (3, 2, 2), (4, 3, 2)):
         change(lab, server, "10.244.2.%d" % (k + 1))
         time.sleep(1.1)     # a watch that ends sooner counts as a failure
+        equal(lists_of("services"), 1 + (k == 4), "lists until now")
         server.quirks.fixed = {"nodes": version}
         server.end_watches()
         wait(lambda: len(server.asked("nodes")) == k and len(server.watching("nodes")) == 1, "the node to be listed again")
         for name in ("services", "endpointslices"):
-            wait(lambda: len(server.watching(name)) == 1 and len(server.asked(name, sendInitialEvents="true")) == lists,
-                 "%d lists of %s" % (lists, name))
+            wait(lambda: len(server.watching(name)) == 1 and lists_of(name) == lists, "%d lists of %s" % (lists, name))
 
 
 def retry_after(lab, status):
