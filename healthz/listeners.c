@@ -215,7 +215,7 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s)
 	struct hz_services *old = ls->applied;
 	struct hz_listener **next;
 
-	if (ls->env.left || (s->services == old && n_addrs == ls->n_addrs &&
+	if (ls->env.left || (hz_services_same_ports(s->services, old) && n_addrs == ls->n_addrs &&
 	    (!n_addrs || memcmp(addrs, ls->addrs, n_addrs * sizeof(*addrs)) == 0)))
 		return;
 	/* From here on only our own references count: accepting below may replace the state. */

@@ -27,13 +27,34 @@ struct hz_services *hz_services_unref(struct hz_services *s)
 {
 	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return NULL;
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < s->n && !s->first; i++) {
 		free(s->items[i].ns);
 		free(s->items[i].name);
 	}
+	hz_services_unref(s->first);
 	free(s->items);
 	free(s);
 	return NULL;
+}
+
+struct hz_services *hz_services_again(struct hz_services *s)
+{
+	struct hz_services *again = kp_memdup(s, sizeof(*s));
+
+	again->refs = 1;
+	again->first = hz_services_ref(s->first ? s->first : s);
+	again->items = kp_memdup(s->items, s->n * sizeof(*s->items));
+	return again;
+}
+
+static const struct hz_services *first_of(const struct hz_services *s)
+{
+	return s && s->first ? s->first : s;
+}
+
+bool hz_services_same_ports(const struct hz_services *a, const struct hz_services *b)
+{
+	return first_of(a) == first_of(b);
 }
 
 static int by_name(const void *a, const void *b)
@@ -78,7 +99,7 @@ struct hz_state *hz_state_copy(const struct hz_state *s)
 
 bool hz_state_same_ports(const struct hz_state *a, const struct hz_state *b)
 {
-	return a->services == b->services && a->n_addresses == b->n_addresses &&
+	return hz_services_same_ports(a->services, b->services) && a->n_addresses == b->n_addresses &&
 	       memcmp(a->any_address, b->any_address, sizeof(a->any_address)) == 0 &&
 	       (!a->n_addresses || memcmp(a->addresses, b->addresses, a->n_addresses * sizeof(*a->addresses)) == 0);
 }

@@ -34,6 +34,7 @@ struct hz_service {
 /* Counted, so that a new state need not copy it when only times changed. */
 struct hz_services {
 	int refs;			/* atomic */
+	struct hz_services *first;	/* that the names belong to, a reference; NULL: it is this one */
 	struct hz_service *items;	/* sorted by ns, name */
 	size_t n;
 };
@@ -45,6 +46,10 @@ struct hz_services *hz_services_new(size_t n);	/* zeroed items, one reference */
 void hz_services_sort(struct hz_services *s);
 struct hz_services *hz_services_ref(struct hz_services *s);
 struct hz_services *hz_services_unref(struct hz_services *s);	/* NULL is fine; returns NULL */
+/* The same Services at the same ports, to be given other numbers before anybody else sees them. One reference. */
+struct hz_services *hz_services_again(struct hz_services *s);
+/* Is one the other, or that again? Nothing is compared. NULL is none. */
+bool hz_services_same_ports(const struct hz_services *a, const struct hz_services *b);
 /* NULL: not there. services may be NULL. */
 const struct hz_service *hz_services_find(const struct hz_services *services, const char *ns, const char *name);
 
@@ -65,7 +70,7 @@ struct hz_state {
 };
 void hz_state_free(struct hz_state *s);	/* NULL is fine */
 struct hz_state *hz_state_copy(const struct hz_state *s);
-/* Do both ask for the same listeners? Services are the same when they are one object: they are frozen. */
+/* Do both ask for the same listeners? */
 bool hz_state_same_ports(const struct hz_state *a, const struct hz_state *b);
 
 /* Pure decisions, at a moment of the monotonic clock. */

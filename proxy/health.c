@@ -27,6 +27,7 @@ struct port {
 	uint64_t generation;		/* that carries wanted */
 	bool settled;			/* and has been acknowledged */
 	bool refused;			/* by the kernel, which has the last good rules of it, or none */
+	size_t at;			/* in the list of services, as long as there is one */
 	bool drifted[KP_N_FAMILIES];	/* some of its rules are known to be gone, and could not be put right */
 };
 
@@ -51,7 +52,8 @@ struct kp_health {
 	struct kp_map *blockers;	/* name -> why */
 	struct kp_map *ports;		/* key -> struct port */
 	bool unsettled;			/* some port is */
-	struct hz_services *services;	/* what the ports amount to, shared by all states until that changes; NULL: make it anew */
+	struct hz_services *services;	/* what the ports amount to, shared by all states; NULL: make it anew */
+	bool recount;			/* the numbers in it are of before */
 	struct kp_plan_node *node;
 };
 
@@ -94,16 +96,16 @@ void kp_health_set_stale(struct kp_health *h, uint64_t stale_ns)
 	h->stale_ns = stale_ns;
 }
 
-static void forget_services(struct kp_health *h)
+/* The order of the list, and which listeners there are. */
+static bool is_same_port(const struct kp_plan *a, const struct kp_plan *b)
 {
-	h->services = hz_services_unref(h->services);
+	return a->health_port == b->health_port && a->created == b->created;
 }
 
 /* What the health port says of a plan besides the endpoints that the kernel holds. */
 static bool says_the_same(const struct kp_plan *a, const struct kp_plan *b)
 {
-	return a->health_port == b->health_port && a->created == b->created &&
-	       memcmp(a->has_family, b->has_family, sizeof(a->has_family)) == 0 &&
+	return memcmp(a->has_family, b->has_family, sizeof(a->has_family)) == 0 &&
 	       memcmp(a->local_terminating, b->local_terminating, sizeof(a->local_terminating)) == 0;
 }
 
@@ -129,8 +131,7 @@ static bool lose_some(struct kp_health *h, struct port *p)
 		else
 			p->n_held[p->held[i].family]--;
 	}
-	if (kept < n)
-		forget_services(h);
+	h->recount |= kept < n;
 	return kept < n;
 }
 
@@ -145,7 +146,7 @@ static void gain_all(struct kp_health *h, struct port *p)
 	if (memcmp(p->n_held, w->local_ready, sizeof(p->n_held)) == 0)
 		return;
 	memcpy(p->n_held, w->local_ready, sizeof(p->n_held));
-	forget_services(h);
+	h->recount = true;
 }
 
 bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
@@ -155,8 +156,10 @@ bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 
 	if (!p && !serves)
 		return false;
-	if (!p || !serves || !says_the_same(p->wanted, plan))
-		forget_services(h);
+	if (!p || !serves || !is_same_port(p->wanted, plan))
+		h->services = hz_services_unref(h->services);
+	else
+		h->recount |= !says_the_same(p->wanted, plan);
 	if (!serves) {
 		kp_map_dels(h->ports, key);
 		return true;
@@ -214,7 +217,7 @@ static void lose_refused(struct kp_health *h, const struct dp_result *res)
 		memset(p->n_held, 0, sizeof(p->n_held));
 		p->settled = false;
 		h->unsettled = true;
-		forget_services(h);
+		h->recount = true;
 	}
 }
 
@@ -223,7 +226,7 @@ static void set_refused(struct kp_health *h, struct port *p, bool refused)
 	if (p->refused == refused)
 		return;
 	p->refused = refused;
-	forget_services(h);
+	h->recount = true;
 }
 
 static void settle_ports(struct kp_health *h, const struct dp_result *res)
@@ -257,7 +260,7 @@ static void set_drifted(struct kp_health *h, int f, const struct dp_drift *d, bo
 		if (p)
 			p->drifted[f] = drifted;
 	}
-	forget_services(h);
+	h->recount = true;
 }
 
 static void end_drift(struct kp_health *h, int f)
@@ -386,12 +389,16 @@ void kp_health_hold(struct kp_health *h, bool on)
 		h->good_from = h->submitted;
 }
 
-static void fill_service(struct hz_service *s, const char *key, const struct port *p)
+static void fill_names(struct hz_service *s, const char *key)
 {
 	const char *slash = strchr(key, '/');
 
 	s->ns = kp_strndup(key, (size_t)(slash - key));
 	s->name = kp_strdup(slash + 1);
+}
+
+static void fill_numbers(struct hz_service *s, const struct port *p)
+{
 	s->port = p->wanted->health_port;
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
@@ -402,16 +409,38 @@ static void fill_service(struct hz_service *s, const char *key, const struct por
 	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }
 
-static struct hz_services *services(struct kp_health *h)
+/* The names in order, and every port's place among them. */
+static struct hz_services *list_services(struct kp_health *h)
 {
+	struct hz_services *v = hz_services_new(kp_map_len(h->ports));
 	size_t n = 0;
 
-	if (h->services)
-		return h->services;
-	h->services = hz_services_new(kp_map_len(h->ports));
 	for (struct kp_map_it it = { 0 }; kp_map_next(h->ports, &it);)
-		fill_service(&h->services->items[n++], it.key, it.value);
-	hz_services_sort(h->services);
+		fill_names(&v->items[n++], it.key);
+	hz_services_sort(v);
+	for (size_t i = 0; i < n; i++) {
+		KP_AUTO(kp_freep) char *key = kp_asprintf("%s/%s", v->items[i].ns, v->items[i].name);
+		struct port *p = kp_map_gets(h->ports, key);
+
+		p->at = i;
+	}
+	return v;
+}
+
+static struct hz_services *services(struct kp_health *h)
+{
+	struct hz_services *old = h->services;
+
+	if (old && !h->recount)
+		return old;
+	h->services = old ? hz_services_again(old) : list_services(h);
+	for (struct kp_map_it it = { 0 }; kp_map_next(h->ports, &it);) {
+		const struct port *p = it.value;
+
+		fill_numbers(&h->services->items[p->at], p);
+	}
+	h->recount = false;
+	hz_services_unref(old);
 	return h->services;
 }
 

@@ -128,7 +128,7 @@ END_TEST
 START_TEST(same_ports)
 {
 	struct kp_addr here = { .b = { 10, 0, 0, 1 } }, there = { .b = { 10, 0, 0, 2 } };
-	struct hz_services *services = hz_services_new(1), *others = hz_services_new(1);
+	struct hz_services *services = hz_services_new(1), *others = hz_services_new(1), *again = hz_services_again(services);
 	struct hz_state a = { .services = services, .addresses = &here, .n_addresses = 1 }, b = a;
 
 	b.generation = 7;
@@ -136,6 +136,8 @@ START_TEST(same_ports)
 	ck_assert(hz_state_same_ports(&a, &b));
 	b.services = others;
 	ck_assert(!hz_state_same_ports(&a, &b));
+	b.services = again;
+	ck_assert(hz_state_same_ports(&a, &b));
 	b = a;
 	b.services = NULL;
 	ck_assert(!hz_state_same_ports(&a, &b));
@@ -149,6 +151,26 @@ START_TEST(same_ports)
 	ck_assert(!hz_state_same_ports(&a, &b));
 	hz_services_unref(services);
 	hz_services_unref(others);
+	hz_services_unref(again);
+}
+END_TEST
+
+/* Other numbers under the same names, whichever of them goes first. */
+START_TEST(again)
+{
+	struct hz_services *v = hz_services_new(1), *second, *third;
+
+	set_service(&v->items[0], "a", "x", 1, 0);
+	second = hz_services_again(v);
+	second->items[0].local_ready[KP_IPV4] = 2;
+	third = hz_services_again(second);
+	hz_services_unref(second);
+	ck_assert_uint_eq(v->items[0].local_ready[KP_IPV4], 0);
+	ck_assert(hz_services_same_ports(v, third));
+	hz_services_unref(v);
+	ck_assert_str_eq(third->items[0].name, "x");
+	ck_assert_uint_eq(third->items[0].local_ready[KP_IPV4], 2);
+	hz_services_unref(third);
 }
 END_TEST
 
@@ -226,6 +248,7 @@ int main(void)
 	tcase_add_test(tc, zero_time);
 	tcase_add_test(tc, find);
 	tcase_add_test(tc, same_ports);
+	tcase_add_test(tc, again);
 	tcase_add_test(tc, owners);
 	tcase_add_loop_test(tc, wanted_addrs, 0, KP_N(addrs));
 	suite_add_tcase(s, tc);
