@@ -39,9 +39,10 @@ struct hz_services *hz_services_unref(struct hz_services *s)
 
 struct hz_services *hz_services_again(struct hz_services *s)
 {
-	struct hz_services *again = kp_memdup(s, sizeof(*s));
+	struct hz_services *again = kp_calloc(1, sizeof(*again));
 
-	again->refs = 1;
+	again->refs = 1;	/* s->refs is also another thread's */
+	again->n = s->n;
 	again->first = hz_services_ref(s->first ? s->first : s);
 	again->items = kp_memdup(s->items, s->n * sizeof(*s->items));
 	return again;
