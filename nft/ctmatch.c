@@ -274,11 +274,6 @@ void dp_ct_set_node_ips(struct dp_ct_set *s, enum kp_family family, const struct
 	s->node[family].n = n;
 }
 
-static int cmp_addr(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
 static bool is_translated(const struct dp_ct_entry *e)
 {
 	return e->reply_sport != e->orig_dport || kp_addr_cmp(&e->reply_src, &e->orig_dst) != 0;
@@ -318,7 +313,7 @@ static bool may_be_node(const struct dp_ct_set *s, const struct kp_addr *a)
 
 	if (!s->node[a->family].given)
 		return true;
-	return ips && bsearch(a, ips, s->node[a->family].n, sizeof(*ips), cmp_addr);
+	return ips && bsearch(a, ips, s->node[a->family].n, sizeof(*ips), kp_addr_order);
 }
 
 void dp_ct_set_move(struct dp_ct_set *into, struct dp_ct_set *from)

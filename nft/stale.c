@@ -13,11 +13,6 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/said.h"
 
-static int by_address(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
 /* Where node ports answer, in order. */
 static void node_ips(struct dp_ct *ct, const struct kp_plan_node *node)
 {
@@ -31,7 +26,7 @@ static void node_ips(struct dp_ct *ct, const struct kp_plan_node *node)
 			memcpy(with_loopback, ips, n * sizeof(*ips));
 		if (f == KP_IPV4 && all && node->nodeport_localhost)
 			with_loopback[n++] = (struct kp_addr){ .family = KP_IPV4, .b = { 127, 0, 0, 1 } };
-		qsort(with_loopback, n, sizeof(*ips), by_address);
+		qsort(with_loopback, n, sizeof(*ips), kp_addr_order);
 		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, with_loopback, n);
 		free(with_loopback);
 	}

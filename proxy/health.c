@@ -114,11 +114,6 @@ static uint32_t sum(const uint32_t n[KP_N_FAMILIES])
 	return n[KP_IPV4] + n[KP_IPV6];
 }
 
-static int cmp_addr(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
 /* held stays what is wanted of it; is that less? */
 static bool lose_some(struct kp_health *h, struct port *p)
 {
@@ -126,7 +121,7 @@ static bool lose_some(struct kp_health *h, struct port *p)
 	uint32_t n = sum(p->n_held), kept = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (bsearch(&p->held[i], w->ready, sum(w->local_ready), sizeof(*w->ready), cmp_addr))
+		if (bsearch(&p->held[i], w->ready, sum(w->local_ready), sizeof(*w->ready), kp_addr_order))
 			p->held[kept++] = p->held[i];
 		else
 			p->n_held[p->held[i].family]--;

@@ -104,6 +104,11 @@ int kp_addr_cmp(const struct kp_addr *a, const struct kp_addr *b)
 	return memcmp(a, b, sizeof(*a));
 }
 
+int kp_addr_order(const void *a, const void *b)
+{
+	return kp_addr_cmp(a, b);
+}
+
 bool kp_addr_is_loopback(const struct kp_addr *a)
 {
 	static const uint8_t one[16] = { [15] = 1 };

@@ -43,6 +43,7 @@ const char *kp_addr_str(const struct kp_addr *a, char *out);
 const char *kp_cidr_str(const struct kp_cidr *c, char *out);
 
 int kp_addr_cmp(const struct kp_addr *a, const struct kp_addr *b);
+int kp_addr_order(const void *a, const void *b);	/* the same for qsort() and bsearch() */
 bool kp_addr_is_loopback(const struct kp_addr *a);
 bool kp_addr_is_link_local(const struct kp_addr *a);	/* of IPv6 */
 bool kp_addr_is_zero(const struct kp_addr *a);

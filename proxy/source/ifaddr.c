@@ -192,11 +192,6 @@ static int drain(struct kp_ifaddr *i)
 	}
 }
 
-static int cmp_addr(const void *a, const void *b)
-{
-	return kp_addr_cmp(a, b);
-}
-
 /* Cut the published set from what is known. True: it is another one. */
 static bool publish(struct kp_ifaddr *i)
 {
@@ -205,7 +200,7 @@ static bool publish(struct kp_ifaddr *i)
 
 	for (struct kp_map_it it = { 0 }; kp_map_next(i->known, &it);)
 		addrs[n++] = ((const struct key *)it.key)->local;
-	qsort(addrs, n, sizeof(*addrs), cmp_addr);
+	qsort(addrs, n, sizeof(*addrs), kp_addr_order);
 	for (size_t k = 0; k < n; k++)
 		if (!k || kp_addr_cmp(&addrs[k], &addrs[distinct - 1]) != 0)
 			addrs[distinct++] = addrs[k];
