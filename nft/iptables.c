@@ -10,6 +10,7 @@
 #include "nft/ipt_state.h"
 #include "nft/ipt_warm.h"
 #include "nft/ipt_watch.h"
+#include "nft/retry.h"
 #include "nft/stale.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/clock.h"
@@ -19,10 +20,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/said.h"
 
-#define BACKOFF_MIN_MS		100
-#define BACKOFF_MAX_MS		5000	/* a repaired kernel is not to wait long for its rules */
-#define REFUSED_MIN_MS		30000	/* iptables-legacy searches for them with many writes */
-#define REFUSED_MAX_MS		1800000
+/* A repaired kernel is not to wait long for its rules; iptables-legacy searches for refused ones with many writes. */
+static const struct dp_retry_limits limits = { 100, 5000, 30000, 1800000 };
 
 /* More than this takes iptables so long that another mode is the better advice. */
 #define MANY_RULES	50000
@@ -38,8 +37,7 @@ struct ipt {
 	bool settled[KP_N_FAMILIES];	/* all that is wanted was in the kernel: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
-	unsigned backoff_ms, refused_ms;
-	uint64_t retry_ns;	/* failed or refused things; 0: none */
+	struct dp_retry retry;
 	bool told_size;
 	bool alone;		/* the other variant holds nothing of ours any more */
 	unsigned alone_ms;
@@ -92,6 +90,7 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	dp_ct_background(n->ct);
 	n->refused = kp_map_new(NULL);
 	n->said = kp_said_new();
+	n->retry.limits = &limits;
 	if (r == 0)
 		r = dp_ipt_watch_new(&n->watch, n->fams, &n->want, n->tools.through_nft, opt->period_ms ? opt->period_ms : 30000, err);
 	if (r < 0) {
@@ -107,11 +106,6 @@ static int ipt_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	return 0;
 }
 
-static unsigned longer(unsigned ms, unsigned min, unsigned max)
-{
-	return ms == 0 ? min : 2 * ms < max ? 2 * ms : max;
-}
-
 static void copy_refused(const struct ipt *n, struct dp_result *ret)
 {
 	for (int f = 0; f < KP_N_FAMILIES; f++)
@@ -119,28 +113,13 @@ static void copy_refused(const struct ipt *n, struct dp_result *ret)
 			dp_refusals_copy(dp_ipt_family_refused(n->fams[f]), ret);
 }
 
-/* When to try again: failures soon, refusals now and then, both with growing delays. */
 static int schedule(struct ipt *n, const struct dp_result *res)
 {
-	bool failed_before = false;
-	int code = 0;
+	bool known[KP_N_FAMILIES];
 
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		if (n->fams[f] && res->family[f].code < 0)
-			code = res->family[f].code;
-		failed_before |= n->fams[f] && !res->family[f].tried && !dp_ipt_family_is_known(n->fams[f]);
-	}
-	if (code == 0 && failed_before)
-		return 0;	/* only the other one was repaired */
-	if (code == 0) {
-		n->backoff_ms = 0;
-		n->refused_ms = res->n_refused ? longer(n->refused_ms, REFUSED_MIN_MS, REFUSED_MAX_MS) : 0;
-		n->retry_ns = res->n_refused ? kp_now_ns() + n->refused_ms * 1000000ull : 0;
-		return 0;
-	}
-	n->backoff_ms = longer(n->backoff_ms, BACKOFF_MIN_MS, BACKOFF_MAX_MS);
-	n->retry_ns = kp_now_ns() + n->backoff_ms * 1000000ull;
-	return code;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		known[f] = !n->fams[f] || dp_ipt_family_is_known(n->fams[f]);
+	return dp_retry_schedule(&n->retry, res, known);
 }
 
 static void warn_of_size(struct ipt *n, const struct dp_result *res)
@@ -226,7 +205,7 @@ static void remove_other_variants(struct ipt *n)
 		return;
 	kp_log(n->alone_ms ? KP_LOG_DEBUG : KP_LOG_WARN, "iptables", "cannot remove what another variant of iptables left, "
 	       "will try again: %s", err.msg);
-	n->alone_ms = longer(n->alone_ms, BACKOFF_MIN_MS, REFUSED_MAX_MS);
+	n->alone_ms = dp_retry_longer(n->alone_ms, limits.failed_min_ms, limits.refused_max_ms);
 	n->alone_ns = kp_now_ns() + n->alone_ms * 1000000ull;
 }
 
@@ -240,7 +219,7 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 	dp_guard_step(n->guard, ret);
 	if (dp_ipt_watch_pending_ms(n->watch, kp_now_ns()) == 0)
 		dp_ipt_watch_step(n->watch, ret);
-	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
+	if (dp_retry_pending_ms(&n->retry, kp_now_ns()) == 0)
 		write_failed(n, ret);
 	tried = ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried;
 	if (tried)
@@ -263,7 +242,7 @@ static int ipt_pending_ms(void *dp)
 	int ms = kp_ms_sooner(dp_ct_pending_ms(n->ct, now), dp_ipt_watch_pending_ms(n->watch, now));
 
 	ms = kp_ms_sooner(ms, dp_guard_pending_ms(n->guard, now));
-	ms = kp_ms_sooner(ms, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
+	ms = kp_ms_sooner(ms, dp_retry_pending_ms(&n->retry, now));
 	return kp_ms_sooner(ms, is_settled(n) && !n->alone ? kp_ms_until(n->alone_ns, now) : -1);
 }
 

@@ -9,6 +9,7 @@
 #include "nft/family.h"
 #include "nft/guard.h"
 #include "nft/probe.h"
+#include "nft/retry.h"
 #include "nft/stale.h"
 #include "nft/sweep.h"
 #include "nft/table.h"
@@ -23,10 +24,10 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/said.h"
 
-#define BACKOFF_MIN_MS		100
-#define BACKOFF_MAX_MS		5000	/* a repaired kernel is not to wait long for its rules */
-#define REFUSED_RETRY_MS	30000
-#define LARGE			100	/* Services in one batch */
+#define LARGE	100	/* Services in one batch */
+
+/* A repaired kernel is not to wait long for its rules. */
+static const struct dp_retry_limits limits = { 100, 5000, 30000, 30000 };
 
 struct nft {
 	struct dp_table *tables[KP_N_FAMILIES];	/* NULL: not enabled */
@@ -37,8 +38,7 @@ struct nft {
 	bool settled[KP_N_FAMILIES];	/* all that is wanted was in the kernel: changes are known one by one */
 	bool missed[KP_N_FAMILIES];	/* rules of ours until now: not noted for conntrack yet */
 	struct kp_map *refused;	/* keys of Services; so far, for conntrack */
-	unsigned backoff_ms;
-	uint64_t retry_ns;	/* failed or refused things; 0: none */
+	struct dp_retry retry;
 	uint32_t generation;	/* of the ruleset, as far as it is our doing */
 	struct dp_watch *watch;
 	struct dp_guard *guard;	/* until settled for the first time */
@@ -82,6 +82,7 @@ static int nft_open(void **ret, const struct dp_options *opt, struct kp_err *err
 	n->refused = kp_map_new(NULL);
 	n->said = kp_said_new();
 	n->sweep = dp_sweep_new();
+	n->retry.limits = &limits;
 	for (int f = 0; f < KP_N_FAMILIES && r == 0; f++)
 		if (opt->families[f])
 			r = dp_table_new(&n->tables[f], (enum kp_family)f, opt->table ? opt->table : DP_TABLE, owner, &n->generation, err);
@@ -102,29 +103,13 @@ static void copy_refused(const struct nft *n, struct dp_result *ret)
 			dp_refusals_copy(dp_table_refused(n->tables[f]), ret);
 }
 
-/* When to try again: failures with growing delays, refusals now and then. */
 static int schedule(struct nft *n, const struct dp_result *res)
 {
-	bool failed_before = false;
-	int code = 0;
+	bool known[KP_N_FAMILIES];
 
-	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		if (n->tables[f] && res->family[f].code < 0)
-			code = res->family[f].code;
-		failed_before |= n->tables[f] && !res->family[f].tried && !dp_table_is_known(n->tables[f]);
-	}
-	if (code == 0 && failed_before)
-		return 0;	/* only the other one was repaired */
-	if (code == 0) {
-		n->backoff_ms = 0;
-		n->retry_ns = res->n_refused ? kp_now_ns() + REFUSED_RETRY_MS * 1000000ull : 0;
-		return 0;
-	}
-	n->backoff_ms = n->backoff_ms ? 2 * n->backoff_ms : BACKOFF_MIN_MS;
-	if (n->backoff_ms > BACKOFF_MAX_MS)
-		n->backoff_ms = BACKOFF_MAX_MS;
-	n->retry_ns = kp_now_ns() + n->backoff_ms * 1000000ull;
-	return code;
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		known[f] = !n->tables[f] || dp_table_is_known(n->tables[f]);
+	return dp_retry_schedule(&n->retry, res, known);
 }
 
 /* old: plans before, by change. */
@@ -222,7 +207,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 	dp_guard_step(n->guard, ret);
 	if (dp_watch_pending_ms(n->watch, kp_now_ns()) == 0)
 		dp_watch_step(n->watch, ret);
-	if (n->retry_ns && kp_now_ns() >= n->retry_ns)
+	if (dp_retry_pending_ms(&n->retry, kp_now_ns()) == 0)
 		write_failed(n, ret);
 	tried = ret->family[KP_IPV4].tried || ret->family[KP_IPV6].tried;
 	if (tried)
@@ -247,7 +232,7 @@ static int nft_pending_ms(void *dp)
 
 	best = kp_ms_sooner(best, dp_watch_pending_ms(n->watch, now));
 	best = kp_ms_sooner(best, dp_guard_pending_ms(n->guard, now));
-	best = kp_ms_sooner(best, n->retry_ns ? kp_ms_until(n->retry_ns, now) : -1);
+	best = kp_ms_sooner(best, dp_retry_pending_ms(&n->retry, now));
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		if (n->tables[f])
 			best = kp_ms_sooner(best, dp_table_gone_pending_ms(n->tables[f], now));
