@@ -240,7 +240,7 @@ static int nft_pending_ms(void *dp)
 }
 
 const struct dp_ops dp_nftables_ops = {
-	.name = "nftables", .probe = dp_nft_probe, .warm = dp_nft_warm, .open = nft_open, .apply = nft_apply,
+	.name = "nftables", .is_quick = true, .probe = dp_nft_probe, .warm = dp_nft_warm, .open = nft_open, .apply = nft_apply,
 	.retry = nft_retry, .pending_ms = nft_pending_ms, .close = nft_close, .remove = dp_cleanup_remove,
 };
 

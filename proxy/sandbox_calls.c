@@ -12,11 +12,11 @@ const struct kp_call_group kp_call_groups[] = {
 	{ KP_CALLS_ALWAYS, GROUP("brk", "madvise", "mmap", "mmap2", "mprotect", "mremap", "munmap") },
 	/* threads and signals */
 	{ KP_CALLS_ALWAYS, GROUP(
-		"exit", "exit_group", "futex", "futex_time64", "futex_waitv", "get_robust_list", "getpid",
+		"exit", "exit_group", "futex", "futex_time64", "futex_waitv", "get_robust_list", "getcpu", "getpid",
 		"getppid", "gettid", "membarrier", "restart_syscall", "rseq", "rt_sigaction", "rt_sigpending",
 		"rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "sched_getaffinity",
-		"sched_yield", "set_robust_list", "set_tid_address", "sigaltstack", "sigreturn", "tgkill",
-		"tkill") },
+		"sched_setaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack", "sigreturn",
+		"tgkill", "tkill") },
 	/* time */
 	{ KP_CALLS_ALWAYS, GROUP(
 		"clock_getres", "clock_getres_time64", "clock_gettime", "clock_gettime64", "clock_nanosleep",

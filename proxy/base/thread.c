@@ -1,11 +1,41 @@
 #include "proxy/base/thread.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
+
+/* Read each time: somebody may move the process at any time. */
+static bool main_thread_may(cpu_set_t *ret)
+{
+	return sched_getaffinity(getpid(), sizeof(*ret), ret) == 0;	/* fails where there are more than 1024 processors */
+}
+
+void kp_thread_near(pthread_t thread, int *cpu)
+{
+	int here = sched_getcpu();
+	cpu_set_t set;
+
+	if (here == *cpu || here < 0 || !main_thread_may(&set))
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)here, &set);
+	if (pthread_setaffinity_np(thread, sizeof(set), &set) == 0)
+		*cpu = here;
+}
+
+void kp_thread_anywhere(pthread_t thread, int *cpu)
+{
+	cpu_set_t set;
+
+	if (*cpu >= 0 && main_thread_may(&set) && pthread_setaffinity_np(thread, sizeof(set), &set) == 0)
+		*cpu = -1;
+}
 
 int kp_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *arg), void *arg)
 {
 	sigset_t all, before;
+	int cpu = 0;	/* its creator's, perhaps */
 	int r;
 
 	sigfillset(&all);
@@ -13,9 +43,11 @@ int kp_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *arg), vo
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(ret, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r == 0)
-		(void)pthread_setname_np(*ret, name);
-	return -r;
+	if (r != 0)
+		return -r;
+	(void)pthread_setname_np(*ret, name);
+	kp_thread_anywhere(*ret, &cpu);
+	return 0;
 }
 
 /* Should somebody set the clock meanwhile, the wait is another one: nothing depends on that. */

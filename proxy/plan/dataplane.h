@@ -115,6 +115,7 @@ struct dp_options {
  */
 struct dp_ops {
 	const char *name;	/* "nftables", as in the configuration */
+	bool is_quick;		/* some changes take less than to wake another processor */
 	/* Can this kernel do it? Leaves nothing behind. err names what is missing. */
 	int (*probe)(const struct dp_options *opt, struct kp_err *err);
 	/*

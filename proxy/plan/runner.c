@@ -41,6 +41,9 @@
 #define REST_MAX	4		/* times that */
 #define SMALL		16	/* changes */
 
+/* Batches that come faster are a burst, which both threads work on at the same time. */
+#define BURST_NS	500000
+
 /* How long a commit under way is waited for. */
 #define PAUSE_MS	1000
 /* Then it is called off, if it can be, and this once more; what is left alone then is a leak to sanitizers. */
@@ -57,6 +60,9 @@ struct kp_runner {
 	struct dp_options opt;
 	pthread_t thread;
 	atomic_bool idle;	/* the thread has not run since it was asked to */
+	atomic_bool asleep;	/* it waits for work, and has nothing else to do */
+	int cpu;		/* caller only: of kp_thread_near() */
+	uint64_t submitted_ns;	/* caller only: the last time */
 	int wake, done, cancel;	/* eventfds: work for the thread, results for the caller, an early end */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
 	uint64_t applied_ns;		/* dataplane thread only: when changes were last written, or rested after */
@@ -270,8 +276,10 @@ static void *run(void *arg)
 	while (!has_to_end(r)) {
 		struct pollfd p = { .fd = r->wake, .events = POLLIN };
 
+		atomic_store(&r->asleep, true);
 		if (poll(&p, 1, pause_ms(r)) > 0)
 			kp_wake_clear(r->wake);
+		atomic_store(&r->asleep, false);
 		atomic_store(&r->idle, false);
 		work(r, &generation);
 	}
@@ -302,6 +310,7 @@ static int open_backend(struct kp_runner *r, struct kp_err *err)
 	if (rc < 0)
 		return rc;
 	r->stop = r->ended = false;
+	r->cpu = -1;
 	rc = kp_thread_start(&r->thread, "dataplane", run, r);
 	if (rc < 0) {
 		r->ops->close(kp_steal(&r->dp));
@@ -360,10 +369,26 @@ static void add_pending(struct kp_runner *r, struct dp_change *c)
 	kp_map_puts(r->pending, c->key, p);
 }
 
+/* What is done at once is done here, rather than where nobody runs. */
+static void place(struct kp_runner *r, const struct dp_batch *b)
+{
+	uint64_t now = kp_now_ns();
+	bool burst = now - r->submitted_ns < BURST_NS;
+
+	r->submitted_ns = now;
+	if (!r->dp || !r->ops->is_quick || !atomic_load(&r->asleep))
+		return;
+	if (b->node || b->n_changes >= SMALL || burst)
+		kp_thread_anywhere(r->thread, &r->cpu);
+	else
+		kp_thread_near(r->thread, &r->cpu);
+}
+
 uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 {
 	uint64_t generation;
 
+	place(r, batch);
 	pthread_mutex_lock(&r->lock);
 	for (size_t i = 0; i < batch->n_changes; i++)
 		add_pending(r, &batch->changes[i]);

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/thread.h"
 #include "proxy/plan/draft.h"
 #include "proxy/plan/runner.h"
 
@@ -24,9 +26,11 @@ static struct fake {
 	int fail6;			/* that many applies fail for IPv6; < 0: it is not tried */
 	atomic_int n_removed;		/* as another backend */
 	int cancel_fd;
+	bool has_child;			/* apply() starts a thread */
 	bool hangs;			/* apply() waits until it is called off, or for very long */
 	atomic_uint n_begun;		/* applies, also those that are held */
 	uint64_t ended_ns[32];		/* the first of them */
+	cpu_set_t may, child_may;	/* where the last one might run; and a thread that it starts */
 	atomic_bool closed;
 } fake;
 
@@ -43,10 +47,30 @@ static int by_key(const void *a, const void *b)
 	return strcmp(((const struct dp_change *)a)->key, ((const struct dp_change *)b)->key);
 }
 
+static void *see_processors(void *set)
+{
+	/* Its creator widens what it inherits. */
+	for (uint64_t deadline = kp_now_ms() + 5000; kp_now_ms() < deadline; usleep(1000))
+		if (sched_getaffinity(0, sizeof(cpu_set_t), set) == 0 && CPU_COUNT((cpu_set_t *)set) > 1)
+			break;
+	return NULL;
+}
+
+static void start_child(void)
+{
+	pthread_t child;
+
+	ck_assert_int_eq(kp_thread_start(&child, "child", see_processors, &fake.child_may), 0);
+	pthread_join(child, NULL);
+}
+
 static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct pollfd cancel = { .fd = fake.cancel_fd, .events = POLLIN };
 
+	sched_getaffinity(0, sizeof(fake.may), &fake.may);
+	if (fake.has_child)
+		start_child();
 	fake.n_begun++;
 	pthread_mutex_lock(&fake.gate);
 	if (fake.hangs)
@@ -95,7 +119,7 @@ static int fake_remove(struct kp_err *err)
 }
 
 static const struct dp_ops fake_ops = {
-	.name = "fake", .open = fake_open, .apply = fake_apply, .retry = fake_retry,
+	.name = "fake", .is_quick = true, .open = fake_open, .apply = fake_apply, .retry = fake_retry,
 	.pending_ms = fake_pending, .close = fake_close, .remove = fake_remove,
 };
 static const struct dp_ops *const former[] = { &fake_ops, NULL };
@@ -117,21 +141,27 @@ static void teardown(void)
 }
 
 /* endpoints 0: without any, which is another treatment. */
-static uint64_t submit(const char *key, unsigned endpoints, bool gone)
+static void add(struct dp_batch *b, size_t *cap, const char *key, unsigned endpoints, bool gone)
 {
 	struct kp_draft d = { 0 };
-	struct dp_batch b = { 0 };
 	struct kp_plan_port *p = kp_draft_port(&d, key, "", IPPROTO_TCP, 80);
 	KP_AUTO(kp_plan_unrefp) struct kp_plan *plan = NULL;
-	size_t cap = 0;
 
 	p->has_any = endpoints > 0;
 	for (unsigned i = 0; i < endpoints; i++)
 		kp_draft_cluster(&d, (struct kp_backend){ .addr = { .b = { 10, 0, 0, (uint8_t)i } }, .port = 80 });
 	if (!gone)
 		plan = kp_draft_freeze(&d, key);
-	dp_batch_add(&b, key, plan, &cap);
+	dp_batch_add(b, key, plan, cap);
 	kp_draft_release(&d);
+}
+
+static uint64_t submit(const char *key, unsigned endpoints, bool gone)
+{
+	struct dp_batch b = { 0 };
+	size_t cap = 0;
+
+	add(&b, &cap, key, endpoints, gone);
 	return kp_runner_submit(runner, &b);
 }
 
@@ -271,6 +301,42 @@ START_TEST(rests_grow)
 }
 END_TEST
 
+/* On how many processors so many changes might be made, when nothing else is under way. */
+static int processors_for(unsigned n_changes)
+{
+	struct dp_batch b = { 0 };
+	size_t cap = 0;
+	char key[16];
+
+	usleep(10000);		/* the last rest is over; if not, whoever asks will ask again */
+	for (unsigned i = 0; i < n_changes; i++) {
+		snprintf(key, sizeof(key), "%u", i);
+		add(&b, &cap, key, 1, false);
+	}
+	wait_for(kp_runner_submit(runner, &b));
+	return CPU_COUNT(&fake.may);
+}
+
+START_TEST(few_changes_are_made_here)
+{
+	uint64_t deadline = kp_now_ms() + 20000;
+	cpu_set_t all;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (processors_for(15) != 1)
+		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere");
+	fake.has_child = CPU_COUNT(&all) > 1;
+	while (processors_for(1) != 1)
+		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere");
+	ck_assert(!fake.has_child || CPU_EQUAL(&fake.child_may, &all));
+	fake.has_child = false;
+	while (processors_for(16) != CPU_COUNT(&all))
+		ck_assert_msg(kp_now_ms() < deadline, "many are made here");
+	while (processors_for(1) != 1)
+		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere afterwards");
+}
+END_TEST
+
 /* The successor is told to come again; the runner goes on as if nothing had been. */
 START_TEST(pause_in_a_commit_that_lasts)
 {
@@ -358,6 +424,7 @@ int main(void)
 	tcase_add_test(tc, heavy_changes_are_collected);
 	tcase_add_test(tc, close_changes_go_together);
 	tcase_add_test(tc, rests_grow);
+	tcase_add_test(tc, few_changes_are_made_here);
 	tcase_add_test(tc, pause_in_a_commit_that_lasts);
 	tcase_add_test(tc, end_in_a_commit_that_lasts);
 	tcase_add_test(tc, former_rules_go_last);
