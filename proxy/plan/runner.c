@@ -30,18 +30,8 @@
 #define HEAVY_PAUSE	10
 #define HEAVY_PAUSE_MAX	500000000ull
 
-/*
- * A commit and a wake-up at either end for each change cost more than all the rest, when a
- * thousand come in a second. So after a small one that followed the last closely the thread
- * rests, longer each time in a row, and what comes meanwhile goes together. A few changes
- * are hardly held up, and a burst comes in large pieces anyway.
- */
-#define CLOSE_NS	5000000u
-#define REST_NS		1000000		/* the first */
-#define REST_MAX	4		/* times that */
+/* Batches that are larger, or come faster, are a burst: both threads work on it at the same time. */
 #define SMALL		16	/* changes */
-
-/* Batches that come faster are a burst, which both threads work on at the same time. */
 #define BURST_NS	500000
 
 /* How long a commit under way is waited for. */
@@ -65,8 +55,6 @@ struct kp_runner {
 	uint64_t submitted_ns;	/* caller only: the last time */
 	int wake, done, cancel;	/* eventfds: work for the thread, results for the caller, an early end */
 	uint64_t heavy_after_ns;	/* dataplane thread only */
-	uint64_t applied_ns;		/* dataplane thread only: when changes were last written, or rested after */
-	unsigned n_close;		/* dataplane thread only: small commits in a row, each close to the last */
 	const struct dp_ops *const *former;	/* dataplane thread only; NULL: nothing left to remove */
 	bool ours[KP_N_FAMILIES];	/* dataplane thread only: our rules are in the kernel */
 	uint64_t former_after_ns, former_wait_ns;	/* dataplane thread only: when to try that again, and how long that is */
@@ -232,30 +220,15 @@ static bool has_to_end(struct kp_runner *r)
 	return end;
 }
 
-static void rest_if_busy(struct kp_runner *r, size_t n_changes)
-{
-	bool busy = n_changes < SMALL && kp_now_ns() - r->applied_ns < CLOSE_NS;
-	struct timespec rest = { 0 };
-
-	r->n_close = !busy ? 0 : r->n_close < REST_MAX ? r->n_close + 1 : REST_MAX;
-	rest.tv_nsec = r->n_close * REST_NS;
-	if (busy)
-		(void)nanosleep(&rest, NULL);
-	r->applied_ns = kp_now_ns();
-}
-
 static void work(struct kp_runner *r, uint64_t *generation)
 {
 	struct dp_result res = { 0 };
 	struct dp_batch b;
-	size_t n_changes;
-	bool changes = take_pending(r, &b, generation);
 
-	if (changes)
+	if (take_pending(r, &b, generation))
 		r->ops->apply(r->dp, &b, &res);
 	else
 		r->ops->retry(r->dp, &res);
-	n_changes = b.n_changes;
 	note_heavy(r, &res);
 	dp_batch_release(&b);
 	note_ours(r, &res);
@@ -264,8 +237,6 @@ static void work(struct kp_runner *r, uint64_t *generation)
 	else
 		dp_result_release(&res);
 	remove_former(r);
-	if (changes)
-		rest_if_busy(r, n_changes);
 }
 
 static void *run(void *arg)

@@ -10,8 +10,7 @@
  * or stuck commit blocks nobody else. Changes handed in while it works are merged, the
  * latest plan of a Service wins, and go out together in the next commit; changes that make
  * the kernel look at the whole ruleset are collected for a moment, endpoints do not wait for
- * them. Small commits within 5 ms of each other are followed by a rest: 1 ms, then 2, at most 4.
- * Where these are quick they are made on the processor of the caller.
+ * them. A few changes are made on the processor of the caller, where that is quick.
  * Results come back by value; an eventfd says that there is one. submit and take: main thread.
  */
 struct kp_runner;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "proxy/base/clock.h"
@@ -89,7 +90,8 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 	int flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
 	int n_running;
 
-	h->woken_ns = kp_wall_ns();
+	h->woken_ns = s->since_ns ? s->since_ns : kp_wall_ns();
+	s->since_ns = 0;
 	if (what & EV_READ)
 		acknowledge(fd);
 	curl_multi_socket_action(h->multi, fd, flags, &n_running);
@@ -105,6 +107,38 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
 	after_curl(h);
+}
+
+static bool has_more(const struct kp_http_sock *s)
+{
+	int n = 0;
+
+	return ioctl(event_get_fd(s->event), FIONREAD, &n) == 0 && n > 0;
+}
+
+void kp_httpc_rest(struct kp_httpc *h, unsigned ms)
+{
+	const struct timeval tv = { .tv_usec = ms * 1000 };
+
+	for (const struct kp_http_sock *s = h->socks; s; s = s->next)
+		if (has_more(s))
+			return;
+	for (struct kp_http_sock *s = h->socks; s; s = s->next)
+		event_del(s->event);
+	h->rested_ns = kp_wall_ns();
+	event_add(h->rest, &tv);
+}
+
+static void on_rest_end(evutil_socket_t fd, short what, void *arg)
+{
+	struct kp_httpc *h = arg;
+
+	(void)fd;
+	(void)what;
+	for (struct kp_http_sock *s = h->socks; s; s = s->next) {
+		s->since_ns = has_more(s) ? h->rested_ns : 0;
+		event_add(s->event, NULL);
+	}
 }
 
 static void free_sock(struct kp_http_sock *s)
@@ -136,7 +170,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 	if (s->event)
 		event_free(s->event);
 	s->event = event_new(h->base, fd, want | EV_PERSIST, on_socket, s);
-	event_add(s->event, NULL);
+	if (!evtimer_pending(h->rest, NULL))
+		event_add(s->event, NULL);
 	return 0;
 }
 
@@ -197,6 +232,7 @@ int kp_httpc_new(struct kp_httpc **ret, struct event_base *base, void (*after)(v
 	h->after = after;
 	h->arg = arg;
 	h->timer = evtimer_new(base, on_timer, h);
+	h->rest = evtimer_new(base, on_rest_end, h);
 	h->multi = new_multi(h);
 	if (!h->multi) {
 		kp_httpc_free(h);
@@ -214,6 +250,7 @@ struct kp_httpc *kp_httpc_free(struct kp_httpc *h)
 		kp_httpc_cancel(h->calls);
 	drop_multi(h);
 	event_free(h->timer);
+	event_free(h->rest);
 	free(h);
 	curl_global_cleanup();
 	return NULL;

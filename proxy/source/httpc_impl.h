@@ -16,6 +16,8 @@ struct kp_httpc {
 	struct event_base *base;
 	CURLM *multi;
 	struct event *timer;
+	struct event *rest;	/* its end; pending: no socket is read */
+	uint64_t rested_ns;	/* when it began, wall clock */
 	struct kp_http_sock *socks;
 	struct kp_http_call *calls;
 	void (*after)(void *arg);
@@ -30,6 +32,7 @@ struct kp_httpc {
 struct kp_http_sock {
 	struct kp_httpc *h;
 	struct event *event;
+	uint64_t since_ns;	/* something has been there since then at the earliest, wall clock; 0: nothing is known */
 	struct kp_http_sock *prev, *next;
 };
 

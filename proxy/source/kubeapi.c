@@ -16,6 +16,7 @@
 #include "proxy/source/kube_events.h"
 #include "proxy/source/kube_impl.h"
 #include "proxy/source/kubeconfig.h"
+#include "proxy/source/pace.h"
 
 #define TICK_MS		2000
 #define SILENCE_MS	8000	/* of an HTTP/2 connection, before the server is asked for a sign of life, */
@@ -58,6 +59,7 @@ struct kp_kube_source {
 
 	uint64_t node_version;		/* of the last list of the own node; 0: none yet */
 	bool synced, dirty;		/* dirty: the sink was told something since its last flush */
+	struct kp_pace pace;
 	struct kp_said *said, *outage;	/* outage: until a server answers */
 	struct kp_ratelimit lines;
 };
@@ -305,7 +307,14 @@ void kp_kube_flush(struct kp_kube_source *s)
 
 static void after_round(void *arg)
 {
-	kp_kube_flush(arg);
+	struct kp_kube_source *s = arg;
+	bool told = s->synced && s->dirty;
+	unsigned ms;
+
+	kp_kube_flush(s);
+	ms = told ? kp_pace_next(&s->pace, kp_now_ns()) : 0;
+	if (ms)
+		kp_httpc_rest(s->http, ms);
 }
 
 /* --- begin and end --- */

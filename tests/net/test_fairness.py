@@ -89,6 +89,24 @@ def test_flapping_service_does_not_delay_others(lab):
     wait(lambda: nft.endpoints(lab.node, "10.96.0.10", 80) == {flap.pod}, "the flapping Service's last state")
 
 
+def commits(agent):
+    name = 'kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv4"} '
+    return int(next(line for line in agent.get("/metrics", 10249)[2].splitlines() if line.startswith(name)).split()[1])
+
+
+def test_changes_that_come_closely_go_together(lab):
+    server, agent = start(lab)
+    sent, before, began = 500, commits(agent), time.monotonic()
+    for k in range(sent):
+        server.put(obj.slice_of("flap", ["10.244.2.%d" % (2 + k % 200)]))
+        time.sleep(max(0.0, began + 0.001 * (k + 1) - time.monotonic()))
+    rate = sent / (time.monotonic() - began)
+    wait(lambda: nft.endpoints(lab.node, "10.96.0.10", 80) == {"10.244.2.%d" % (2 + (sent - 1) % 200)}, "the last of them")
+    made = commits(agent) - before
+    print("     %d changes, %.0f a second, in %d commits" % (sent, rate, made))
+    check(rate < 400 or made < 0.6 * sent, "%d commits for %d changes, %.0f of them a second", made, sent, rate)
+
+
 def test_flood_costs_no_memory_and_the_newest_state_wins(lab):
     server, agent = start(lab)
     flap = Flapping(server, "flap")

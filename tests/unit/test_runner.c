@@ -29,7 +29,6 @@ static struct fake {
 	bool has_child;			/* apply() starts a thread */
 	bool hangs;			/* apply() waits until it is called off, or for very long */
 	atomic_uint n_begun;		/* applies, also those that are held */
-	uint64_t ended_ns[32];		/* the first of them */
 	cpu_set_t may, child_may;	/* where the last one might run; and a thread that it starts */
 	atomic_bool closed;
 } fake;
@@ -88,8 +87,6 @@ static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 	if (fake.fail6 >= 0)
 		ret->family[KP_IPV6] = (struct dp_family_result){ .tried = true, .code = fake.fail6-- > 0 ? -EIO : 0 };
 	pthread_mutex_unlock(&fake.gate);
-	if (fake.n_begun <= KP_N(fake.ended_ns))
-		fake.ended_ns[fake.n_begun - 1] = kp_now_ns();
 	return ret->family[KP_IPV4].code;
 }
 
@@ -242,65 +239,6 @@ START_TEST(heavy_changes_are_collected)
 }
 END_TEST
 
-/*
- * A commit right after another is followed by a rest of 1 ms or more, and what is handed over in it goes
- * together. On a machine that is too slow to hand over both in time nothing can be said.
- */
-START_TEST(close_changes_go_together)
-{
-	unsigned judged = 0;
-
-	for (unsigned i = 0; i < 100 && judged < 5; i++) {
-		unsigned endpoints = 1 + i % 2;
-		uint64_t began, last;
-		bool in_time;
-
-		usleep(10000);		/* the last rest is over, and not close any more */
-		fake.log[0] = '\0';
-		began = kp_now_ns();
-		wait_for(submit("a", endpoints, false));
-		wait_for(submit("b", endpoints, false));
-		submit("c", endpoints, false);
-		usleep(200);
-		last = submit("d", endpoints, false);
-		in_time = kp_now_ns() - began < 1000000;
-		wait_for(last);
-		ck_assert_msg(!in_time || !strcmp(fake.log, "a | b | c d | "), "%s", fake.log);
-		judged += in_time;
-	}
-	if (judged == 0)
-		printf("close_changes_go_together: too slow here to be judged\n");
-}
-END_TEST
-
-/*
- * After so many commits that each followed the last within 5 ms, the rest is as many ms, at most 4. What takes longer
- * here may be the machine: then it is not known to have been close, and counting begins again.
- */
-START_TEST(rests_grow)
-{
-	unsigned n = 0, most = 0;
-	uint64_t last;
-
-	do {
-		last = submit(n % 2 ? "a" : "b", 1 + n % 3, false);
-		n++;
-		usleep(200);
-	} while (fake.n_begun < KP_N(fake.ended_ns));
-	wait_for(last);
-	for (unsigned i = 1, close = 0; i < KP_N(fake.ended_ns); i++) {
-		uint64_t took_ns = fake.ended_ns[i] - fake.ended_ns[i - 1];
-		unsigned rest = close < 4 ? close : 4;
-
-		ck_assert_msg(took_ns >= rest * 1000000ull, "commit %u after %u us, rest %u ms", i, (unsigned)(took_ns / 1000), rest);
-		most = most > rest ? most : rest;
-		close = took_ns < 5000000 ? close + 1 : 0;
-	}
-	if (most < 2)
-		printf("rests_grow: too slow here to be judged\n");
-}
-END_TEST
-
 /* On how many processors so many changes might be made, when nothing else is under way. */
 static int processors_for(unsigned n_changes)
 {
@@ -308,7 +246,7 @@ static int processors_for(unsigned n_changes)
 	size_t cap = 0;
 	char key[16];
 
-	usleep(10000);		/* the last rest is over; if not, whoever asks will ask again */
+	usleep(10000);		/* the thread sleeps again; if not, whoever asks will ask again */
 	for (unsigned i = 0; i < n_changes; i++) {
 		snprintf(key, sizeof(key), "%u", i);
 		add(&b, &cap, key, 1, false);
@@ -422,8 +360,6 @@ int main(void)
 	tcase_add_test(tc, latest_plan_wins);
 	tcase_add_test(tc, failure_is_reported);
 	tcase_add_test(tc, heavy_changes_are_collected);
-	tcase_add_test(tc, close_changes_go_together);
-	tcase_add_test(tc, rests_grow);
 	tcase_add_test(tc, few_changes_are_made_here);
 	tcase_add_test(tc, pause_in_a_commit_that_lasts);
 	tcase_add_test(tc, end_in_a_commit_that_lasts);
