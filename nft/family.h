@@ -49,6 +49,8 @@ void dp_family_repeat(struct dp_family *fam, struct dp_writer *w, enum dp_set se
  */
 const char **dp_family_owners(const struct dp_family *fam, enum dp_set set, const struct kp_map *keys, size_t *ret_n);
 
+/* Is anything of this plan of our family? NULL: no. */
+bool dp_family_has(const struct dp_family *fam, const struct kp_plan *plan);
 /* The plan last written; borrowed. NULL: none, or nothing of it is of this family. */
 struct kp_plan *dp_family_plan(const struct dp_family *fam, const char *key);
 /* Of all elements of a set, as they should be in the kernel now. */

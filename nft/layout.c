@@ -78,6 +78,8 @@ uint32_t dp_layout_privates(const struct dp_numbered *p)
 	const struct kp_plan_port *port = p->port;
 	uint32_t mask = 0;
 
+	if (!port->affinity_seconds && !port->n_ranges)
+		return 0;
 	for (uint32_t i = 0; i < port->n_frontends; i++) {
 		const struct kp_frontend *fe = &port->frontends[i];
 		enum dp_private_kind private;

@@ -63,6 +63,14 @@ static bool same_verdict(const struct dp_numbered *old, const struct dp_layout *
 	return a->drop == b->drop && strcmp(a->chain, b->chain) == 0 && strcmp(old->port->label, new->port->label) == 0;
 }
 
+static void need_class_of(struct dp_family *fam, struct dp_writer *w, const struct dp_layout *l)
+{
+	struct dp_class c;
+
+	if (dp_class_parse(l->chain, &c))
+		dp_family_need_class(fam, w, &c);
+}
+
 /* One front end, from what stood there to what shall; either may be absent (NULL). */
 static void write_frontend(struct dp_family *fam, struct dp_writer *w,
 			   const struct dp_numbered *old, const struct kp_frontend *was,
@@ -82,8 +90,10 @@ static void write_frontend(struct dp_family *fam, struct dp_writer *w,
 	if (!was || !is || !same_verdict(old, &a, new, &b)) {
 		if (was)
 			write_verdict(fam, w, old, was, &a, false);
-		if (is)
+		if (is) {
+			need_class_of(fam, w, &b);
 			write_verdict(fam, w, new, is, &b, true);
+		}
 	}
 	write_slots(fam, w, key, 0, a.at_zero, b.at_zero);
 	write_slots(fam, w, key, DP_LOCAL_SLOT, a.at_local, b.at_local);
@@ -119,14 +129,6 @@ static void count_local(struct dp_family *fam, const struct kp_plan_port *p, int
 		dp_refset_add(fam->hairpin, &p->local[i].addr, by);
 }
 
-static void need_class_of(struct dp_family *fam, struct dp_writer *w, const struct dp_layout *l)
-{
-	struct dp_class c;
-
-	if (dp_class_parse(l->chain, &c))
-		dp_family_need_class(fam, w, &c);
-}
-
 static void write_port(struct dp_family *fam, struct dp_writer *w,
 		       const struct dp_numbered *old, const struct dp_numbered *new)
 {
@@ -136,13 +138,9 @@ static void write_port(struct dp_family *fam, struct dp_writer *w,
 		dp_family_need_private(fam, w, new, has);
 	for (uint32_t i = 0; new && i < new->port->n_frontends; i++) {
 		const struct kp_frontend *fe = &new->port->frontends[i];
-		struct dp_layout l;
 
-		if (!fe->claimed)
-			continue;
-		dp_layout_of(new, fe, &l);
-		need_class_of(fam, w, &l);
-		write_frontend(fam, w, old, find_frontend(old, fe), new, fe);
+		if (fe->claimed)
+			write_frontend(fam, w, old, find_frontend(old, fe), new, fe);
 	}
 	for (uint32_t i = 0; old && i < old->port->n_frontends; i++) {
 		const struct kp_frontend *fe = &old->port->frontends[i];
@@ -278,20 +276,19 @@ static struct dp_service *number(struct dp_family *fam, struct dp_writer *w, con
 	return s;
 }
 
-/* A Service of the other family is none here. */
-static bool has_ports(const struct kp_plan *plan, enum kp_family f)
+bool dp_family_has(const struct dp_family *fam, const struct kp_plan *plan)
 {
 	bool any = false;
 
 	for (uint32_t i = 0; plan && i < plan->n_ports; i++)
-		any |= plan->ports[i].family == f;
+		any |= plan->ports[i].family == fam->f;
 	return any;
 }
 
 void dp_family_service(struct dp_family *fam, struct dp_writer *w, const char *key, struct kp_plan *plan)
 {
 	struct dp_service *old = kp_map_gets(fam->services, key);
-	struct dp_service *new = has_ports(plan, fam->f) ? number(fam, w, old, plan) : NULL;
+	struct dp_service *new = dp_family_has(fam, plan) ? number(fam, w, old, plan) : NULL;
 
 	for (uint32_t i = 0; new && i < plan->n_ports; i++)
 		if (plan->ports[i].family == fam->f)

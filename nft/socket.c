@@ -8,10 +8,24 @@
 
 #define RECEIVE_BUFFER	(4 << 20)
 
+/* Without the right to more: as much as everybody may have. */
+static void set_room(struct mnl_socket *nl, int force, int ask, int room)
+{
+	int fd = mnl_socket_get_fd(nl);
+
+	if (setsockopt(fd, SOL_SOCKET, force, &room, sizeof(room)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, ask, &room, sizeof(room));
+}
+
+void dp_socket_send_room(struct mnl_socket *nl, size_t len)
+{
+	set_room(nl, SO_SNDBUFFORCE, SO_SNDBUF, (int)len);
+}
+
 int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
 {
 	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	int one = 1, room = RECEIVE_BUFFER, r;
+	int one = 1, r;
 
 	if (!nl)
 		return kp_err_set(err, -errno, "open netlink socket: %s", strerror(errno));
@@ -22,8 +36,8 @@ int dp_socket_open(struct mnl_socket **ret, struct kp_err *err)
 	}
 	(void)mnl_socket_setsockopt(nl, NETLINK_EXT_ACK, &one, sizeof(one));	/* older kernels: errors without a place */
 	(void)mnl_socket_setsockopt(nl, NETLINK_CAP_ACK, &one, sizeof(one));
-	if (setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
-		(void)setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	set_room(nl, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
+	dp_socket_send_room(nl, DP_SEND_ROOM);
 	*ret = nl;
 	return 0;
 }

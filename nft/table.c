@@ -452,7 +452,8 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
 	struct dp_writer *w = dp_table_writer(t, txn, NULL);
 	struct dp_txn_report rep;
-	uint64_t began = kp_thread_ns();
+	bool heavy;
+	uint64_t began;
 
 	if (batch->node)
 		dp_family_node(t->fam, w, batch->node);
@@ -461,17 +462,32 @@ static int write_changes(struct dp_table *t, const struct dp_batch *batch, struc
 		dp_family_service(t->fam, w, batch->changes[i].key, batch->changes[i].plan);
 	}
 	dp_family_finish(t->fam, w);
+	heavy = dp_txn_changes_verdicts(txn);
+	began = heavy ? kp_thread_ns() : 0;
 	if (dp_family_has_room(t->fam))
 		dp_table_commit(t, txn, NULL, &rep);
 	else
 		rep = (struct dp_txn_report){ .code = -ENFILE, .message = "a set would be too full" };
 	dp_table_note_result(txn, &rep, ret);
-	if (ret->wrote && dp_txn_changes_verdicts(txn))
+	if (ret->wrote && heavy)
 		ret->heavy_ns = kp_thread_ns() - began;
 	dp_netlink_free(w);
 	dp_txn_free(txn);
 	dp_txn_report_release(&rep);
 	return ret->code;
+}
+
+/* Most Services have one family. */
+static bool concerns(const struct dp_table *t, const struct dp_batch *b)
+{
+	bool any = b->node;
+
+	for (size_t i = 0; i < b->n_changes && !any; i++) {
+		const struct dp_change *c = &b->changes[i];
+
+		any = dp_family_has(t->fam, c->plan) || dp_family_plan(t->fam, c->key) || kp_map_gets(t->refused, c->key);
+	}
+	return any;
 }
 
 int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struct dp_batch *batch,
@@ -482,6 +498,8 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 	if (!t->known)
 		return dp_table_full(t, want, ret);
 	ret->tried = true;
+	if (!concerns(t, batch))
+		return 0;
 	if (write_changes(t, batch, ret) < 0) {
 		kp_debug("nft", "%s: %s; comparing with the kernel", kp_family_names[t->f], ret->message);
 		t->known = false;

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "nft/attr.h"
+#include "nft/socket.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/mem.h"
 
@@ -364,7 +365,7 @@ static void read_answers(struct dp_txn *t, struct mnl_socket *nl, uint32_t last,
 	char buf[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
 	bool acked = false;
 
-	for (;;) {
+	while (!acked || r->code) {	/* the ACK is the last, but behind an error there may be anything */
 		ssize_t got = recv(mnl_socket_get_fd(nl), buf, sizeof(buf), MSG_DONTWAIT);
 		struct nlmsghdr *nlh = (struct nlmsghdr *)buf;
 		int left = (int)got;
@@ -445,7 +446,6 @@ static int send_parts(const struct parts *p, struct mnl_socket *nl, struct kp_bu
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	struct msghdr msg = { .msg_name = &kernel, .msg_namelen = sizeof(kernel), .msg_iov = iov };
 	size_t n = 1, total = 0;
-	int room, fd = mnl_socket_get_fd(nl);
 
 	for (size_t i = 0; i < p->n; i++)
 		iov[n++] = (struct iovec){ p->v[i]->data, p->v[i]->len };
@@ -453,10 +453,10 @@ static int send_parts(const struct parts *p, struct mnl_socket *nl, struct kp_bu
 	for (size_t i = 0; i < n; i++)
 		total += iov[i].iov_len;
 	msg.msg_iovlen = n;
-	room = (int)(total + 65536);
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));	/* up to wmem_max; else EMSGSIZE says so */
-	while (sendmsg(fd, &msg, 0) == -1)
+	total += 65536;
+	if (total > DP_SEND_ROOM)
+		dp_socket_send_room(nl, total);
+	while (sendmsg(mnl_socket_get_fd(nl), &msg, 0) == -1)
 		if (errno != EINTR)
 			return -errno;
 	return 0;

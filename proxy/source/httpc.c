@@ -92,10 +92,10 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 
 	h->woken_ns = s->since_ns ? s->since_ns : kp_wall_ns();
 	s->since_ns = 0;
-	if (what & EV_READ)
-		acknowledge(fd);
 	curl_multi_socket_action(h->multi, fd, flags, &n_running);
 	after_curl(h);
+	if (what & EV_READ)
+		acknowledge(fd);	/* last: nobody waits for it, and sending it takes its time; harmless if it was closed */
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

@@ -13,3 +13,8 @@ unsigned kp_pace_next(struct kp_pace *p, uint64_t now_ns)
 	p->until_ns = now_ns + p->n_close * MS;
 	return p->n_close;
 }
+
+bool kp_pace_is_calm(const struct kp_pace *p)
+{
+	return p->n_close == 0;
+}

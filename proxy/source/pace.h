@@ -1,6 +1,7 @@
 #ifndef KP_SOURCE_PACE_H
 #define KP_SOURCE_PACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -16,5 +17,7 @@ struct kp_pace {
 
 /* Something came and has been handled, now. -> how many ms to rest; 0: not at all. */
 unsigned kp_pace_next(struct kp_pace *p, uint64_t now_ns);
+/* Nothing came closely behind the other lately. */
+bool kp_pace_is_calm(const struct kp_pace *p);
 
 #endif
