@@ -11,17 +11,21 @@ static bool main_thread_may(cpu_set_t *ret)
 	return sched_getaffinity(getpid(), sizeof(*ret), ret) == 0;	/* fails where there are more than 1024 processors */
 }
 
-void kp_thread_near(pthread_t thread, int *cpu)
+bool kp_thread_near(pthread_t thread, int *cpu)
 {
 	int here = sched_getcpu();
 	cpu_set_t set;
 
-	if (here == *cpu || here < 0 || !main_thread_may(&set))
-		return;
+	if (here == *cpu)
+		return here >= 0;
+	if (here < 0 || !main_thread_may(&set))
+		return false;
 	CPU_ZERO(&set);
 	CPU_SET((unsigned)here, &set);
-	if (pthread_setaffinity_np(thread, sizeof(set), &set) == 0)
-		*cpu = here;
+	if (pthread_setaffinity_np(thread, sizeof(set), &set) != 0)
+		return false;
+	*cpu = here;
+	return true;
 }
 
 void kp_thread_anywhere(pthread_t thread, int *cpu)

@@ -22,8 +22,9 @@ bool kp_thread_join(pthread_t thread, unsigned ms);
  * For work of some microseconds that is handed over: the scheduler prefers an idle processor to the one that is about to
  * become idle, and to wake that takes longer than the work (it leaves a deep sleep, or its virtual machine) with nothing
  * in its caches. *cpu, -1 at first, is the caller's to keep for that thread. If it cannot be done, nothing changes.
+ * near: false when it is not so.
  */
-void kp_thread_near(pthread_t thread, int *cpu);
+bool kp_thread_near(pthread_t thread, int *cpu);
 void kp_thread_anywhere(pthread_t thread, int *cpu);
 
 #endif

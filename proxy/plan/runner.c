@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,26 +341,27 @@ static void add_pending(struct kp_runner *r, struct dp_change *c)
 	kp_map_puts(r->pending, c->key, p);
 }
 
-/* What is done at once is done here, rather than where nobody runs. */
-static void place(struct kp_runner *r, const struct dp_batch *b)
+/* What is done at once is done here, rather than where nobody runs. -> whether it will be. */
+static bool place(struct kp_runner *r, const struct dp_batch *b)
 {
 	uint64_t now = kp_now_ns();
 	bool burst = now - r->submitted_ns < BURST_NS;
 
 	r->submitted_ns = now;
-	if (!r->dp || !r->ops->is_quick || !atomic_load(&r->asleep))
-		return;
-	if (b->node || b->n_changes >= SMALL || burst)
+	if (!r->dp || !r->ops->is_quick)
+		return false;
+	if (b->node || b->n_changes >= SMALL || burst) {
 		kp_thread_anywhere(r->thread, &r->cpu);
-	else
-		kp_thread_near(r->thread, &r->cpu);
+		return false;
+	}
+	return atomic_load(&r->asleep) && kp_thread_near(r->thread, &r->cpu);
 }
 
 uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 {
+	bool here = place(r, batch);
 	uint64_t generation;
 
-	place(r, batch);
 	pthread_mutex_lock(&r->lock);
 	for (size_t i = 0; i < batch->n_changes; i++)
 		add_pending(r, &batch->changes[i]);
@@ -373,6 +375,8 @@ uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 	pthread_mutex_unlock(&r->lock);
 	dp_batch_release(batch);
 	kp_wake_set(r->wake);
+	if (here)
+		sched_yield();	/* and when it is done, nobody has to be woken for the result, on another processor at that */
 	return generation;
 }
 

@@ -10,7 +10,7 @@
  * or stuck commit blocks nobody else. Changes handed in while it works are merged, the
  * latest plan of a Service wins, and go out together in the next commit; changes that make
  * the kernel look at the whole ruleset are collected for a moment, endpoints do not wait for
- * them. A few changes are made on the processor of the caller, where that is quick.
+ * them. A few changes are made on the processor of the caller, where that is quick, and it steps aside meanwhile.
  * Results come back by value; an eventfd says that there is one. submit and take: main thread.
  */
 struct kp_runner;

@@ -116,13 +116,19 @@ static bool has_more(const struct kp_http_sock *s)
 	return ioctl(event_get_fd(s->event), FIONREAD, &n) == 0 && n > 0;
 }
 
+bool kp_httpc_has_more(const struct kp_httpc *h)
+{
+	const struct kp_http_sock *s = h->socks;
+
+	while (s && !has_more(s))
+		s = s->next;
+	return s;
+}
+
 void kp_httpc_rest(struct kp_httpc *h, unsigned ms)
 {
 	const struct timeval tv = { .tv_usec = ms * 1000 };
 
-	for (const struct kp_http_sock *s = h->socks; s; s = s->next)
-		if (has_more(s))
-			return;
 	for (struct kp_http_sock *s = h->socks; s; s = s->next)
 		event_del(s->event);
 	h->rested_ns = kp_wall_ns();

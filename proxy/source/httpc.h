@@ -79,10 +79,9 @@ struct kp_http_call *kp_httpc_cancel(struct kp_http_call *c);
 
 /* When a byte of an answer arrived last (CLOCK_MONOTONIC), and whether that was over HTTP/2. */
 uint64_t kp_httpc_heard_ms(const struct kp_httpc *h);
-/*
- * Reads nothing for so long, so that what the server sends meanwhile comes together. No rest if there is something
- * more already: it is in the middle of sending.
- */
+/* Has something come that is not read yet? */
+bool kp_httpc_has_more(const struct kp_httpc *h);
+/* Reads nothing for so long, so that what the server sends meanwhile comes together. */
 void kp_httpc_rest(struct kp_httpc *h, unsigned ms);
 /* Wall clock: when a socket last had something for us, before it was read; after a rest its beginning. */
 uint64_t kp_httpc_woken_ns(const struct kp_httpc *h);

@@ -65,11 +65,6 @@ bool kp_kube_unauthorized(struct kp_kube_source *s, const struct kp_kube_origin 
 
 void kp_kube_upsert(struct kp_kube_source *s, struct kp_object *o);
 void kp_kube_remove(struct kp_kube_source *s, enum kp_kind kind, const char *key);
-/*
- * What the sink was told is complete for the moment, and need not wait for the end of the round. While changes
- * keep coming it does.
- */
-void kp_kube_flush_early(struct kp_kube_source *s);
 /* A list of the own node is asked for: as a consistent read it also tells the version of the whole store. */
 void kp_kube_listing_node(struct kp_kube_source *s);
 /* A reflector became settled or was listed again; node_version: 0 unless it is the own node's. */

@@ -59,7 +59,6 @@ struct kp_kube_source {
 
 	uint64_t node_version;		/* of the last list of the own node; 0: none yet */
 	bool synced, dirty;		/* dirty: the sink was told something since its last flush */
-	bool told;			/* it was, in this round */
 	struct kp_pace pace;
 	struct kp_said *said, *outage;	/* outage: until a server answers */
 	struct kp_ratelimit lines;
@@ -252,13 +251,13 @@ void kp_kube_upsert(struct kp_kube_source *s, struct kp_object *o)
 		kp_debug("api", "%s %s: %s", kp_kind_name(o->kind), o->key, o->note);
 	o->seen_ns = kp_httpc_woken_ns(s->http);
 	s->sink.upsert(s->sink.arg, o);
-	s->dirty = s->told = true;
+	s->dirty = true;
 }
 
 void kp_kube_remove(struct kp_kube_source *s, enum kp_kind kind, const char *key)
 {
 	s->sink.remove(s->sink.arg, kind, key);
-	s->dirty = s->told = true;
+	s->dirty = true;
 }
 
 void kp_kube_listing_node(struct kp_kube_source *s)
@@ -306,20 +305,15 @@ static void flush(struct kp_kube_source *s)
 	s->sink.flush(s->sink.arg);
 }
 
-void kp_kube_flush_early(struct kp_kube_source *s)
-{
-	if (kp_pace_is_calm(&s->pace))
-		flush(s);
-}
-
 static void after_round(void *arg)
 {
 	struct kp_kube_source *s = arg;
-	unsigned ms;
+	bool told = s->synced && s->dirty;
+	unsigned ms = 0;
 
 	flush(s);
-	ms = s->synced && s->told ? kp_pace_next(&s->pace, kp_now_ns()) : 0;
-	s->told = false;
+	if (told)
+		ms = kp_pace_next(&s->pace, kp_now_ns(), kp_httpc_has_more(s->http));
 	if (ms)
 		kp_httpc_rest(s->http, ms);
 }

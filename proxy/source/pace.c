@@ -4,17 +4,14 @@
 #define CLOSE_NS	(5 * MS)
 #define MAX_MS		5
 
-unsigned kp_pace_next(struct kp_pace *p, uint64_t now_ns)
+unsigned kp_pace_next(struct kp_pace *p, uint64_t now_ns, bool more)
 {
-	if (now_ns >= p->until_ns + CLOSE_NS)
-		p->n_close = 0;
-	else if (p->n_close < MAX_MS)
-		p->n_close++;
-	p->until_ns = now_ns + p->n_close * MS;
-	return p->n_close;
-}
+	bool is_close = now_ns < p->until_ns + CLOSE_NS, rests = is_close && !more;
 
-bool kp_pace_is_calm(const struct kp_pace *p)
-{
-	return p->n_close == 0;
+	if (!is_close)
+		p->n_rests = 0;
+	else if (rests && p->n_rests < MAX_MS)
+		p->n_rests++;
+	p->until_ns = now_ns + (rests ? p->n_rests * MS : 0);
+	return rests ? p->n_rests : 0;
 }

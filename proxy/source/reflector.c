@@ -337,8 +337,6 @@ static int on_data(void *arg, const char *p, size_t n)
 	if (!r->codec)
 		return -EPROTO;
 	result = r->codec->feed(r->body, p, n, &err);
-	if (r->what->kind == KP_KIND_SLICE)	/* Services better go together: their verdicts are validated */
-		kp_kube_flush_early(r->s);
 	if (err.code)
 		kp_reflector_trouble(r, "%s", err.msg);
 	if (r->phase != before || r->has_bookmarks != had_bookmarks)

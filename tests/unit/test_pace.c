@@ -10,7 +10,7 @@ START_TEST(what_is_apart_waits_for_nothing)
 	struct kp_pace p = { 0 };
 
 	for (uint64_t now = 1000 * MS; now < 2000 * MS; now += 5 * MS)
-		ck_assert_uint_eq(kp_pace_next(&p, now), 0);
+		ck_assert_uint_eq(kp_pace_next(&p, now, false), 0);
 }
 END_TEST
 
@@ -21,25 +21,27 @@ START_TEST(what_comes_closely_rests_longer_each_time)
 	uint64_t now = 1000 * MS;
 
 	for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++) {
-		unsigned ms = kp_pace_next(&p, now);
+		unsigned ms = kp_pace_next(&p, now, false);
 
 		ck_assert_uint_eq(ms, expected[i]);
 		now += ms * MS + 5 * MS - 1;	/* as late as is close, after the rest */
 	}
-	ck_assert_uint_eq(kp_pace_next(&p, now + 1), 0);
-	ck_assert_uint_eq(kp_pace_next(&p, now + 2), 1);
+	ck_assert_uint_eq(kp_pace_next(&p, now + 1, false), 0);
+	ck_assert_uint_eq(kp_pace_next(&p, now + 2, false), 1);
 }
 END_TEST
 
-/* More came before the rest was over: it was none, as something was there already. */
-START_TEST(without_the_rest)
+/* A burst is read to its end, and counts as one. */
+START_TEST(what_is_there_waits_for_nothing)
 {
 	struct kp_pace p = { 0 };
 	uint64_t now = 1000 * MS;
 
 	for (unsigned i = 0; i < 100; i++)
-		ck_assert_uint_le(kp_pace_next(&p, now += MS / 10), 5);
-	ck_assert_uint_eq(kp_pace_next(&p, now), 5);
+		ck_assert_uint_eq(kp_pace_next(&p, now += MS / 10, true), 0);
+	ck_assert_uint_eq(kp_pace_next(&p, now, false), 1);
+	ck_assert_uint_eq(kp_pace_next(&p, now + 5 * MS, true), 0);
+	ck_assert_uint_eq(kp_pace_next(&p, now + 5 * MS, false), 2);
 }
 END_TEST
 
@@ -52,7 +54,7 @@ int main(void)
 
 	tcase_add_test(tc, what_is_apart_waits_for_nothing);
 	tcase_add_test(tc, what_comes_closely_rests_longer_each_time);
-	tcase_add_test(tc, without_the_rest);
+	tcase_add_test(tc, what_is_there_waits_for_nothing);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
