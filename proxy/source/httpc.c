@@ -105,6 +105,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	for (struct kp_http_sock *s = h->socks; s; s = s->next)
+		s->since_ns = 0;	/* libcurl may read any of them now */
 	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
 	after_curl(h);
 }
