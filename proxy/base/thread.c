@@ -11,6 +11,13 @@ static bool main_thread_may(cpu_set_t *ret)
 	return sched_getaffinity(getpid(), sizeof(*ret), ret) == 0;	/* fails where there are more than 1024 processors */
 }
 
+static bool widen(pthread_t thread)
+{
+	cpu_set_t set;
+
+	return main_thread_may(&set) && pthread_setaffinity_np(thread, sizeof(set), &set) == 0;
+}
+
 bool kp_thread_near(pthread_t thread, int *cpu)
 {
 	int here = sched_getcpu();
@@ -30,16 +37,13 @@ bool kp_thread_near(pthread_t thread, int *cpu)
 
 void kp_thread_anywhere(pthread_t thread, int *cpu)
 {
-	cpu_set_t set;
-
-	if (*cpu >= 0 && main_thread_may(&set) && pthread_setaffinity_np(thread, sizeof(set), &set) == 0)
+	if (*cpu >= 0 && widen(thread))
 		*cpu = -1;
 }
 
 int kp_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *arg), void *arg)
 {
 	sigset_t all, before;
-	int cpu = 0;	/* its creator's, perhaps */
 	int r;
 
 	sigfillset(&all);
@@ -50,7 +54,7 @@ int kp_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *arg), vo
 	if (r != 0)
 		return -r;
 	(void)pthread_setname_np(*ret, name);
-	kp_thread_anywhere(*ret, &cpu);
+	(void)widen(*ret);
 	return 0;
 }
 

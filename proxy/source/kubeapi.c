@@ -297,23 +297,16 @@ void kp_kube_listed(struct kp_kube_source *s, uint64_t node_version)
 	s->sink.synced(s->sink.arg);
 }
 
-static void flush(struct kp_kube_source *s)
+static void after_round(void *arg)
 {
+	struct kp_kube_source *s = arg;
+	unsigned ms;
+
 	if (!s->synced || !s->dirty)
 		return;
 	s->dirty = false;
 	s->sink.flush(s->sink.arg);
-}
-
-static void after_round(void *arg)
-{
-	struct kp_kube_source *s = arg;
-	bool told = s->synced && s->dirty;
-	unsigned ms = 0;
-
-	flush(s);
-	if (told)
-		ms = kp_pace_next(&s->pace, kp_now_ns(), kp_httpc_has_more(s->http));
+	ms = kp_pace_next(&s->pace, kp_now_ns(), kp_httpc_has_more(s->http));
 	if (ms)
 		kp_httpc_rest(s->http, ms);
 }
