@@ -113,13 +113,13 @@ static void copy_refused(const struct ipt *n, struct dp_result *ret)
 			dp_refusals_copy(dp_ipt_family_refused(n->fams[f]), ret);
 }
 
-static int schedule(struct ipt *n, const struct dp_result *res)
+static int schedule(struct ipt *n, const struct dp_result *res, bool again)
 {
 	bool known[KP_N_FAMILIES];
 
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		known[f] = !n->fams[f] || dp_ipt_family_is_known(n->fams[f]);
-	return dp_retry_schedule(&n->retry, res, known);
+	return dp_retry_schedule(&n->retry, res, known, again);
 }
 
 static void warn_of_size(struct ipt *n, const struct dp_result *res)
@@ -175,7 +175,7 @@ static int ipt_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 			dp_ipt_family_apply(n->fams[f], &n->want, b, &ret->family[f]);
 	dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
-	code = schedule(n, ret);
+	code = schedule(n, ret, false);
 	after_commit(n, b, old, ret);
 	dp_wanted_before_free(old, b);
 	return code;
@@ -226,7 +226,7 @@ static int ipt_retry(void *dp, struct dp_result *ret)
 		dp_ipt_watch_after_write(n->watch, ret);
 	copy_refused(n, ret);
 	if (tried) {
-		code = schedule(n, ret);
+		code = schedule(n, ret, true);
 		after_commit(n, NULL, NULL, ret);
 	}
 	dp_stale_remove(n->ct, n->said, ret);

@@ -103,13 +103,13 @@ static void copy_refused(const struct nft *n, struct dp_result *ret)
 			dp_refusals_copy(dp_table_refused(n->tables[f]), ret);
 }
 
-static int schedule(struct nft *n, const struct dp_result *res)
+static int schedule(struct nft *n, const struct dp_result *res, bool again)
 {
 	bool known[KP_N_FAMILIES];
 
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		known[f] = !n->tables[f] || dp_table_is_known(n->tables[f]);
-	return dp_retry_schedule(&n->retry, res, known);
+	return dp_retry_schedule(&n->retry, res, known, again);
 }
 
 /* old: plans before, by change. */
@@ -173,7 +173,7 @@ static int nft_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 			dp_table_apply(n->tables[f], &n->want, b, &ret->family[f]);
 	dp_watch_settle(n->watch, ret);
 	copy_refused(n, ret);
-	code = schedule(n, ret);
+	code = schedule(n, ret, false);
 	after_commit(n, b, old, ret);
 	dp_wanted_before_free(old, b);
 	return code;
@@ -214,7 +214,7 @@ static int nft_retry(void *dp, struct dp_result *ret)
 		dp_watch_settle(n->watch, ret);
 	copy_refused(n, ret);
 	if (tried) {
-		code = schedule(n, ret);
+		code = schedule(n, ret, true);
 		after_commit(n, NULL, NULL, ret);
 	}
 	dp_stale_remove(n->ct, n->said, ret);

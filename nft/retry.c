@@ -12,7 +12,7 @@ static void after_ms(struct dp_retry *r, unsigned ms)
 	r->at_ns = ms ? kp_now_ns() + ms * 1000000ull : 0;
 }
 
-int dp_retry_schedule(struct dp_retry *r, const struct dp_result *res, const bool known[KP_N_FAMILIES])
+int dp_retry_schedule(struct dp_retry *r, const struct dp_result *res, const bool known[KP_N_FAMILIES], bool again)
 {
 	const struct dp_retry_limits *l = r->limits;
 	bool failed_before = false;
@@ -26,9 +26,14 @@ int dp_retry_schedule(struct dp_retry *r, const struct dp_result *res, const boo
 	if (code == 0 && failed_before)
 		return 0;	/* only the other one was repaired */
 	r->failed_ms = code < 0 ? dp_retry_longer(r->failed_ms, l->failed_min_ms, l->failed_max_ms) : 0;
-	if (code == 0)
-		r->refused_ms = res->n_refused ? dp_retry_longer(r->refused_ms, l->refused_min_ms, l->refused_max_ms) : 0;
-	after_ms(r, code < 0 ? r->failed_ms : r->refused_ms);
+	if (code < 0) {
+		after_ms(r, r->failed_ms);
+	} else if (!res->n_refused) {
+		after_ms(r, r->refused_ms = 0);
+	} else if (again || !r->refused_ms) {	/* else changes of other Services would put it off for ever */
+		r->refused_ms = dp_retry_longer(r->refused_ms, l->refused_min_ms, l->refused_max_ms);
+		after_ms(r, r->refused_ms);
+	}
 	return code;
 }
 

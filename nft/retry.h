@@ -21,10 +21,10 @@ struct dp_retry {
 unsigned dp_retry_longer(unsigned ms, unsigned min, unsigned max);
 
 /*
- * After a write. known: what is in the kernel of each family is; true as well where one is not enabled.
- * Returns the code of a family that failed, or 0.
+ * After a write. known: what is in the kernel of each family is; true as well where one is not enabled. again: it
+ * tried what failed or was refused before, not only what is new. Returns the code of a family that failed, or 0.
  */
-int dp_retry_schedule(struct dp_retry *r, const struct dp_result *res, const bool known[KP_N_FAMILIES]);
+int dp_retry_schedule(struct dp_retry *r, const struct dp_result *res, const bool known[KP_N_FAMILIES], bool again);
 int dp_retry_pending_ms(const struct dp_retry *r, uint64_t now_ns);	/* -1: nothing */
 
 #endif
