@@ -17,6 +17,7 @@
 #include "proxy/base/said.h"
 
 #define RACE_TRIES	10	/* somebody commits between our dump and our transaction */
+#define GROW_AGAIN_NS	60000000000ull
 #define REFUSAL_ROUNDS	16	/* the second one names all that is refused, further ones whose last good rules are, too */
 
 /* See gone.h. */
@@ -334,6 +335,30 @@ bool dp_table_is_writable(const struct dp_table *t, const struct dp_held *held)
 	return !is_anothers(t, held) && is_usable(t, held);
 }
 
+static bool wants_to_grow(const struct dp_table *t)
+{
+	return dp_family_is_tight(t->fam) && kp_now_ns() >= t->grow_ns;
+}
+
+static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
+		      struct dp_family_result *ret, struct dp_txn_report *rep);
+
+/* As long as there is room, a new table that cannot be loaded is no failure of the rules: the first one has them all. */
+static int grow(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n, const struct dp_held *held,
+		struct dp_family_result *ret, struct dp_txn_report *rep)
+{
+	int r = replace(t, want, keys, n, held, ret, rep);
+	bool there = false;
+
+	if (r == 0 || rep->n_tags || dp_table_exists(t->nl, t->f, t->name, &there) < 0 || !there)
+		return r;
+	kp_warn("nft", "%s: table %s is getting full, and a larger one fails; will try again: %s", kp_family_names[t->f], t->name,
+		rep->message);
+	t->grow_ns = kp_now_ns() + GROW_AGAIN_NS;
+	dp_txn_report_release(rep);
+	return write_once(t, want, keys, n, ret, rep);	/* t->fam is what the new one would have held */
+}
+
 static int write_once(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n,
 		      struct dp_family_result *ret, struct dp_txn_report *rep)
 {
@@ -362,13 +387,16 @@ static int write_once(struct dp_table *t, const struct dp_wanted *want, const ch
 		dp_txn_report_release(rep);
 		r = replace(t, want, keys, n, held, ret, rep);
 	}
-	if (r == 0 && dp_family_is_tight(t->fam))
-		r = replace(t, want, keys, n, held, ret, rep);
+	if (r == 0 && wants_to_grow(t))
+		r = grow(t, want, keys, n, held, ret, rep);
 	dp_held_free(held);
 	return r;
 }
 
-/* What is left of a replacement goes once the first table is complete. */
+/*
+ * What is left of a replacement goes once the first table is complete. Until then it is what counts: its chains
+ * were there before ours.
+ */
 static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 {
 	struct dp_txn_report rep = { 0 };
@@ -377,9 +405,14 @@ static void remove_next(struct dp_table *t, struct dp_family_result *ret)
 	if (t->looked_for_next)
 		return;
 	snprintf(next, sizeof(next), "%s-next", t->name);
-	ret->cleanup_failed = delete_leftover(t, next, &rep) < 0;
+	t->looked_for_next = delete_leftover(t, next, &rep) == 0;
+	if (!t->looked_for_next) {
+		t->known = false;
+		ret->cleanup_failed = true;
+		ret->code = rep.code;
+		snprintf(ret->message, sizeof(ret->message), "remove what an earlier replacement left: %.200s", rep.message);
+	}
 	dp_txn_report_release(&rep);
-	t->looked_for_next = !ret->cleanup_failed;
 }
 
 static void remember_good(struct dp_table *t, const struct dp_wanted *want)
@@ -511,7 +544,7 @@ int dp_table_apply(struct dp_table *t, const struct dp_wanted *want, const struc
 		set_good(t, key, dp_family_plan(t->fam, key));
 		kp_map_dels(t->refused, key);
 	}
-	if (dp_family_is_tight(t->fam))
+	if (wants_to_grow(t))
 		return dp_table_full(t, want, ret);
 	ret->took_ns = kp_now_ns() - began;
 	return 0;

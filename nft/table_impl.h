@@ -30,7 +30,8 @@ struct dp_table {
 	enum dp_set drifted;		/* the set that differs, for drift of elements */
 	struct kp_map *suspects;	/* keys of those of its elements that do; NULL: not known */
 	unsigned miscounts;		/* in a row: elements seemed to differ, and did not */
-	bool looked_for_next;	/* a crash while replacing leaves a second table */
+	uint64_t grow_ns;		/* a larger table could not be loaded: not again before */
+	bool looked_for_next;		/* a crash while replacing leaves a second table */
 };
 
 uint32_t dp_table_flags(const struct dp_table *t);

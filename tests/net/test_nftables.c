@@ -41,6 +41,19 @@ int uname(struct utsname *u)
 	return 0;
 }
 
+static bool no_second_table;	/* the kernel has no memory for it */
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	for (size_t i = 0; i < m->msg_iovlen && no_second_table; i++) {
+		if (memmem(m->msg_iov[i].iov_base, m->msg_iov[i].iov_len, "proxylet-next", 13)) {
+			errno = ENOMEM;
+			return -1;
+		}
+	}
+	return syscall(SYS_sendmsg, fd, m, flags);
+}
+
 static void open_backend(void)
 {
 	struct dp_options opt = { .families = { true, node->enabled[KP_IPV6] } };
@@ -52,6 +65,7 @@ static void open_backend(void)
 static void setup(void)
 {
 	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	no_second_table = false;
 	node = kp_plan_node_new();
 	node->enabled[KP_IPV4] = true;
 	node->mark = 0x4000;
@@ -434,16 +448,13 @@ START_TEST(changes_during_an_audit)
 }
 END_TEST
 
-/* 5,000 x 14 slots are more than eps was made for: the table is replaced, nothing is lost. */
-START_TEST(growth_replaces_the_table)
+static void add_services(unsigned from, unsigned to)
 {
 	struct dp_batch b = { 0 };
 	struct dp_result res;
 	size_t cap = 0;
 
-	must(APPLY(true, SVC(1, 11), STICKY(6000, 1)), true, 0);
-	script("add element ip proxylet aff/default/s6000/tcp/8080 { 192.0.2.1 timeout 24h : 10.244.0.0 . 8080 }");
-	for (unsigned i = 2; i <= 5000; i++) {
+	for (unsigned i = from; i <= to; i++) {
 		KP_AUTO(kp_plan_unrefp) struct kp_plan *p = plan((struct spec)SVC(i, 14));
 
 		dp_batch_add(&b, p->key, p, &cap);
@@ -451,12 +462,62 @@ START_TEST(growth_replaces_the_table)
 	dp_nftables_ops.apply(dp, &b, &res);
 	dp_batch_release(&b);
 	must(res, true, 0);
+}
+
+/* 5,000 x 14 slots are more than eps was made for: the table is replaced, nothing is lost. */
+START_TEST(growth_replaces_the_table)
+{
+	must(APPLY(true, SVC(1, 11), STICKY(6000, 1)), true, 0);
+	script("add element ip proxylet aff/default/s6000/tcp/8080 { 192.0.2.1 timeout 24h : 10.244.0.0 . 8080 }");
+	add_services(2, 5000);
 	assert_lists("10.96.19.136 . tcp . 80 . 10", true);
 	assert_lists("size 196608", true);
 	assert_lists("192.0.2.1 timeout", true);		/* with the time it had left */
 	assert_lists("expires 23h", true);
 	script("add table ip proxylet-next\ndelete table ip proxylet-next");	/* it is not there: this adds it newly */
 	must(APPLY(false, SVC(1, 10)), true, 0);
+}
+END_TEST
+
+/*
+ * 700 x 14 slots are more than three quarters of what eps was made for: it is time for a larger table, for which there is no
+ * memory. The rules are all there, so that this is no failure as long as there is room.
+ */
+START_TEST(growth_that_can_wait_is_no_failure)
+{
+	must(APPLY(true, SVC(1, 14)), true, 0);
+	no_second_table = true;
+	add_services(2, 700);
+	assert_lists("size 12288", true);
+	assert_lists("10.96.2.188 . tcp . 80 . 13", true);
+	must(APPLY(false, SVC(701, 14)), true, 0);
+	assert_lists("10.96.2.189 . tcp . 80 . 13", true);
+	no_second_table = false;
+	add_services(702, 1000);
+	assert_lists("10.96.3.232 . tcp . 80 . 13", true);
+	assert_lists("size 12288", false);
+}
+END_TEST
+
+/* It cannot be deleted: its chains come before ours, so that what we wrote does not count. */
+START_TEST(second_table_of_another_program)
+{
+	struct dp_txn *txn = dp_txn_new(KP_IPV4, "proxylet-next");
+	struct mnl_socket *nl;
+	struct dp_txn_report rep;
+	struct kp_err err = { 0 };
+	struct dp_result res;
+
+	ck_assert_int_eq(dp_socket_open(&nl, &err), 0);
+	dp_netlink_add_table(txn, DP_TABLE_OWNER);
+	ck_assert_msg(dp_txn_commit(txn, nl, NULL, &rep) == 0, "%s", rep.message);
+	dp_txn_free(txn);
+	res = APPLY(true, SVC(1, 1));
+	ck_assert_int_eq(res.family[KP_IPV4].code, -EPERM);
+	dp_result_release(&res);
+	ck_assert_int_ge(dp_nftables_ops.pending_ms(dp), 0);
+	mnl_socket_close(nl);		/* and with it goes the table */
+	must(APPLY(false, SVC(2, 1)), true, 0);
 }
 END_TEST
 
@@ -640,6 +701,8 @@ int main(void)
 	tcase_add_test(tc, heard_of_many);
 	tcase_add_test(tc, changes_during_an_audit);
 	tcase_add_test(tc, growth_replaces_the_table);
+	tcase_add_test(tc, growth_that_can_wait_is_no_failure);
+	tcase_add_test(tc, second_table_of_another_program);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
 	tcase_add_test(tc, remembered_choice_is_forgotten_when_accepted);
