@@ -152,13 +152,6 @@ void dp_ct_set_put(struct dp_ct_set *s, const struct dp_ct_frontend *fe)
 	put_item(s, fe, gone_from(fe));
 }
 
-static bool same_frontend(const struct kp_frontend *a, const struct kp_frontend *b)
-{
-	bool node_port = a->kind == KP_FE_NODE_PORT;
-
-	return node_port == (b->kind == KP_FE_NODE_PORT) && a->port == b->port && kp_addr_cmp(&a->ip, &b->ip) == 0;
-}
-
 /* The port of a plan that answers UDP at fe, or NULL. */
 static const struct kp_plan_port *find_udp(const struct kp_plan *p, const struct kp_frontend *fe)
 {
@@ -168,7 +161,7 @@ static const struct kp_plan_port *find_udp(const struct kp_plan *p, const struct
 		if (port->proto != IPPROTO_UDP || port->family != fe->ip.family)
 			continue;
 		for (uint32_t j = 0; j < port->n_frontends; j++)
-			if (port->frontends[j].claimed && same_frontend(&port->frontends[j], fe))
+			if (port->frontends[j].claimed && kp_frontend_same_place(&port->frontends[j], fe))
 				return port;
 	}
 	return NULL;

@@ -113,8 +113,7 @@ static const struct kp_frontend *find_frontend(const struct dp_numbered *p, cons
 	for (uint32_t i = 0; p && i < p->port->n_frontends; i++) {
 		const struct kp_frontend *o = &p->port->frontends[i];
 
-		if (o->claimed && o->port == fe->port && kp_addr_cmp(&o->ip, &fe->ip) == 0 &&
-		    (o->kind == KP_FE_NODE_PORT) == (fe->kind == KP_FE_NODE_PORT))
+		if (o->claimed && kp_frontend_same_place(o, fe))
 			return o;
 	}
 	return NULL;

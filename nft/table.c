@@ -140,11 +140,13 @@ static void say_refused(struct dp_table *t, const struct dp_refusal *r)
 	       "%s; %s, the others go on", text, r->gone ? "it has no rules" : "its last good rules stay");
 }
 
-static void refuse(struct dp_table *t, const char *key, const struct dp_txn_report *rep)
+/* Its last good rules go where they are refused as well, or would be in the way of another Service's. */
+static void refuse(struct dp_table *t, const struct dp_wanted *want, const char *key, const struct dp_txn_report *rep)
 {
 	struct dp_refusal *r = kp_calloc(1, sizeof(*r));
+	const struct kp_plan *good = kp_map_gets(t->good, key);
 
-	if (kp_map_gets(t->refused, key))	/* its last good rules are refused as well: nothing of it remains */
+	if (good && (kp_map_gets(t->refused, key) || dp_wanted_elsewhere(want, t->f, good)))
 		kp_map_dels(t->good, key);
 	r->key = kp_strdup(key);
 	r->code = rep->code;
@@ -434,7 +436,7 @@ static void full_rounds(struct dp_table *t, const struct dp_wanted *want, struct
 
 		t->known = write_once(t, want, keys, n, ret, &rep) == 0;
 		for (size_t i = 0; rep.code != -ERESTART && i < rep.n_tags; i++)
-			refuse(t, keys[rep.tags[i] - 1], &rep);
+			refuse(t, want, keys[rep.tags[i] - 1], &rep);
 		if (rep.code == -ERESTART && ++races < RACE_TRIES)
 			round--;
 		else if (!rep.n_tags)

@@ -1,6 +1,7 @@
 #include "nft/wanted.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
@@ -74,6 +75,35 @@ void dp_wanted_before_free(struct kp_plan **before, const struct dp_batch *b)
 	for (size_t i = 0; i < b->n_changes; i++)
 		kp_plan_unref(before[i]);
 	free(before);
+}
+
+static bool port_answers(const struct kp_plan_port *p, uint8_t proto, const struct kp_frontend *fe)
+{
+	for (uint32_t i = 0; p->proto == proto && i < p->n_frontends; i++)
+		if (p->frontends[i].claimed && kp_frontend_same_place(&p->frontends[i], fe))
+			return true;
+	return false;
+}
+
+static bool overlap(const struct kp_plan *a, const struct kp_plan_port *b)
+{
+	for (uint32_t i = 0; i < a->n_ports; i++)
+		for (uint32_t j = 0; a->ports[i].family == b->family && j < b->n_frontends; j++)
+			if (b->frontends[j].claimed && port_answers(&a->ports[i], b->proto, &b->frontends[j]))
+				return true;
+	return false;
+}
+
+bool dp_wanted_elsewhere(const struct dp_wanted *w, enum kp_family f, const struct kp_plan *plan)
+{
+	for (struct kp_map_it it = { 0 }; kp_map_next(w->plans, &it);) {
+		const struct kp_plan *other = it.value;
+
+		for (uint32_t i = 0; strcmp(other->key, plan->key) != 0 && i < plan->n_ports; i++)
+			if (plan->ports[i].family == f && overlap(other, &plan->ports[i]))
+				return true;
+	}
+	return false;
 }
 
 void dp_refusals_copy(const struct kp_map *refusals, struct dp_result *ret)

@@ -18,6 +18,9 @@ void dp_wanted_take(struct dp_wanted *w, const struct dp_batch *b);
 struct kp_plan **dp_wanted_before(const struct dp_wanted *w, const struct dp_batch *b);
 void dp_wanted_before_free(struct kp_plan **before, const struct dp_batch *b);
 
+/* Some other Service answers by now where this plan, an older one of its own Service, does in that family. */
+bool dp_wanted_elsewhere(const struct dp_wanted *w, enum kp_family f, const struct kp_plan *plan);
+
 struct kp_map *dp_plans_new(void);	/* key -> struct kp_plan, counted references */
 struct kp_map *dp_refusals_new(void);	/* key -> struct dp_refusal, with all it points to */
 void dp_refusals_copy(const struct kp_map *refusals, struct dp_result *ret);	/* added to those of other families */

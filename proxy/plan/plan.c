@@ -16,6 +16,11 @@ static bool put(int *refs)
 	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
+bool kp_frontend_same_place(const struct kp_frontend *a, const struct kp_frontend *b)
+{
+	return a->port == b->port && kp_addr_cmp(&a->ip, &b->ip) == 0 && (a->kind == KP_FE_NODE_PORT) == (b->kind == KP_FE_NODE_PORT);
+}
+
 int kp_backend_cmp(const struct kp_backend *a, const struct kp_backend *b)
 {
 	int r = kp_addr_cmp(&a->addr, &b->addr);

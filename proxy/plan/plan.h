@@ -64,6 +64,8 @@ struct kp_plan {
 	int64_t created;	/* for two Services announcing one health port: the older wins */
 };
 
+/* They answer at the same address and port, given the same protocol. */
+bool kp_frontend_same_place(const struct kp_frontend *a, const struct kp_frontend *b);
 /* By address and port alone. */
 int kp_backend_cmp(const struct kp_backend *a, const struct kp_backend *b);
 

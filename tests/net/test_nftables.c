@@ -136,7 +136,7 @@ static void assert_lists(const char *needle, bool wanted)
 }
 
 struct spec {
-	unsigned id, endpoints;
+	unsigned id, endpoints, at;	/* at: the address, if not that of its number */
 	bool affinity, guarded;
 	bool clash;		/* two ports with one key, as no validated object can have: the kernel refuses */
 };
@@ -148,11 +148,12 @@ struct spec {
 static void add_port(struct kp_draft *d, const char *key, struct spec s, uint16_t number)
 {
 	struct kp_plan_port *p = kp_draft_port(d, key, "http", IPPROTO_TCP, number);
+	unsigned at = s.at ? s.at : s.id;
 
 	p->has_any = s.endpoints > 0;
 	p->affinity_seconds = s.affinity ? 10 : 0;
 	kp_draft_frontend(d, (struct kp_frontend){ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 80,
-		.ip = { .b = { 10, 96, (uint8_t)(s.id >> 8), (uint8_t)s.id } } });
+		.ip = { .b = { 10, 96, (uint8_t)(at >> 8), (uint8_t)at } } });
 	if (s.guarded) {
 		kp_draft_frontend(d, (struct kp_frontend){ .kind = KP_FE_VIP, .claimed = true, .port = 80,
 			.ip = { .b = { 203, 0, (uint8_t)(s.id >> 8), (uint8_t)s.id } } });
@@ -238,6 +239,24 @@ START_TEST(refused_object_is_named_and_left_out)
 	assert_lists("10.96.0.2 . tcp . 80 . 2", false);
 	must(APPLY(false, SVC(2, 3)), true, 0);			/* corrected */
 	assert_lists("10.96.0.2 . tcp . 80 . 2", true);
+}
+END_TEST
+
+/* The address that it gives up is another's from now on, whose draws must not hit what its last good rules left. */
+START_TEST(refused_and_in_the_way)
+{
+	struct dp_result res;
+
+	must(APPLY(true, SVC(1, 1), SVC(2, 5)), true, 0);
+	res = APPLY(false, { .id = 1, .endpoints = 2, .at = 2 }, { .id = 2, .endpoints = 5, .at = 3, .clash = true });
+	ck_assert_msg(res.family[KP_IPV4].code == 0, "%s", res.family[KP_IPV4].message);
+	ck_assert_uint_eq(res.n_refused, 1);
+	ck_assert_str_eq(res.refused[0].key, "default/s2");
+	ck_assert(res.refused[0].gone);
+	dp_result_release(&res);
+	assert_lists("10.96.0.2 . tcp . 80 . 1", true);
+	assert_lists("10.96.0.2 . tcp . 80 . 2", false);
+	assert_lists("10.96.0.2 . tcp . 80 . 4", false);
 }
 END_TEST
 
@@ -693,6 +712,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, restart_writes_nothing);
 	tcase_add_test(tc, refused_object_is_named_and_left_out);
+	tcase_add_test(tc, refused_and_in_the_way);
 	tcase_add_test(tc, refused_from_the_start);
 	tcase_add_test(tc, many_are_refused);
 	tcase_add_loop_test(tc, damage, 0, sizeof(damages) / sizeof(damages[0]));
