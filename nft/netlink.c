@@ -471,7 +471,7 @@ static bool nl_peek(struct dp_writer *w, struct dp_elem *e)
 	return true;
 }
 
-void dp_netlink_prune(struct dp_writer *w)
+void dp_netlink_prune(struct dp_writer *w, dp_pruned_fn *fn, void *arg)
 {
 	struct netlink *n = netlink_of(w);
 
@@ -483,6 +483,8 @@ void dp_netlink_prune(struct dp_writer *w)
 			continue;
 		stage_del(n, (enum dp_set)id[0], id + 1, it.len - 1);
 		n->diff[id[0]].added++;
+		if (fn)
+			fn(arg, (enum dp_set)id[0], id + 1);
 	}
 }
 

@@ -16,7 +16,8 @@ struct dp_writer *dp_netlink_new(struct dp_txn *txn, enum kp_family f, struct dp
 /* Chains and sets that go are emptied and noted there (nft/gone.h) instead of deleted; gone: borrowed. NULL: deleted. */
 void dp_netlink_keep_gone(struct dp_writer *w, struct dp_gone *gone);
 struct dp_writer *dp_netlink_free(struct dp_writer *w);
-void dp_netlink_prune(struct dp_writer *w);
+typedef void dp_pruned_fn(void *arg, enum dp_set set, const uint8_t *key);
+void dp_netlink_prune(struct dp_writer *w, dp_pruned_fn *fn, void *arg);	/* fn: of each that goes; NULL is fine */
 /* After prune: how the elements that were held differ from those that were written. */
 const struct dp_diff_elems *dp_netlink_diff(struct dp_writer *w);
 

@@ -120,6 +120,18 @@ static void note_stale(struct nft *n, const struct dp_batch *b, struct kp_plan *
 		dp_sweep_note(n->sweep, b->changes[i].key, old[i], b->changes[i].plan, kp_now_ns());
 }
 
+/* Before a first write, after a failure and beside a refusal no plan may tell what the kernel had. */
+static void note_lost(struct nft *n)
+{
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		struct dp_elem *lost = NULL;
+		size_t n_lost = n->tables[f] ? dp_table_take_lost(n->tables[f], &lost) : 0;
+
+		dp_stale_note_lost(n->ct, lost, n_lost);
+		free(lost);
+	}
+}
+
 static void sweep_all(struct nft *n)
 {
 	for (struct kp_map_it it = { 0 }; kp_map_next(n->want.plans, &it);)
@@ -146,6 +158,7 @@ static void after_commit(struct nft *n, const struct dp_batch *b, struct kp_plan
 
 	if (!dp_stale_see(n->settled, n->missed, res, &anew))
 		return;
+	note_lost(n);
 	if (b)
 		note_stale(n, b, old);
 	if (anew)

@@ -257,6 +257,22 @@ size_t dp_elem_data(const struct dp_elem *e, enum kp_family f, uint8_t out[DP_KE
 	return put_fields(endpoint_fields, f, e, &e->to, e->to_port, out);
 }
 
+struct dp_elem dp_elem_of_key(enum dp_set set, enum kp_family f, const uint8_t *key)
+{
+	struct dp_elem e = { .set = (uint8_t)set, .ip.family = (uint8_t)f };
+
+	for (const uint8_t *fields = dp_set_defs[set].fields, *p = key; *fields; p += padded(field_defs[*fields][f].len), fields++) {
+		switch ((enum dp_field)*fields) {
+		case FIELD_ADDR:  memcpy(e.ip.b, p, kp_addr_len((uint8_t)f)); break;
+		case FIELD_PROTO: e.proto = *p; break;
+		case FIELD_PORT:  e.port = (uint16_t)(p[0] << 8 | p[1]); break;
+		case FIELD_SLOT:  memcpy(&e.slot, p, 4); break;
+		case FIELD_END:	  break;
+		}
+	}
+	return e;
+}
+
 static void print_field(uint8_t field, enum kp_family f, const uint8_t *p, struct kp_buf *out)
 {
 	struct kp_addr a = { .family = (uint8_t)f };

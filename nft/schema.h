@@ -73,6 +73,8 @@ void dp_set_decl(enum dp_set set, enum kp_family f, struct kp_buf *out);
  */
 size_t dp_elem_key(const struct dp_elem *e, enum kp_family f, uint8_t out[DP_KEY_MAX]);
 size_t dp_elem_data(const struct dp_elem *e, enum kp_family f, uint8_t out[DP_KEY_MAX]);	/* endpoints only */
+/* What such bytes say; of the hairpin set one of two equal addresses. */
+struct dp_elem dp_elem_of_key(enum dp_set set, enum kp_family f, const uint8_t *key);
 /* "10.96.0.10 . tcp . 80 . 2", from the bytes. */
 void dp_key_print(enum dp_set set, enum kp_family f, const uint8_t *key, struct kp_buf *out);
 

@@ -42,6 +42,13 @@ void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct 
 		dp_ct_set_put_changed(dp_ct_set(ct), old[i], b->changes[i].plan);
 }
 
+void dp_stale_note_lost(struct dp_ct *ct, const struct dp_elem *lost, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dp_ct_set_put(dp_ct_set(ct), &(struct dp_ct_frontend){ .node_port = lost[i].set == DP_NP, .ip = lost[i].ip,
+								       .port = lost[i].port, .removed = true });
+}
+
 bool dp_stale_see(bool settled[KP_N_FAMILIES], bool missed[KP_N_FAMILIES], const struct dp_result *res, bool *ret_anew)
 {
 	bool any = false;

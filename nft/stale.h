@@ -4,6 +4,7 @@
 #include "proxy/plan/dataplane.h"
 
 struct dp_ct;
+struct dp_elem;
 struct dp_sweep;
 struct kp_map;
 struct kp_said;
@@ -16,6 +17,8 @@ struct dp_wanted;
 
 /* old: the plans before, by change; want: as it is now. */
 void dp_stale_note(struct dp_ct *ct, const struct dp_wanted *want, const struct dp_batch *b, struct kp_plan *const *old);
+/* UDP front ends that are gone (table.h), of which no plan is left. To be noted before those that there are. */
+void dp_stale_note_lost(struct dp_ct *ct, const struct dp_elem *lost, size_t n);
 /*
  * What a write means. settled: all that is wanted was in the kernel, so that changes are known one by one; ret_anew:
  * it was not, and is now. Adds the families to missed whose rules the kernel did not hold until this write: it is

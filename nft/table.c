@@ -1,6 +1,7 @@
 #include "nft/table_impl.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ struct dp_table *dp_table_free(struct dp_table *t)
 	kp_map_free(t->refused);
 	kp_map_free(t->suspects);
 	kp_said_free(t->said);
+	free(t->lost);
 	mnl_socket_close(t->nl);
 	free(t->name);
 	free(t);
@@ -273,19 +275,41 @@ static int replace(struct dp_table *t, const struct dp_wanted *want, const char 
 	return r;
 }
 
+static void note_lost(void *arg, enum dp_set set, const uint8_t *key)
+{
+	struct dp_table *t = arg;
+	struct dp_elem e = dp_elem_of_key(set, t->f, key);
+
+	if ((set != DP_SVC && set != DP_NP) || e.proto != IPPROTO_UDP)
+		return;
+	kp_grow(&t->lost, t->n_lost, &t->cap_lost);
+	t->lost[t->n_lost++] = e;
+}
+
+size_t dp_table_take_lost(struct dp_table *t, struct dp_elem **ret)
+{
+	size_t n = t->n_lost;
+
+	*ret = kp_steal(&t->lost);
+	t->n_lost = t->cap_lost = 0;
+	return n;
+}
+
 /* Over what is there: elements and chains that are as wanted cost nothing. */
 static int reconcile(struct dp_table *t, const struct dp_wanted *want, const char **keys, size_t n, struct dp_held *held,
 		     struct dp_family_result *ret, struct dp_txn_report *rep)
 {
 	struct dp_txn *txn = dp_txn_new(t->f, t->name);
 	struct dp_writer *w = dp_table_writer(t, txn, held);
+	size_t n_lost = t->n_lost;
 
 	if (held->flags != dp_table_flags(t))
 		dp_netlink_add_table(txn, dp_table_flags(t));
 	write_all(t, txn, w, want, keys, n, held);
-	dp_netlink_prune(w);
+	dp_netlink_prune(w, note_lost, t);
 	dp_table_describe(t, w, txn, keys);
-	dp_table_commit(t, txn, &held->genid, rep);
+	if (dp_table_commit(t, txn, &held->genid, rep) < 0)
+		t->n_lost = n_lost;	/* they are still there, and will be found again */
 	dp_table_note_result(txn, rep, ret);
 	dp_netlink_free(w);
 	dp_txn_free(txn);

@@ -5,6 +5,7 @@
 #include "nft/socket.h"
 #include "nft/wanted.h"
 
+struct dp_elem;
 struct dp_family;
 struct dp_heard;
 struct dp_txn;
@@ -53,6 +54,12 @@ int dp_table_gone_pending_ms(const struct dp_table *t, uint64_t now_ns);
 void dp_table_delete_gone(struct dp_table *t, uint64_t now_ns);
 /* Send a transaction on this table's socket. Returns rep->code. */
 int dp_table_commit(struct dp_table *t, struct dp_txn *txn, const uint32_t *genid, struct dp_txn_report *rep);
+
+/*
+ * The front ends of UDP that full writes found in the kernel and removed, since this was last asked: of Services that
+ * went while nobody ran, while a write failed, or while they were refused. Returns how many; the caller frees *ret.
+ */
+size_t dp_table_take_lost(struct dp_table *t, struct dp_elem **ret);
 
 bool dp_table_is_known(const struct dp_table *t);	/* the last transaction succeeded */
 const struct dp_family *dp_table_family(const struct dp_table *t);

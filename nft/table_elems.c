@@ -100,7 +100,7 @@ static int correct(struct dp_table *t, enum dp_set set, const struct kp_map *onl
 		ret->txn = dp_txn_new(t->f, t->name);
 		ret->w = dp_table_writer(t, ret->txn, ret->held);
 		sift(t, ret, ours);
-		dp_netlink_prune(ret->w);
+		dp_netlink_prune(ret->w, NULL, NULL);
 	} else {
 		release(ret);
 	}

@@ -19,6 +19,8 @@ struct dp_table {
 	struct mnl_socket *nl;
 	uint32_t *generation;	/* borrowed: see dp_table_new() */
 	struct dp_family *fam;
+	struct dp_elem *lost;	/* UDP front ends that the kernel had, from whenever, and nobody wants */
+	size_t n_lost, cap_lost;
 	struct kp_map *good;	/* key -> plan that the kernel acknowledged */
 	struct kp_map *refused;	/* key -> struct dp_refusal */
 	struct kp_said *said;	/* about refusals, which are tried again and again */

@@ -107,6 +107,18 @@ def test_replaced_while_nobody_ran(lab):
     wait(lambda: c.is_at("10.244.2.3"), "the same client reaches the new endpoint after the restart")
 
 
+def test_removed_while_nobody_ran(lab):
+    agent = start(lab, ["10.244.2.2"])
+    clients = [client(lab), client(lab, "192.0.2.1", 30053)]
+    for c in clients:
+        equal(c.ask(), "10.244.2.2", "first")
+    agent.stop()
+    lab.put("dns.json", obj.service("web", "10.96.0.10"))
+    agent.start().ready()
+    for c in clients:
+        wait(lambda c=c: all(c.ask(0.3) != "10.244.2.2" for _ in range(3)), "the same client does not reach the old endpoint", 20)
+
+
 def test_tcp_is_left_alone(lab):
     start(lab, ["10.244.2.2"])
     lab.serve(traffic.TcpServer(lab.rem))
