@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proxy/base/err.h"
+#include "proxy/base/utf8.h"
 #include "proxy/config/config.h"
 #include "proxy/config/flags.h"
 
@@ -50,11 +51,11 @@ static json_t *as_json(const char *file, const struct kp_config_report *rep)
 	for (size_t i = 0; i < rep->n; i++) {
 		const struct kp_config_problem *p = &rep->items[i];
 
-		json_array_append_new(problems, json_pack("{s:s, s:s, s:s, s:s, s:s, s:i}", "level",
-			kp_problem_names[p->level], "field", p->field, "value", p->value, "detail", p->detail,
-			"type", p->type, "line", (int)p->line));
+		json_array_append_new(problems, json_pack("{s:s, s:o, s:o, s:o, s:s, s:i}", "level",
+			kp_problem_names[p->level], "field", kp_json_text(p->field), "value", kp_json_text(p->value),
+			"detail", kp_json_text(p->detail), "type", p->type, "line", (int)p->line));
 	}
-	return json_pack("{s:s, s:b, s:o}", "file", file, "ok", rep->n_errors == 0, "problems", problems);
+	return json_pack("{s:o, s:b, s:o}", "file", kp_json_text(file), "ok", rep->n_errors == 0, "problems", problems);
 }
 
 /* The exit status for this file; what was found is printed, or appended to all. */

@@ -6,6 +6,7 @@
 #include "healthz/report.h"
 #include "healthz/stamp.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/utf8.h"
 #include "proxy/plan/dataplane.h"
 
 static void release_refused(struct kp_commits *c)
@@ -74,14 +75,6 @@ void kp_commits_note(struct kp_commits *c, const struct dp_result *res, uint64_t
 
 /* --- JSON --- */
 
-/* Paths and names may hold bytes that are no UTF-8, and JSON has no place for them. */
-static json_t *text(const char *s)
-{
-	json_t *out = s ? json_string(s) : json_null();
-
-	return out ? out : json_string("?");
-}
-
 static json_t *stamp(uint64_t wall_ns)
 {
 	char out[HZ_RFC3339_LEN];
@@ -109,7 +102,7 @@ static json_t *drift_json(const struct kp_last_commit *c)
 	if (!d)
 		return json_null();
 	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:b}", "at", stamp(c->drift_wall_ns), "kind", dp_drift_names[d->kind],
-			 "what", text(d->what), "who", text(d->who),
+			 "what", kp_json_text(d->what), "who", kp_json_text(d->who),
 			 "repairSeconds", d->repaired_ns ? seconds(d->repaired_ns - d->noticed_ns) : json_null(),
 			 "total", (json_int_t)c->n_drifts, "inARow", (json_int_t)d->in_a_row, "putOff", d->wait_ns != 0);
 }
@@ -123,7 +116,7 @@ static json_t *families_json(const struct kp_status *s)
 
 		if (s->families[f])
 			json_object_set_new(out, kp_family_names[f], json_pack("{s:o, s:o, s:o, s:o}", "lastCommit", commit_json(c),
-					    "pendingSeconds", seconds(s->pending_ns[f]), "failure", text(c->failure),
+					    "pendingSeconds", seconds(s->pending_ns[f]), "failure", kp_json_text(c->failure),
 					    "drift", drift_json(c)));
 	}
 	return out;
@@ -134,7 +127,8 @@ static json_t *refused_json(const struct kp_commits *c)
 	json_t *out = json_array();
 
 	for (size_t i = 0; i < c->n_refused; i++)
-		json_array_append_new(out, json_pack("{s:o, s:o}", "service", text(c->refused[i].key), "why", text(c->refused[i].why)));
+		json_array_append_new(out, json_pack("{s:o, s:o}", "service", kp_json_text(c->refused[i].key),
+				      "why", kp_json_text(c->refused[i].why)));
 	return out;
 }
 
@@ -142,8 +136,8 @@ static json_t *source_json(const struct kp_source_row *r, uint64_t now_ns)
 {
 	json_t *silent = r->heard_ns ? seconds(now_ns > r->heard_ns ? now_ns - r->heard_ns : 0) : json_null();
 
-	return json_pack("{s:o, s:I, s:b, s:o, s:o}", "name", text(r->name), "objects", (json_int_t)r->n_objects,
-			 "live", r->live, "silentSeconds", silent, "problem", text(r->problem));
+	return json_pack("{s:o, s:I, s:b, s:o, s:o}", "name", kp_json_text(r->name), "objects", (json_int_t)r->n_objects,
+			 "live", r->live, "silentSeconds", silent, "problem", kp_json_text(r->problem));
 }
 
 static json_t *sources_json(const struct kp_status *s)
@@ -161,16 +155,16 @@ static json_t *listeners_json(const struct kp_status *s)
 
 	for (size_t i = 0; i < s->n_listeners; i++)
 		json_array_append_new(out, json_pack("{s:s, s:o, s:b, s:o}", "name", s->listeners[i].name,
-				      "address", text(s->listeners[i].address), "bound", !s->listeners[i].problem,
-				      "problem", text(s->listeners[i].problem)));
+				      "address", kp_json_text(s->listeners[i].address), "bound", !s->listeners[i].problem,
+				      "problem", kp_json_text(s->listeners[i].problem)));
 	return out;
 }
 
 static json_t *health_port_json(const struct hz_listener_report *l)
 {
-	return json_pack("{s:o, s:b, s:i, s:b, s:o, s:i, s:o}", "name", text(l->name), "service", l->is_service, "port", (int)l->port,
-			 "bound", !l->problem, "problem", text(l->problem), "openConnections", (int)l->n_open,
-			 "lastProbe", stamp(l->stats.last_probe_wall_ns));
+	return json_pack("{s:o, s:b, s:i, s:b, s:o, s:i, s:o}", "name", kp_json_text(l->name), "service", l->is_service,
+			 "port", (int)l->port, "bound", !l->problem, "problem", kp_json_text(l->problem),
+			 "openConnections", (int)l->n_open, "lastProbe", stamp(l->stats.last_probe_wall_ns));
 }
 
 static json_t *health_json(const struct hz_report *r)
@@ -184,17 +178,17 @@ static json_t *health_json(const struct hz_report *r)
 
 static json_t *other_json(const struct kp_other_view *v)
 {
-	return json_pack("{s:s, s:o, s:o, s:o}", "state", kp_other_states[v->state], "found", text(v->found),
-			 "why", text(v->state == KP_OTHER_NONE ? NULL : v->why), "problem", text(v->problem));
+	return json_pack("{s:s, s:o, s:o, s:o}", "state", kp_other_states[v->state], "found", kp_json_text(v->found),
+			 "why", kp_json_text(v->state == KP_OTHER_NONE ? NULL : v->why), "problem", kp_json_text(v->problem));
 }
 
 static json_t *snapshot_json(const struct kp_snapshot_status *s)
 {
 	if (!s->folder)
 		return json_null();
-	return json_pack("{s:o, s:b, s:o, s:o, s:I, s:o}", "folder", text(s->folder), "inUse", s->in_use,
+	return json_pack("{s:o, s:b, s:o, s:o, s:I, s:o}", "folder", kp_json_text(s->folder), "inUse", s->in_use,
 			 "at", stamp(s->wall_ns), "ageSeconds", s->wall_ns ? seconds(s->age_ns) : json_null(),
-			 "failures", (json_int_t)s->n_failed, "problem", text(s->problem));
+			 "failures", (json_int_t)s->n_failed, "problem", kp_json_text(s->problem));
 }
 
 json_t *kp_status_json(const struct kp_status *s)
@@ -202,11 +196,11 @@ json_t *kp_status_json(const struct kp_status *s)
 	return json_pack("{s:s, s:i, s:o, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "version", KP_VERSION,
 			 "pid", (int)getpid(),
-			 "node", text(s->node_name),
+			 "node", kp_json_text(s->node_name),
 			 "mode", s->mode,
 			 "startedAt", stamp(s->began_wall_ns),
 			 "now", stamp(s->now_wall_ns),
-			 "state", text(s->state),
+			 "state", kp_json_text(s->state),
 			 "ready", s->ready,
 			 "healthy", s->healthy,
 			 "started", s->started,
@@ -215,7 +209,7 @@ json_t *kp_status_json(const struct kp_status *s)
 			 "services", (json_int_t)s->n_services,
 			 "pendingChanges", (json_int_t)s->n_pending,
 			 "families", families_json(s),
-			 "blocked", text(s->blocked),
+			 "blocked", kp_json_text(s->blocked),
 			 "otherProxy", other_json(&s->other),
 			 "refused", refused_json(s->commits),
 			 "sources", sources_json(s),

@@ -2,8 +2,11 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "proxy/base/utf8.h"
 
 #define LINE_MAX_LEN 2048
 
@@ -21,11 +24,14 @@ void kp_log_set_json(bool on)
 	__atomic_store_n(&as_json, on, __ATOMIC_RELAXED);
 }
 
-static void mask_control(char *s)
+/* Control characters, and what is no UTF-8: a terminal, journald and JSON each have their trouble with it. */
+static void mask(char *s)
 {
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = '?';
+	for (size_t left = strlen(s), len; left; s += len, left -= len) {
+		len = kp_utf8_len(s, left);
+		if (!len || (unsigned char)*s < 0x20 || *s == 0x7f)
+			*s = '?', len = 1;
+	}
 }
 
 static size_t quote(char *out, size_t room, const char *in)
@@ -55,7 +61,7 @@ void kp_log(enum kp_log_level level, const char *module, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
-	mask_control(msg);
+	mask(msg);
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(when, sizeof(when), "%FT%T", &tm);

@@ -7,7 +7,8 @@
 /*
  * One line per event on stderr. error: someone must act; warn: we cope, someone
  * may want to know; info: state changes; debug: everything else. Control
- * characters in the message are replaced, because names come from outside.
+ * characters in the message, and bytes that are no UTF-8, are replaced, because
+ * names come from outside.
  * Callable from every thread.
  */
 enum kp_log_level { KP_LOG_ERROR, KP_LOG_WARN, KP_LOG_INFO, KP_LOG_DEBUG };

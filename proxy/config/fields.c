@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "proxy/base/err.h"
+#include "proxy/base/utf8.h"
 #include "proxy/config/checks.h"
 
 /* Bits for modes; unset stands for what may be chosen then. */
@@ -332,6 +333,10 @@ bool kp_config_set(struct kp_config *c, const char *path, const char *value, str
 	union kp_value v = { 0 };
 
 	assert(f && f->kind != KP_VALUE_FIXED);
+	if (!kp_utf8_is(value)) {	/* as in a file */
+		kp_report_error(rep, KP_INVALID, path, value, "must be UTF-8");
+		return false;
+	}
 	if (!kp_value_parse(f, value, &v, rep))
 		return false;
 	kp_value_store(f, c, &v);

@@ -12,6 +12,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/utf8.h"
 #include "proxy/source/kube_impl.h"
 #include "proxy/source/series.h"
 #include "proxy/source/watch.h"
@@ -92,7 +93,7 @@ static json_t *whole_event(const struct kp_kube_events *e, const struct kp_serie
 			      "metadata", "name", s->event_name, "namespace", s->ns,
 			      "eventTime", stamp(s->first_wall_ns), "reportingController", CONTROLLER,
 			      "reportingInstance", e->instance, "action", s->action, "reason", s->reason,
-			      "regarding", regarding(s), "note", json_stringn(s->text, strnlen(s->text, MAX_TEXT)),
+			      "regarding", regarding(s), "note", kp_json_textn(s->text, strnlen(s->text, MAX_TEXT)),
 			      "type", s->warning ? "Warning" : "Normal");
 
 	if (o && s->count > 1)

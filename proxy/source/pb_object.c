@@ -3,8 +3,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
+#include "proxy/base/utf8.h"
 #include "proxy/source/pb.h"
 
 /*
@@ -114,49 +114,6 @@ static const struct {
 
 static json_t *read_members(const struct member *members, const uint8_t *p, size_t n);
 
-/* How many bytes the character at p takes; 0: that is no UTF-8. */
-static size_t char_len(const uint8_t *p, size_t n)
-{
-	size_t len = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-	uint8_t low = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;	/* below: in more bytes than needed */
-	uint8_t high = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;	/* above: surrogates, and after the last one */
-
-	if (len > n || (len > 1 && (p[1] < low || p[1] > high)))
-		return 0;
-	for (size_t i = 2; i < len; i++)
-		if (p[i] < 0x80 || p[i] > 0xbf)
-			return 0;
-	return len;
-}
-
-/*
- * The API server stores what it was given: whoever may write an annotation, or a condition's message,
- * can put any bytes there. In the JSON form of the object U+FFFD stands for each that is no UTF-8.
- */
-static json_t *read_odd_text(const uint8_t *p, size_t n)
-{
-	struct kp_buf text = { 0 };
-	json_t *value;
-
-	for (size_t len; n; p += len, n -= len) {
-		len = char_len(p, n);
-		if (len)
-			kp_buf_add(&text, p, len);
-		else
-			kp_buf_puts(&text, "\xef\xbf\xbd"), len = 1;
-	}
-	value = json_stringn_nocheck(text.data, text.len);
-	kp_buf_release(&text);
-	return value;
-}
-
-static json_t *read_text(const uint8_t *p, size_t n)
-{
-	json_t *value = json_stringn((const char *)p, n);
-
-	return value ? value : read_odd_text(p, n);
-}
-
 /* A metav1.Time; the zero time is none. */
 static json_t *read_time(const uint8_t *p, size_t n)
 {
@@ -181,8 +138,8 @@ static json_t *read_value(const struct member *m, const struct kp_pb_field *f)
 {
 	switch (m->type) {
 	case TEXT:
-	case TEXT_POINTER:
-		return read_text(f->data, f->n);
+	case TEXT_POINTER:	/* any bytes: the server stores what it was given */
+		return kp_json_textn((const char *)f->data, f->n);
 	case BOOL:
 		return json_boolean(f->n != 0);
 	case INT:

@@ -344,7 +344,8 @@ START_TEST(set_from_text)
 	ck_assert(kp_config_set(c, "iptables.minSyncPeriod", "0", &rep));
 	ck_assert(!kp_config_set(c, "mode", "userspace", &rep));
 	ck_assert(!kp_config_set(c, "oomScoreAdj", "many", &rep));
-	ck_assert_uint_eq(rep.n_errors, 2);
+	ck_assert(!kp_config_set(c, "clientConnection.contentType", "\xff", &rep));	/* no file can say it */
+	ck_assert_uint_eq(rep.n_errors, 3);
 	ck_assert_str_eq(c->healthz_bind_address, "");
 	ck_assert_str_eq(c->nodeport_addresses[1], "fd00::/8");
 	ck_assert_int_eq(c->iptables.min_sync_period_ms, 0);
@@ -352,7 +353,7 @@ START_TEST(set_from_text)
 	ck_assert_int_eq(c->oom_score_adj, -999);
 	ck_assert(kp_config_set(c, "oomScoreAdj", "1001", &rep));	/* judged by validate */
 	kp_config_validate(c, &rep);
-	ck_assert_uint_eq(rep.n_errors, 3);
+	ck_assert_uint_eq(rep.n_errors, 4);
 	kp_config_report_release(&rep);
 	kp_config_free(c);
 }

@@ -489,7 +489,12 @@ START_TEST(check_config_command)
 	snprintf(args, sizeof(args), "-o json %s", path);
 	ck_assert_int_eq(check_config(args, out, sizeof(out)), 1);
 	ck_assert_ptr_nonnull(strstr(out, "\"line\": 4"));
-	unlink(path);
+
+	snprintf(args, sizeof(args), "-o json %s\xe9", path);	/* no UTF-8 */
+	ck_assert_int_eq(rename(path, strchr(args, '/')), 0);
+	ck_assert_int_eq(check_config(args, out, sizeof(out)), 1);
+	ck_assert_ptr_nonnull(strstr(out, "\"line\": 4"));
+	unlink(strchr(args, '/'));
 
 	strcpy(path, "/tmp/test-flags-XXXXXX");
 	write_config(path, "unknown: 1\n");

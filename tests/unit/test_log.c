@@ -115,6 +115,27 @@ START_TEST(long_message)
 }
 END_TEST
 
+/* A path may be any bytes, and what is too long may be cut within a character. */
+START_TEST(no_utf8)
+{
+	static char text[10000] = "caf\xe9 xyz";	/* an even number, so that the cut is within one */
+	json_t *line;
+	const char *msg;
+
+	for (size_t i = strlen(text); i < sizeof(text) - 2; i += 2)
+		memcpy(text + i, "\xc3\xa9", 2);
+	capture();
+	kp_log_set_json(true);
+	kp_info("m", "%s", text);
+	captured();
+	line = json_loads(out, 0, NULL);
+	ck_assert_ptr_nonnull(line);
+	msg = json_string_value(json_object_get(line, "msg"));
+	ck_assert_msg(strncmp(msg, "caf? xyz\xc3\xa9", 10) == 0 && ends_with(msg, "\xc3\xa9?"), "%s", msg);
+	json_decref(line);
+}
+END_TEST
+
 static void *talk(void *arg)
 {
 	for (int i = 0; i < 150; i++)
@@ -171,6 +192,7 @@ int main(void)
 	tcase_add_test(tc, control_characters);
 	tcase_add_test(tc, json_line);
 	tcase_add_loop_test(tc, long_message, 0, 2);
+	tcase_add_test(tc, no_utf8);
 	tcase_add_test(tc, threads_do_not_mix);
 	tcase_add_test(tc, rate_limit);
 	suite_add_tcase(s, tc);

@@ -186,7 +186,7 @@ START_TEST(test_odd_input)
 	json_t *other = json_pack("{s:s, s:[i], s:{s:i}}", "state", "x", "sources", 1, "families", "IPv4", 3);
 
 	row = (struct kp_source_row){ .name = (char *)"/\xff" };
-	expect_line(&s, "\nsources       ?: 0 objects, not watched\n");
+	expect_line(&s, "\nsources       /\xef\xbf\xbd: 0 objects, not watched\n");
 	kp_status_text(other, &out);
 	ck_assert(out.len > 0);
 	kp_buf_release(&out);
