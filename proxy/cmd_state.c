@@ -121,7 +121,8 @@ static int run(const struct command *c, int argc, char **argv)
 	else if (o.help)
 		status = usage(stdout, c, NULL);
 	else if (!(v = find(c, &words, o.services)))
-		status = usage(stderr, c, words.n ? "there is no such command" : "what is to be done?");
+		status = usage(stderr, c, !words.n ? "what is to be done?" : find(c, &words, false) ?
+			       "--include-services goes with start" : "there is no such command");
 	else
 		status = ask(v, &o);
 	kp_flag_list_release(&words);

@@ -296,6 +296,8 @@ def test_B_20_to_B_24_and_N_07(lab):
     metrics = agent.get("/metrics", 10249)[2]
     for line in ('proxylet_node_state{state="Busy"} 1', 'proxylet_node_state{state="Ready"} 0', "proxylet_node_eligible 1"):
         check(line in metrics.splitlines(), "%s is not in the metrics", line)
+    equal(tell(agent, "drain", "stop", "--include-services", want=2).splitlines()[0],
+          "proxylet drain: --include-services goes with start", "drain stop --include-services")
     tell(agent, "drain", "start")
     check("drained" in agent.status().stdout, "status: %s", agent.status().stdout)
     equal(agent.status().returncode, 1, "status of a drained node")
