@@ -41,7 +41,7 @@ static void renew_plans(struct agent *a)
 {
 	kp_planner_free(a->planner);
 	kp_setup_plan_release(&a->setup);
-	kp_setup_plan(a->cfg, a->backend.mode, &a->setup);
+	kp_setup_plan(a->cfg, a->backend.mode, a->backend.opt.families, &a->setup);
 	a->planner = kp_planner_new(a->model, &a->setup.opt);
 	kp_model_mark_all_dirty(a->model);
 	kp_agent_configure_health(a);

@@ -85,11 +85,8 @@ void kp_agent_cold(struct agent *a, const char *why)
 
 struct kp_health *kp_agent_new_health(const struct agent *a)
 {
-	bool families[KP_N_FAMILIES];
-	struct kp_health *h;
+	struct kp_health *h = kp_health_new(a->backend.opt.families, kp_setup_stale_ns(a->cfg, a->backend.mode));
 
-	kp_setup_families(families);
-	h = kp_health_new(families, kp_setup_stale_ns(a->cfg, a->backend.mode));
 	kp_health_node_state(h, kp_nodestate_get(a->state), a->cfg->startup_compat);
 	if (a->former ? a->former->started : a->warm)
 		kp_health_warm(h, kp_wall_ns());

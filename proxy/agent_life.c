@@ -60,7 +60,7 @@ static int start(struct agent *a, struct kp_err *err)
 	for (int f = 0; f < KP_N_FAMILIES; f++)
 		a->failures[f] = kp_said_new();
 	kp_agent_listen(a);
-	kp_setup_plan(a->cfg, a->backend.mode, &a->setup);
+	kp_setup_plan(a->cfg, a->backend.mode, a->backend.opt.families, &a->setup);
 	a->model = kp_model_new(a->node_name);
 	a->intake = (struct kp_intake){
 		.model = a->model, .cfg = a->cfg, .node_name = a->node_name,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
@@ -38,20 +39,39 @@ static int take(const struct kp_config *c, enum kp_mode mode, struct kp_backend_
 	return ret->ops->probe(&ret->opt, err);
 }
 
+/* The one that is configured, else the first that works, for these families. */
+static int choose(const struct kp_config *c, enum kp_mode mode, struct kp_backend_choice *ret, struct kp_err *err)
+{
+	struct kp_err first = { 0 }, second = { 0 };
+	int r = take(c, mode, ret, &first);
+
+	if (r == 0)
+		return 0;
+	if (r == -EPERM || c->mode != KP_MODE_UNSET)
+		return kp_err_set(err, r, "%s", first.msg);
+	if (take(c, KP_MODE_IPTABLES, ret, &second) < 0)
+		return kp_err_set(err, r, "neither mode works on this kernel: %.200s; %.200s", first.msg, second.msg);
+	kp_warn("agent", "%s: no mode is configured, so it is iptables", first.msg);
+	return 0;
+}
+
 int kp_backend_choose(const struct kp_config *c, struct kp_backend_choice *ret, struct kp_err *err)
 {
-	struct kp_err second = { 0 };
+	bool *families = ret->opt.families;
 	enum kp_mode mode;
 	int r = kp_setup_mode(c, &mode, err);
 
 	*ret = (struct kp_backend_choice){ 0 };
-	kp_setup_families(ret->opt.families);
-	if (r == 0)
-		r = take(c, mode, ret, err);
-	if (r == 0 || r == -EPERM || c->mode != KP_MODE_UNSET)
+	if (r < 0)
 		return r;
-	if (take(c, KP_MODE_IPTABLES, ret, &second) < 0)
-		return kp_err_set(err, r, "neither mode works on this kernel: %.200s; %.200s", err->msg, second.msg);
-	kp_warn("agent", "%s: no mode is configured, so it is iptables", err->msg);
+	families[KP_IPV4] = true;
+	families[KP_IPV6] = access("/proc/net/if_inet6", F_OK) == 0;	/* IN-61 */
+	r = choose(c, mode, ret, err);
+	if (r == 0 || r == -EPERM || !families[KP_IPV6])
+		return r;
+	families[KP_IPV6] = false;	/* IN-60: netfilter may have less of it than the network */
+	if (choose(c, mode, ret, NULL) < 0)
+		return r;
+	kp_warn("agent", "%s: Services have rules for IPv4 alone", err->msg);
 	return 0;
 }

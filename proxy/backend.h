@@ -13,7 +13,8 @@ struct kp_backend_choice {
 
 /*
  * The one the configuration asks for, if it works on this kernel. If it names no mode:
- * nftables, else iptables, which is said. err tells what is missing.
+ * nftables, else iptables, which is said. For both families, where the host has both; for
+ * IPv4 alone, which is said, if only that works. err tells what is missing.
  */
 int kp_backend_choose(const struct kp_config *c, struct kp_backend_choice *ret, struct kp_err *err);
 

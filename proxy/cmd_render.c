@@ -188,8 +188,7 @@ static int render(const struct options *o, struct kp_err *err)
 		return r;
 	if (!kp_model_node(m))
 		kp_warn("render", "no Node object named \"%s\": no endpoint is local", name);
-	kp_setup_plan(cfg, mode, &setup);
-	setup.opt.families[KP_IPV6] = true;	/* the text is for any host */
+	kp_setup_plan(cfg, mode, (const bool[KP_N_FAMILIES]){ true, true }, &setup);	/* the text is for any host */
 	print(m, &setup.opt, mode, o->plan);
 	kp_setup_plan_release(&setup);
 	return 0;

@@ -100,6 +100,8 @@ int kp_own_node_fits(const struct kp_node *n, const struct kp_config *c, const s
 	if (!n)
 		return 0;
 	facts.primary = n->ips[0].family;
+	if (facts.primary == KP_IPV6 && !facts.dual_stack)	/* IN-60 */
+		return kp_err_set(err, -EINVAL, "the Node's primary family is IPv6, and this host can do IPv4 alone");
 	facts.pod_cidrs = n->pod_cidrs;
 	facts.n_pod_cidrs = n->n_pod_cidrs;
 	kp_config_check_node_ports(c, &facts, &rep);

@@ -53,12 +53,6 @@ struct kp_config_backend kp_setup_backend(const struct kp_config *c, enum kp_mod
 	return c->mode == KP_MODE_UNSET && mode == KP_MODE_IPTABLES ? c->iptables : kp_config_active(c);
 }
 
-void kp_setup_families(bool ret[KP_N_FAMILIES])
-{
-	ret[KP_IPV4] = true;
-	ret[KP_IPV6] = access("/proc/net/if_inet6", F_OK) == 0;	/* NF-61 */
-}
-
 /* "a,b": the first of each family counts (NF-92). */
 static void cluster_cidrs(const char *text, struct kp_plan_options *opt)
 {
@@ -109,12 +103,12 @@ static void detector(const struct kp_config *c, struct kp_plan_options *opt)
 	cluster_cidrs(c->cluster_cidr, opt);
 }
 
-void kp_setup_plan(const struct kp_config *c, enum kp_mode mode, struct kp_setup_plan *ret)
+void kp_setup_plan(const struct kp_config *c, enum kp_mode mode, const bool families[KP_N_FAMILIES], struct kp_setup_plan *ret)
 {
 	struct kp_config_backend active = kp_setup_backend(c, mode);
 
 	*ret = (struct kp_setup_plan){ 0 };
-	kp_setup_families(ret->opt.families);
+	memcpy(ret->opt.families, families, sizeof(ret->opt.families));
 	ret->opt.masquerade_all = active.masquerade_all;
 	ret->opt.masquerade_bit = (unsigned)active.masquerade_bit;
 	detector(c, &ret->opt);

@@ -28,15 +28,13 @@ int kp_setup_mode(const struct kp_config *c, enum kp_mode *ret, struct kp_err *e
 
 /* What counts in the mode it runs in. */
 struct kp_config_backend kp_setup_backend(const struct kp_config *c, enum kp_mode mode);
-/* IPv6 is left out where the host has none. */
-void kp_setup_families(bool ret[KP_N_FAMILIES]);
 
-/* Options of the planner in the mode it runs in; the CIDRs it borrows live as long as *ret. */
+/* Options of the planner in the mode it runs in, for these families; the CIDRs it borrows live as long as *ret. */
 struct kp_setup_plan {
 	struct kp_plan_options opt;
 	struct kp_cidr *nodeport_cidrs;
 };
-void kp_setup_plan(const struct kp_config *c, enum kp_mode mode, struct kp_setup_plan *ret);
+void kp_setup_plan(const struct kp_config *c, enum kp_mode mode, const bool families[KP_N_FAMILIES], struct kp_setup_plan *ret);
 void kp_setup_plan_release(struct kp_setup_plan *s);
 
 /* The health ports as configured: what to listen at, and how many, at most KP_SETUP_HEALTH_PORTS. The names are static. */

@@ -223,8 +223,7 @@ static void check_plan(struct case_run *r, json_t *doc, const struct kp_config *
 	struct kp_setup_plan setup;
 	struct kp_plan_node *node;
 
-	kp_setup_plan(c, KP_MODE_NFTABLES, &setup);
-	setup.opt.families[KP_IPV6] = true;
+	kp_setup_plan(c, KP_MODE_NFTABLES, (const bool[KP_N_FAMILIES]){ true, true }, &setup);
 	p = kp_planner_new(m, &setup.opt);
 	kp_model_put_node(m, node_of(NULL, json_object_get(doc, "nodePodCIDRs")));
 	kp_log_set_level(KP_LOG_ERROR);
@@ -281,7 +280,7 @@ static void run_platform_defaults(struct case_run *r, json_t *doc)
 	set(c, "detectLocalMode", json_object_get(doc, "detectLocal"));
 	given = c->mode;
 	rc = kp_setup_mode(c, &runs, &err);
-	kp_setup_plan(c, runs, &setup);
+	kp_setup_plan(c, runs, (const bool[KP_N_FAMILIES]){ true, true }, &setup);
 	set(c, "mode", json_object_get(doc, "expectedMode"));
 	set(c, "detectLocalMode", json_object_get(doc, "expectedDetectLocal"));
 	if (given == KP_MODE_UNSET)

@@ -479,6 +479,34 @@ def test_one_family_fails(lab):
     wait(lambda: "fd00:10:244:2::9" in six(), "the change of IPv6")
 
 
+# A kernel that has IPv6, but not its NAT.
+NO_NAT6 = """#!/bin/sh
+case "${0##*/}" in ip6*) echo "${0##*/}: can't initialize ip6tables table \\`nat': Table does not exist" >&2; exit 3 ;; esac
+exec %(real)s/${0##*/} "$@"
+"""
+
+
+def test_one_family_there(lab):
+    """It is done without the other, unless that is the one the Node has first (IN-60)."""
+    cluster(lab)
+    before = instead(lab, "legacy", NO_NAT6)
+    agent = lab.run(before=before, **options("legacy")).ready()
+    equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "IPv4")
+    check("Table does not exist: Services have rules for IPv4 alone" in agent.log(), "log: %s", agent.log())
+    equal(list(json.loads(agent.status("-o", "json").stdout)["families"]), ["IPv4"], "families in the status")
+    check('family="IPv6"' not in agent.get("/metrics", 10249)[2], "metrics of IPv6")
+    put(lab, 1, ["9"])
+    wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.1.10", 80) == {"10.244.2.9"}, "a change")
+    agent.stop()
+    node = obj.node()
+    node["status"]["addresses"].reverse()
+    lab.put("node.json", node)
+    agent = lab.run(before=before, **options("legacy"))
+    equal(agent.end(), 3, "exit status on a Node of IPv6")
+    check("primary family is IPv6, and this host" in agent.log(), "log: %s", agent.log())
+    lab.agents.clear()
+
+
 def test_same_name_later(lab):
     """A Service that is refused gets no endpoints of another one that had its name, and went while nothing could be written."""
     cluster(lab)
@@ -629,6 +657,10 @@ def test_unset_mode_without_nftables(lab):
     check("nodePortAddresses: is unset; NodePort connections will be accepted on all" in agent.log(), "log: %s", agent.log())
     equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the old way")
     lab.agents.pop().stop()
+    agent = lab.run(mode="", before=instead(lab, "legacy", "#!/bin/sh\nexit 3\n") + without("nftables"))
+    equal(agent.end(), 3, "exit status with neither")
+    check("works on this kernel: nftables: this kernel has no netfilter netlink" in agent.log(), "log: %s", agent.log())
+    lab.agents.clear()
 
 
 def test_cleanup(lab):

@@ -151,11 +151,13 @@ static int put(struct kp_intake *in, const char *ips, const char *pod_cidrs)
 
 static const struct {
 	const char *bind, *ips;
+	bool dual;
 	int want;
 } late[] = {
-	{ "0.0.0.0", "fd00::1", 0 },
-	{ "0.0.0.0", "10.0.0.1", -EINVAL },
-	{ "10.0.0.9", "10.0.0.1", -EINVAL },	/* which looks as before */
+	{ "0.0.0.0", "fd00::1", true, 0 },
+	{ "0.0.0.0", "fd00::1", false, -EINVAL },	/* no IPv6 here */
+	{ "0.0.0.0", "10.0.0.1", true, -EINVAL },
+	{ "10.0.0.9", "10.0.0.1", true, -EINVAL },	/* which looks as before */
 };
 
 /* Stand-ins for what is waited for are nothing that podCIDRs could contradict, nor addresses (IN-31). */
@@ -168,6 +170,7 @@ START_TEST(addresses_come_late)
 
 	kp_config_set(c, "bindAddress", late[_i].bind, &rep);
 	c->detect_mode = KP_DETECT_NODE_CIDR;
+	in.host.dual_stack = late[_i].dual;
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(put(&in, "", "fd00:1::/64"), 0);
 		ck_assert_int_eq(kp_intake_fits(&in, c, &err), 0);
