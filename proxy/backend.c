@@ -55,6 +55,17 @@ static int choose(const struct kp_config *c, enum kp_mode mode, struct kp_backen
 	return 0;
 }
 
+/* What may be otherwise in a moment says nothing about the kernel: who starts us tries again. */
+static bool is_passing(int code)
+{
+	static const int codes[] = { EAGAIN, ECANCELED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ETIMEDOUT };
+
+	for (size_t i = 0; i < KP_N(codes); i++)
+		if (code == -codes[i])
+			return true;
+	return false;
+}
+
 int kp_backend_choose(const struct kp_config *c, struct kp_backend_choice *ret, struct kp_err *err)
 {
 	bool *families = ret->opt.families;
@@ -67,7 +78,7 @@ int kp_backend_choose(const struct kp_config *c, struct kp_backend_choice *ret, 
 	families[KP_IPV4] = true;
 	families[KP_IPV6] = access("/proc/net/if_inet6", F_OK) == 0;	/* IN-61 */
 	r = choose(c, mode, ret, err);
-	if (r == 0 || r == -EPERM || !families[KP_IPV6])
+	if (r == 0 || r == -EPERM || is_passing(r) || !families[KP_IPV6])
 		return r;
 	families[KP_IPV6] = false;	/* IN-60: netfilter may have less of it than the network */
 	if (choose(c, mode, ret, NULL) < 0)
