@@ -20,6 +20,7 @@ import datapath
 import lab as labs
 import report as reports
 import rows
+from harness import end_cleanly
 from loads import Load
 
 FULL = dict(loads="1000x10,10000x10,5000x50,50000x10", runs=3, rest=10.0, changes=300, additions=20, flood=10.0, long_flood=60.0,
@@ -68,6 +69,7 @@ def main():
     agent = os.path.abspath(args.agent)
     out = args.out or os.path.join(os.path.dirname(agent), "bench")
     report, began = reports.Report(), time.monotonic()
+    end_cleanly()
     lab = labs.Lab(agent)
     try:
         measure(lab, report, args)

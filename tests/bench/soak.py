@@ -11,7 +11,6 @@ The verdict: nothing lost, memory and descriptors as after the first part.
 import argparse
 import os
 import random
-import signal
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ import nft
 import objects as obj
 import traffic
 from apiserver import ApiServer, kubeconfig
-from harness import Failure, wait
+from harness import Failure, end_cleanly, wait
 
 SEED = 7
 REPAIR = 5.0        # seconds after a drift in which a connection may fail; where nothing else runs, a hundredth of that
@@ -237,7 +236,7 @@ def main():
     ap.add_argument("--services", type=int, default=300)
     ap.add_argument("--rate", type=float, default=50, help="changes a second")
     args = ap.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
+    end_cleanly()
     lab = labs.Lab(os.path.abspath(args.agent))
     try:
         wrong = soak(lab, args)

@@ -632,7 +632,7 @@ def main():
     ap.add_argument("--long", action="store_true", help="kill for two minutes; foreign changes at 1,000 and 10,000 Services, too")
     ap.add_argument("names", nargs="*", help="parts of test names")
     args = ap.parse_args()
-    signal.signal(signal.SIGTERM, harness.stop)
+    harness.end_cleanly()
     if os.geteuid() != 0:
         sys.exit("network namespaces need root")
     tests = [(n[5:], f) for n, f in globals().items() if n.startswith("test_") and callable(f)]

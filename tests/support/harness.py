@@ -95,8 +95,20 @@ def run_one(name, function, agent):
     return result
 
 
+ENDS = signal.SIGTERM, signal.SIGHUP
+
+
 def stop(*_):
+    for sig in ENDS:
+        signal.signal(sig, signal.SIG_IGN)  # the way out takes a while
     sys.exit("interrupted")
+
+
+def end_cleanly():
+    """When told to end, namespaces are taken down on the way out. What nohup ignores stays ignored."""
+    for sig in ENDS:
+        if signal.getsignal(sig) != signal.SIG_IGN:
+            signal.signal(sig, stop)
 
 
 def main(module):
@@ -105,7 +117,7 @@ def main(module):
     ap.add_argument("--agent", default="build/proxylet")
     ap.add_argument("names", nargs="*", help="parts of test names")
     args = ap.parse_args()
-    signal.signal(signal.SIGTERM, stop)  # namespaces are taken down on the way out
+    end_cleanly()
     tests = [(n[5:], f) for n, f in module.items() if n.startswith("test_") and callable(f)]
     wanted = [(n, f) for n, f in tests if not args.names or any(part in n for part in args.names)]
     if os.geteuid() != 0:
