@@ -3,8 +3,10 @@
 The client is a pod (nothing is masqueraded). The first packet of a connection is sent by AF_PACKET and
 dropped behind our rules, in a forward chain of priority 300, so that only the way there is measured.
 """
+import contextlib
 import json
 import os
+import statistics
 import subprocess
 
 import lab as labs
@@ -75,19 +77,23 @@ class Path:
             raise op.Fault("flow %s, %s: %d errors" % (argv[0], self.who, r["errors"]))
         return r
 
-    def sink(self, lab, there):
-        """Drop SYNs of the client behind all rules, or no longer."""
-        if there:
-            op.nft(self.node, op.write(os.path.join(lab.folder, "sink.nft"), [SINK]))
-        else:
+    @contextlib.contextmanager
+    def sink(self):
+        """SYNs of the client are dropped behind all rules, while it lasts."""
+        self.node.sh("nft", SINK)
+        try:
+            yield
+        finally:
             self.node.sh("nft", "delete", "table", "ip", "sink")
 
-    def deafen(self, there):
-        """The other side answers no SYN: the flow stays as its first packet made it."""
-        if there:
-            self.remote.sh("nft", "add table ip deaf; add chain ip deaf c { type filter hook prerouting priority -300 ; }; "
-                                  "add rule ip deaf c ip saddr %s drop" % CLIENT)
-        else:
+    @contextlib.contextmanager
+    def deaf(self):
+        """The other side answers no SYN, while it lasts: the flow stays as its first packet made it."""
+        self.remote.sh("nft", "add table ip deaf; add chain ip deaf c { type filter hook prerouting priority -300 ; }; "
+                              "add rule ip deaf c ip saddr %s drop" % CLIENT)
+        try:
+            yield
+        finally:
             self.remote.sh("nft", "delete", "table", "ip", "deaf")
 
     def close(self):
@@ -96,35 +102,35 @@ class Path:
             self.server.wait()
 
 
-def build(lab, load, args):
-    """-> the paths, loaded"""
-    path = load.file(lab.folder)
-    vip = "172.16.0.0"
-    paths = [Path(lab, EMPTY, load.hosts(0)[0], 1, 8080), Path(lab, OURS, vip, load.services, 80),
-             Path(lab, "kube-proxy's shape", vip, load.services, 80)]
-    op.nft(paths[0].node, op.write(os.path.join(lab.folder, "empty.nft"), [EMPTY_RULES]))
-    op.nft(paths[1].node, op.render(lab, path, CIDR)[0])
-    op.nft(paths[2].node, op.write(os.path.join(lab.folder, "shape.nft"), rival.Nftables(load).whole()))
+def build(lab, report, load, args):
+    """-> the paths, loaded; without those that cannot be"""
+    def file(name, lines):
+        return op.write(os.path.join(lab.folder, name), lines)
+
+    def loaded(who, load_rules, rules, first="172.16.0.0", count=load.services, port=80):
+        path = Path(lab, who, first, count, port)
+        load_rules(path.node, rules)
+        return path
+
+    plans = [(EMPTY, op.nft, file("empty.nft", [EMPTY_RULES]), load.hosts(0)[0], 1, 8080),
+             (OURS, op.nft, op.render(lab, load.file(lab.folder), CIDR)[0]),
+             ("kube-proxy's shape", op.nft, file("shape.nft", rival.Nftables(load).whole()))]
     if load.services <= args.iptables_up_to:
-        tables = op.write(os.path.join(lab.folder, "shape.iptables"), rival.Iptables(load).whole())
-        for variant in ("legacy", "nft"):
-            if op.have("iptables-%s-restore" % variant):
-                paths.append(Path(lab, "iptables-%s, kube-proxy's" % variant, vip, load.services, 80))
-                op.iptables(variant)(paths[-1].node, tables)
-    return paths
+        tables = file("shape.iptables", rival.Iptables(load).whole())
+        plans += [("iptables-%s, kube-proxy's" % v, op.iptables(v), tables) for v in args.variants]
+    paths = [report.attempt("data path, " + p[0], loaded, *p) for p in plans]
+    return [p for p in paths if p]
 
 
-def one_round(lab, tools, path, seconds, values):
+def one_round(tools, path, seconds, values):
     def put(row, value):
         values.setdefault((row, path.who), []).append(value)
 
-    path.sink(lab, True)
-    for row, first, count in ((FIRST, path.first, path.count), (FIRST_HOT, path.first, 1)):
-        put(row, path.flow(tools, "packets", "eth0", path.mac, CLIENT, first, count, seconds)["cpu_ns"])
-    path.sink(lab, False)
-    path.deafen(True)
-    put(RATE, path.flow(tools, "packets", "eth0", path.mac, CLIENT, path.first, 0, seconds)["rate"])
-    path.deafen(False)
+    with path.sink():
+        for row, first, count in ((FIRST, path.first, path.count), (FIRST_HOT, path.first, 1)):
+            put(row, path.flow(tools, "packets", "eth0", path.mac, CLIENT, first, count, seconds)["cpu_ns"])
+    with path.deaf():
+        put(RATE, path.flow(tools, "packets", "eth0", path.mac, CLIENT, path.first, 0, seconds)["rate"])
     r = path.flow(tools, "connect", path.first, path.count, path.port, seconds)
     put(CONNECT, r["rate"])
     put(CONNECT_99, r["p99_us"])
@@ -139,19 +145,19 @@ UNITS = {FIRST: "ns", FIRST_HOT: "ns", RATE: "1/s", CONNECT: "1/s", CONNECT_99: 
 def all_rows(lab, report, args):
     load, tools, values = Load(args.data_services, 10), op.Tools(lab.agent), {}
     print("data path, %s" % load.name, flush=True)
-    paths = build(lab, load, args)
+    paths = build(lab, report, load, args)
     try:
         for path in paths:
             path.serve(tools)
         for _ in range(args.data_rounds):
             for path in paths:
-                one_round(lab, tools, path, args.data_seconds, values)
+                report.attempt("data path, " + path.who, one_round, tools, path, args.data_seconds, values)
     finally:
         for path in paths:
             path.close()
     factor = next((f for n, f in GOAL_FIRST if load.services <= n), None)
     for row, unit in UNITS.items():
-        base = sorted(values[row, EMPTY])[len(values[row, EMPTY]) // 2]
+        base = values.get((row, EMPTY))
         for path in sorted(paths, key=lambda p: p.who != OURS):
-            goal = factor * base if row == FIRST and path.who == OURS and factor else None
-            report.add(row, load.name, path.who, unit, values[row, path.who], goal, more_is_better=unit == "1/s")
+            goal = factor * statistics.median(base) if row == FIRST and path.who == OURS and factor and base else None
+            report.add(row, load.name, path.who, unit, values.get((row, path.who), []), goal, more_is_better=unit == "1/s")

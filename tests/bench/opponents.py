@@ -97,19 +97,27 @@ def render(lab, path, cidr):
     return out, took
 
 
-def have(program):
+VARIANTS = ("legacy", "nft")
+
+
+def have_iptables(lab, variant):
+    """Is the program there, and what it needs of the kernel? Many a kernel has no legacy tables."""
     try:
-        return subprocess.run([program, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-    except OSError:
+        return bool(in_bare(lab, timed, ["iptables-" + variant, "-t", "nat", "-S"]))
+    except (Fault, OSError):
         return False
 
 
 def real_kube_proxy(path, load, changes, judge_folder):
-    """load.py with the real thing. -> its result, or None with a line on stderr"""
+    """load.py with the real thing. -> its result"""
     argv = [sys.executable, "-B", os.path.join(judge_folder, "load.py"), "--kube-proxy", path, "--services", str(load.services),
             "--endpoints", str(load.endpoints), "--changes", str(changes), "--gap", "1.5", "--burst", "500"]
-    p = subprocess.run(argv, capture_output=True, text=True)
+    p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = p.communicate()
+    finally:
+        p.terminate()   # it has a namespace of its own
+        p.wait()
     if p.returncode:
-        print("kube-proxy: %s" % p.stderr.strip()[-300:], file=sys.stderr)
-        return None
-    return json.loads(p.stdout.splitlines()[-1])
+        raise Fault("kube-proxy: " + err.strip()[-300:])
+    return json.loads(out.splitlines()[-1])

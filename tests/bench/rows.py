@@ -71,11 +71,17 @@ class Loader:
     def __init__(self, row, who, step, what, runs):
         self.row, self.who, self.step, self.what, self.runs, self.results = row, who, step, what, runs, []
 
-    def run(self, lab):
+    def run(self, lab, report, load):
         if len(self.results) < self.runs:
-            self.results.append(op.in_bare(lab, self.step, self.what))
+            result = report.attempt("%s, %s, %s" % (load.name, self.row, self.who), op.in_bare, lab, self.step, self.what)
+            if result is None:
+                self.runs = 0   # not once more
+            else:
+                self.results.append(result)
 
     def tell(self, report, load):
+        if not self.results:
+            return None
         if self.row == KERNEL:
             return report.add(KERNEL, load.name, self.who, "s", self.results)
         report.add(self.row, load.name, self.who, "s", [r[0] for r in self.results])
@@ -90,18 +96,18 @@ def by_nft(lab, path, who, runs):
             Loader(KERNEL, "plain loader, " + who, lambda ns, what: sum(op.replay(tools, ns, what)), recorded, runs)]
 
 
-def opponents(lab, load, args):
+def opponents(lab, report, load, args):
     runs = args.runs if load.services <= 1000 else 1     # kube-proxy's shape takes half a minute at 10,000
-    loaders = by_nft(lab, op.render(lab, load.file(lab.folder), CIDR)[0], OUR_RULES, args.runs)
+    rules = op.render(lab, load.file(lab.folder), CIDR)[0]
+    loaders = report.attempt("%s, %s" % (load.name, OUR_RULES), by_nft, lab, rules, OUR_RULES, args.runs) or []
     if load.services <= args.rivals_up_to:
         shape = op.write(os.path.join(lab.folder, "shape.nft"), rival.Nftables(load).whole())
-        loaders += by_nft(lab, shape, SHAPE, runs)
+        loaders += report.attempt("%s, %s" % (load.name, SHAPE), by_nft, lab, shape, SHAPE, runs) or []
     if load.services <= args.iptables_up_to:
         tables = op.write(os.path.join(lab.folder, "shape.iptables"), rival.Iptables(load).whole())
-        loaders += [Loader(COLD_FILE, "iptables-%s-restore" % v, op.iptables(v), tables, runs)
-                    for v in ("legacy", "nft") if op.have("iptables-%s-restore" % v)]
+        loaders += [Loader(COLD_FILE, "iptables-%s-restore" % v, op.iptables(v), tables, runs) for v in args.variants]
         loaders += [Loader(COLD_FILE, "%s, mode iptables, %s" % (OURS, v), by_mode_iptables(lab, v), load.file(lab.folder), runs)
-                    for v in ("legacy", "nft") if op.have("iptables-%s-restore" % v)]
+                    for v in args.variants]
     return loaders
 
 
@@ -116,16 +122,16 @@ def cold_from_api(lab, load):
 
 def cold_start(lab, report, load, args):
     """Ours and every loader, one after the other, so many times."""
-    loaders, file_s, api = opponents(lab, load, args), [], []
+    loaders, file_s, api = opponents(lab, report, load, args), [], []
     for _ in range(args.runs):
         file_s.append(cold_from_file(lab, load))
         api.append(cold_from_api(lab, load))
         for x in loaders:
-            x.run(lab)
-    plain = next(x.results for x in loaders if x.row == KERNEL)
+            x.run(lab, report, load)
+    plain = next((x.results for x in loaders if x.who == "plain loader, " + OUR_RULES), None)
     ours(report, COLD, load, "s", [a[0] for a in api])
     ours(report, COLD_FILE, load, "s", file_s)
-    report.add(KERNEL, load.name, OURS, "s", [a[1] for a in api], 1.3 * statistics.median(plain))
+    report.add(KERNEL, load.name, OURS, "s", [a[1] for a in api], 1.3 * statistics.median(plain) if plain else None)
     ours(report, PEAK, load, "MB", [a[2] for a in api])
     for x in loaders:
         x.tell(report, load)
@@ -197,8 +203,6 @@ def rival_changes(lab, report, load, args):
 
 def kube_proxy(report, load, path):
     r = op.real_kube_proxy(path, load, 20, os.path.join(HERE, "..", "judge"))
-    if not r:
-        return report.note("%s: kube-proxy did not run" % load.name)
     for row, unit, value in ((COLD, "s", r["cold_start_s"]), (ONE, "ms", r["change_ms"] and r["change_ms"]["p50"]),
                              (BURST, "ms", r["burst_s"] and 1000 * r["burst_s"]), (PEAK, "MB", r["after_start"]["peak_mb"]),
                              (RESIDENT, "MB", r["at_end"]["rss_mb"])):
@@ -210,8 +214,8 @@ def all_rows(lab, report, load, args):
     print("%s, load average %.2f" % (load.name, os.getloadavg()[0]), flush=True)
     cold_start(lab, report, load, args)
     session = Session(lab, load)
-    session.start()
     try:
+        session.start()
         rest(report, session, load, args)
         changes(report, session, load, args)
         additions(report, session, load, args)
@@ -220,7 +224,7 @@ def all_rows(lab, report, load, args):
     finally:
         session.close()
     if load.services <= args.rivals_up_to:
-        rival_changes(lab, report, load, args)
+        report.attempt("%s, changes of %s" % (load.name, SHAPE), rival_changes, lab, report, load, args)
     if args.kube_proxy:
-        kube_proxy(report, load, args.kube_proxy)
+        report.attempt("%s, kube-proxy" % load.name, kube_proxy, report, load, args.kube_proxy)
     load.encoded = None
