@@ -14,7 +14,7 @@ VERSION     := 0.1.0
 # Case folders for check-cases; the recorded ones are read in place where they lie beside the checkout.
 CASES       ?= tests/cases $(wildcard ../shared/data/kube-proxy-cases)
 
-# Debian package names: to build, to see it work, to test it, to read the code's faults.
+# Debian package names: to build, to see it work, to test it, to measure it, to read the code's faults.
 DEPS_BUILD  := gcc libc6-dev make pkg-config libmnl-dev libnftnl-dev libjansson-dev libyaml-dev libevent-dev \
 	       libcurl4-openssl-dev libcap-ng-dev libseccomp-dev
 DEPS_DEMO   := $(DEPS_BUILD) nftables iproute2 python3
@@ -23,6 +23,7 @@ CLANG       := $(shell . /etc/os-release 2>/dev/null; case $$VERSION_CODENAME in
 DEPS_FUZZ   := $(DEPS_BUILD) clang libclang-rt-$(CLANG)-dev python3
 DEPS_CHECK  := $(DEPS_DEMO) $(DEPS_FUZZ) check ca-certificates conntrack iptables ipset valgrind libcap2-bin openssl nghttp2-proxy \
 	       python3-yaml haproxy keepalived curl nginx libnginx-mod-stream
+DEPS_BENCH  := $(DEPS_DEMO) iptables python3-matplotlib
 DEPS_LINT   := $(DEPS_DEMO) clang clang-tidy cppcheck shellcheck mandoc
 
 # Parts of "make check", in this order; each leaves its count below $(BUILD)/results.
@@ -148,6 +149,8 @@ deps-check:
 	$(call install-packages,$(DEPS_CHECK))
 deps-fuzz:
 	$(call install-packages,$(DEPS_FUZZ))
+deps-bench:
+	$(call install-packages,$(DEPS_BENCH))
 deps-lint:
 	$(call install-packages,$(DEPS_LINT))
 
@@ -165,7 +168,7 @@ check: deps-check
 	$(Q)$(TALLY) --sum $(PARTS)
 
 check-unit: $(UNIT)
-	$(Q)$(TALLY) --part unit --jobs 2 $(UNIT)
+	$(Q)$(TALLY) --part unit --jobs 2 $(UNIT) tests/bench/test_bench.py
 
 check-net: $(NET) $(BUILD)/tests/support/no_ipvs.so all
 	$(Q)$(TALLY) --part net --jobs 2 --as "$(SUDO)" $(foreach t,$(NET_SLOW),"$(t) --agent=$(BUILD)/proxylet") $(NET) \
@@ -235,10 +238,9 @@ lint: deps-lint
 
 # Figures beside opponents of the same run; results below $(BUILD)/bench. BENCH: more flags of bench.py.
 BENCH_RUN = $(Q)$(SUDO) $(PY) tests/bench/bench.py --agent $(BUILD)/proxylet $(if $(KUBE_PROXY),--kube-proxy $(KUBE_PROXY)) $(BENCH)
-bench: all $(BENCH_TOOLS)
-	$(BENCH_RUN)
-bench-quick: all $(BENCH_TOOLS)
-	$(BENCH_RUN) --quick
+bench bench-quick: deps-bench
+	$(Q)$(MAKE) all $(BENCH_TOOLS)
+	$(BENCH_RUN) $(if $(filter bench-quick,$@),--quick)
 bench-compare:
 	$(Q)$(PY) tests/bench/bench.py --compare $(or $(OLD),$(error OLD=old.json)) $(or $(NEW),$(BUILD)/bench/bench.json)
 
@@ -283,7 +285,7 @@ help:
 	@echo "golden-accept  accept the plans and rules of today as the expected ones"
 	@echo "install clean"
 
-.PHONY: all tests deps deps-build deps-demo deps-check deps-fuzz deps-lint demo check check-unit check-net check-cases \
+.PHONY: all tests deps deps-build deps-demo deps-check deps-fuzz deps-bench deps-lint demo check check-unit check-net check-cases \
 	check-faults check-deploy check-asan check-tsan check-valgrind check-fuzz fuzz fuzzers build-fuzz lint bench bench-quick bench-compare \
 	soak golden-accept install clean help
 .DELETE_ON_ERROR:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws bench.json: an SVG for every row that has opponents. Needs matplotlib.
+"""Draws bench.json: bench-ROW.svg for every row that has opponents. Needs matplotlib.
 
     charts.py build/bench/bench.json
 """
@@ -15,7 +15,7 @@ from matplotlib import pyplot
 OURS = "proxylet"
 
 
-def draw(folder, row, figures):
+def draw(name, row, figures):
     figure, axes = pyplot.subplots(figsize=(9, 0.9 + 0.4 * len(figures)))
     spread = [[f["median"] - f["low"] for f in figures], [f["high"] - f["median"] for f in figures]]
     axes.barh(["%s, %s" % (f["who"], f["load"]) for f in figures], [f["median"] for f in figures], xerr=spread,
@@ -26,7 +26,7 @@ def draw(folder, row, figures):
     axes.set_title(row)
     axes.tick_params(labelsize=7)
     figure.tight_layout()
-    figure.savefig(os.path.join(folder, "".join(c if c.isalnum() else "-" for c in row.lower()) + ".svg"))
+    figure.savefig("%s-%s.svg" % (name, "".join(c if c.isalnum() else "-" for c in row.lower())))
     pyplot.close(figure)
 
 
@@ -37,8 +37,8 @@ def main():
             rows.setdefault(figure["row"], []).append(figure)
     drawn = [row for row, figures in rows.items() if len({f["who"] for f in figures}) > 1]
     for row in drawn:
-        draw(os.path.dirname(path), row, rows[row])
-    print("%d charts in %s" % (len(drawn), os.path.dirname(path)))
+        draw(os.path.splitext(path)[0], row, rows[row])
+    print("%d charts beside it" % len(drawn))
 
 
 if __name__ == "__main__":
