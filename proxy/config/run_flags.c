@@ -49,7 +49,7 @@ const struct kp_flag kp_run_flag_table[] = {
 	{ "metrics-port", .kind = KP_FLAG_INT, AT(metrics_port), .arg = "PORT" },
 
 	{ "proxy-mode", FIELD("mode"), .arg = "MODE", .choices = modes,
-	  .help = "nftables, iptables or ipvs; default: what the kernel can do" },
+	  .help = "nftables or iptables; ipvs only with proxylet.fallback; default: what the kernel can do" },
 	{ "cluster-cidr", FIELD("clusterCIDR"), .arg = "CIDR[,CIDR]", .help = "pod addresses, one CIDR of each family" },
 	{ "detect-local-mode", FIELD("detectLocalMode"), .arg = "MODE", .choices = local_modes,
 	  .help = "how to know this node's pods: ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix" },
@@ -73,10 +73,10 @@ const struct kp_flag kp_run_flag_table[] = {
 
 	{ "iptables-localhost-nodeports", SWITCH("iptables.localhostNodePorts"), .help = "of mode iptables" },
 	{ "iptables-masquerade-bit", FIELD("iptables.masqueradeBit"), .arg = "N", .help = "of mode iptables" },
-	{ "iptables-min-sync-period", FIELD("iptables.minSyncPeriod"), .arg = "TIME", .help = "of mode iptables" },
+	{ "iptables-min-sync-period", FIELD("iptables.minSyncPeriod"), .arg = "TIME", .help = "no effect" },
 	{ "iptables-sync-period", FIELD("iptables.syncPeriod"), .arg = "TIME", .help = "of mode iptables" },
 	{ "ipvs-exclude-cidrs", FIELD("ipvs.excludeCIDRs"), .is_list = true, .arg = "CIDR,...", .help = "of mode ipvs" },
-	{ "ipvs-min-sync-period", FIELD("ipvs.minSyncPeriod"), .arg = "TIME", .help = "of mode ipvs" },
+	{ "ipvs-min-sync-period", FIELD("ipvs.minSyncPeriod"), .arg = "TIME", .help = "no effect" },
 	{ "ipvs-scheduler", FIELD("ipvs.scheduler"), .arg = "NAME", .help = "of mode ipvs" },
 	{ "ipvs-strict-arp", SWITCH("ipvs.strictARP"), .help = "of mode ipvs" },
 	{ "ipvs-sync-period", FIELD("ipvs.syncPeriod"), .arg = "TIME", .help = "of mode ipvs" },
