@@ -154,8 +154,12 @@ class Traffic:
             pass  # the next turn tells
 
     def probe(self):
-        self.probes += 1
+        """/livez is always certain, /healthz once the rules are back: the API server's troubles are not the node's."""
+        began, self.probes = time.monotonic(), self.probes + 1
         self.unanswered += self.agent.get("/livez")[0] != 200
+        status = self.agent.get()[0]
+        if status != 200:
+            self.failed(began, "/healthz said %d" % status)
 
 
 def descriptors(agent):
