@@ -78,10 +78,12 @@ static bool ends_all(const char *rule)
 	return false;
 }
 
-static bool is_as_ours(const struct dp_ipt_jump *j, const char *rule)
+static bool is_as_ours(const struct dp_ipt_held *h, const struct dp_ipt_jump *j, const char *rule)
 {
 	size_t len = strlen(j->match);
 
+	if (h->by_netlink)
+		return (strstr(rule, " -m ") != NULL) == (len > 0);
 	return *rule == ' ' && strncmp(rule + 1, j->match, len) == 0 && strncmp(rule + 1 + len, "-j ", 3) == 0 &&
 	       strcmp(rule + 1 + len + 3, j->to) == 0;
 }
@@ -110,7 +112,7 @@ static void note_jump(struct dp_ipt_held *h, int table, const char *from, size_t
 			continue;
 		if (strcmp(j->to, to + 1) == 0) {
 			h->disordered[i] |= !h->jumps[i] && is_too_low(h, i);
-			h->as_ours[i] += is_as_ours(j, rule);
+			h->as_ours[i] += is_as_ours(h, j, rule);
 			h->jumps[i]++;
 		}
 		h->ends[i] += end;
@@ -123,6 +125,7 @@ static void take_rule(struct dp_ipt_held *h, int table, const char *name)
 	size_t len = strcspn(name, " ");
 	struct dp_ipt_held_chain *c;
 
+	h->by_netlink |= strncmp(name + len, " handle ", 8) == 0;
 	if (!is_ours(name)) {
 		note_jump(h, table, name, len, name + len);
 		return;

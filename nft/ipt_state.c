@@ -25,7 +25,7 @@ struct chain {
 	char *rules;		/* of one owner; NULL: none */
 	struct kp_map *lines;	/* text -> struct line; NULL: not shared */
 	uint32_t n_rules;	/* as written */
-	uint64_t hash;		/* as printed by iptables-save, 0: not seen yet */
+	uint64_t hash[2];	/* as printed by iptables-save, and by netlink; 0: not seen yet */
 };
 
 /* A way to our chains. */
@@ -226,13 +226,15 @@ void dp_ipt_state_assume(struct dp_ipt_state *s, const struct dp_ipt_held *held)
 	}
 }
 
-static bool differs(struct chain *c, const struct dp_ipt_held_chain *h)
+static bool differs(struct chain *c, const struct dp_ipt_held_chain *h, bool by_netlink)
 {
+	uint64_t *hash = &c->hash[by_netlink];
+
 	if (!is_wanted(c) || c->dirty)
 		return false;
-	if (!h || h->n_rules != c->n_rules || (c->hash && c->hash != h->hash))
+	if (!h || h->n_rules != c->n_rules || (*hash && *hash != h->hash))
 		return true;
-	c->hash = h->hash;
+	*hash = h->hash;
 	return false;
 }
 
@@ -258,7 +260,7 @@ bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held
 		for (struct kp_map_it it = { 0 }; kp_map_next(s->chains[t], &it);) {
 			const struct dp_ipt_held_chain *h = kp_map_get(held->chains[t], it.key, it.len);
 
-			if (differs(it.value, h) && n++ < NAMES_MAX)
+			if (differs(it.value, h, held->by_netlink) && n++ < NAMES_MAX)
 				kp_buf_printf(&what, "%schain %s of %s %s", what.len ? ", " : "", ((struct chain *)it.value)->name,
 					      dp_ipt_tables[t], h ? "changed" : "deleted");
 		}
@@ -305,7 +307,7 @@ static uint32_t write_shared(const struct chain *c, struct kp_buf *out)
 
 static uint32_t write_rules(struct chain *c, struct kp_buf *out)
 {
-	c->hash = 0;
+	c->hash[0] = c->hash[1] = 0;
 	c->n_rules = c->rules ? write_own(c, out) : c->lines ? write_shared(c, out) : 0;
 	return c->n_rules;
 }

@@ -47,8 +47,8 @@ const char *dp_ipt_state_blame(struct dp_ipt_state *s, const char *text, unsigne
 
 /*
  * Does the kernel hold what was written? Chains, the number of their rules and the ways
- * to them, and, once seen, the text of the rules as iptables-save prints it (which is
- * why it cannot be compared with what was written). *ret_what: the difference, for the log,
+ * to them, and, once seen, the text of the rules as iptables-save or netlink prints it (which
+ * is why it cannot be compared with what was written). *ret_what: the difference, for the log,
  * the caller's; untouched if there is none. Chains that are to be written are not compared.
  */
 bool dp_ipt_state_matches(struct dp_ipt_state *s, const struct dp_ipt_held *held, char **ret_what);

@@ -10,12 +10,14 @@
 #include "nft/exec.h"
 #include "nft/ipt_held.h"
 #include "nft/socket.h"
+#include "nft/xtnft.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
 
 #define DEADLINE_MS	60000
 #define BYTES_PER_MS	100	/* more for a large input: 15 MB, 10,000 Services, have three minutes */
+#define TRIES		20	/* to list rules while others commit */
 
 const char *const dp_ipt_variant_names[DP_IPT_N_VARIANTS] = { "nft", "legacy", "" };
 static const char *const programs[KP_N_FAMILIES] = { "iptables", "ip6tables" };
@@ -94,9 +96,27 @@ static int save(const struct dp_ipt_tools *t, enum kp_family f, const char *tabl
 	return dp_exec(argv, NULL, DEADLINE_MS, t->cancel_fd, ret, NULL, err);
 }
 
+/* "# Table `nat' is incompatible, use 'nft' tool.", and success; restoring goes on as if nothing were. */
+static bool is_unreadable(const char *text, char ret_table[16])
+{
+	for (const char *at = text; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+		int end = 0;
+
+		if (sscanf(at, "# Table `%15[^']' is incompatible%n", ret_table, &end) == 1 && end)
+			return true;
+	}
+	return false;
+}
+
 int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err)
 {
-	return save(t, f, NULL, ret, err);
+	char table[16];
+	int r = save(t, f, NULL, ret, err);
+
+	if (r == 0 && is_unreadable(ret->data, table))
+		return kp_err_set(err, -EUCLEAN, "table %s holds rules that iptables cannot read: see nft list table %s %s", table,
+				  f == KP_IPV4 ? "ip" : "ip6", table);
+	return r;
 }
 
 int dp_ipt_tools_legacy(struct dp_ipt_tools *ret, struct kp_err *err)
@@ -145,11 +165,32 @@ int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp
 	return r;
 }
 
+/* Again when somebody committed meanwhile. */
+static int save_by_netlink(enum kp_family f, struct kp_buf *ret, struct kp_err *err)
+{
+	int r = -EINTR;
+
+	for (int i = 0; i < TRIES && r == -EINTR; i++) {
+		struct mnl_socket *nl = NULL;
+		uint32_t generation;
+
+		kp_buf_release(ret);
+		r = dp_socket_open(&nl, err);
+		if (r < 0)
+			return r;
+		r = dp_xtnft_save(nl, f, ret, &generation);
+		mnl_socket_close(nl);
+	}
+	return r < 0 ? kp_err_set(err, r, "list the rules of iptables-nft: %s", strerror(-r)) : 0;
+}
+
 int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_ipt_held **ret, struct kp_err *err)
 {
 	struct kp_buf text = { 0 };
-	int r = save(t, f, NULL, &text, err);
+	int r = dp_ipt_tools_save(t, f, &text, err);
 
+	if (r == -EUCLEAN)
+		r = save_by_netlink(f, &text, err);
 	if (r == 0)
 		*ret = dp_ipt_held_parse(text.data);
 	kp_buf_release(&text);

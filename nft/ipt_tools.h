@@ -44,9 +44,12 @@ bool dp_ipt_legacy_in_use(enum kp_family f);
 /* Of either way. Runs nothing, and loads no module. */
 bool dp_ipt_in_use(const struct dp_ipt_tools *t, enum kp_family f);
 
-/* iptables-save of one family, all tables that exist; NUL-terminated. */
+/*
+ * iptables-save of one family, all tables that exist; NUL-terminated. -EUCLEAN: there is one that
+ * iptables-nft cannot read, as others added rules to it with nft.
+ */
 int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err);
-/* What of it is ours. */
+/* What of it is ours; where that cannot be read over netlink, which says less of each rule (xtnft.h). */
 int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_ipt_held **ret, struct kp_err *err);
 
 /*

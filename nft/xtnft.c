@@ -48,12 +48,22 @@ static const char *target_of(const struct nlattr *expr)
 	return mnl_attr_get_str(chain);
 }
 
+/* It is a condition, or some other thing that a plain jump does without. */
+static bool is_more(const struct nlattr *expr)
+{
+	const struct nlattr *name = dp_ask_in(expr, NFTA_EXPR_NAME);
+
+	return name && mnl_attr_validate(name, MNL_TYPE_NUL_STRING) == 0 && strcmp(mnl_attr_get_str(name), "counter") != 0 &&
+	       strcmp(mnl_attr_get_str(name), "immediate") != 0;
+}
+
 static int on_rule(const struct nlmsghdr *nlh, void *arg)
 {
 	const struct nlattr *a, *expr;
 	const struct save *s = arg;
 	const char *target = NULL;
 	uint64_t handle = 0;
+	bool more = false;
 
 	if (strcmp(dp_ask_str(nlh, NFTA_RULE_TABLE), s->table) != 0)
 		return MNL_CB_OK;
@@ -61,10 +71,13 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 		if (mnl_attr_get_type(a) == NFTA_RULE_HANDLE && mnl_attr_get_payload_len(a) >= sizeof(handle))
 			handle = be64toh(mnl_attr_get_u64(a));
 		if (mnl_attr_get_type(a) == NFTA_RULE_EXPRESSIONS)
-			mnl_attr_for_each_nested(expr, a)
+			mnl_attr_for_each_nested(expr, a) {
 				target = target_of(expr) ? target_of(expr) : target;
+				more |= is_more(expr);
+			}
 	}
-	kp_buf_printf(s->out, "-A %s handle %llu", dp_ask_str(nlh, NFTA_RULE_CHAIN), (unsigned long long)handle);
+	kp_buf_printf(s->out, "-A %s handle %llu%s", dp_ask_str(nlh, NFTA_RULE_CHAIN), (unsigned long long)handle,
+		      more ? " -m match" : "");
 	if (target)
 		kp_buf_printf(s->out, " -j %s", target);
 	kp_buf_puts(s->out, "\n");

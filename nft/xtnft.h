@@ -11,8 +11,9 @@ struct mnl_socket;
 
 /*
  * iptables-nft keeps its rules in nf_tables, where they can be seen and deleted without its
- * programs. Both speak the language of kubechains.h, with handles where iptables has matches:
- *	-A PREROUTING handle 12 -j KUBE-SERVICES
+ * programs. Both speak the language of kubechains.h, with a handle, and of a match no more than
+ * that there is one:
+ *	-A FORWARD handle 12 -m match -j KUBE-SERVICES
  */
 
 /* The tables kube-proxy writes to. Appended; also the generation of the ruleset it was. */

@@ -165,6 +165,42 @@ def test_others_rules_stay(lab):
     check("-A PREROUTING -j FOREIGN" in ipt.save(lab.node, "nft"), "the foreign jump is gone")
 
 
+def test_tables_that_iptables_cannot_read(lab):
+    """Rules that nft added to them: iptables-nft-save leaves such a table out, and its chains are looked after all the same."""
+    cluster(lab)
+    foreign = "add rule ip nat POSTROUTING oifname ext9 masquerade\ninsert rule ip filter INPUT ct state established accept\n"
+
+    def jumps():
+        text = "".join(nft.run(lab.node, "list", "table", "ip", t).stdout for t in ("nat", "filter"))
+        return sorted(" ".join(line.split()[-2:]) for line in text.splitlines() if "jump PXL-" in line)
+
+    agent = lab.run(**options("nft")).ready()
+    before, as_text = jumps(), ipt.listing(lab.node, "nft")
+    equal(nft.run(lab.node, "-f", "-", text=foreign).stderr, "", "nft")
+    check("is incompatible" in ipt.save(lab.node, "nft"), "iptables-nft can read it all the same")
+    put(lab, 1, ["77"])
+    wait(lambda: "10.244.2.77" in nft.run(lab.node, "list", "table", "ip", "nat").stdout, "a change")
+    for how in (["-F", "PXL-SERVICES"], ["-D", "PREROUTING", "-j", "PXL-SERVICES"]):
+        seen = agent.log().count("put right")
+        ipt.run(lab.node, "iptables-nft", "-w", "-t", "nat", *how)
+        wait(lambda: agent.log().count("put right") > seen, "%s: noticed" % how)
+        equal(jumps(), before, "jumps after %s" % how)
+    agent.stop()
+    equal(first_answer(lab, "nft"), 200, "a warm start")
+    agent.start().ready()
+    agent.stop()
+    equal(jumps(), before, "jumps after two starts")
+    check(agent.log().count("put right") == 2, "drift: %s", agent.log())
+    p = lab.command("cleanup")
+    equal(p.returncode, 3, "cleanup")
+    check("nft list table ip" in p.stderr and "nothing of" not in p.stdout, "cleanup: %s %s", p.stdout, p.stderr)
+    for chain in ("nat POSTROUTING", "filter INPUT"):
+        nft.run(lab.node, *("flush chain ip " + chain).split())
+    put(lab, 1, ["2"])
+    agent.start().ready()
+    equal(ipt.difference(ipt.listing(lab.node, "nft"), as_text), "", "when they are gone")
+
+
 # --- what packets see that the recorded flows do not show ---
 
 def test_affinity_hairpin_loopback(lab):
