@@ -78,14 +78,14 @@ static bool ends_all(const char *rule)
 	return false;
 }
 
-static bool is_as_ours(const struct dp_ipt_held *h, const struct dp_ipt_jump *j, const char *rule)
+/* rule: " MATCH-j TO". With another match it is somebody else's, and does not lead there whom ours should. */
+static bool is_as_ours(const struct dp_ipt_held *h, const struct dp_ipt_jump *j, const char *rule, const char *to)
 {
 	size_t len = strlen(j->match);
+	bool matches = h->by_netlink ? !len == !strstr(rule, " -m ") :
+		       strncmp(rule + 1, j->match, len) == 0 && rule + 1 + len + 3 == to && strncmp(to - 3, "-j ", 3) == 0;
 
-	if (h->by_netlink)
-		return (strstr(rule, " -m ") != NULL) == (len > 0);
-	return *rule == ' ' && strncmp(rule + 1, j->match, len) == 0 && strncmp(rule + 1 + len, "-j ", 3) == 0 &&
-	       strcmp(rule + 1 + len + 3, j->to) == 0;
+	return matches && strcmp(to, j->to) == 0;
 }
 
 /* Jump i is there: those of its chain that are inserted before it stand below. */
@@ -110,9 +110,8 @@ static void note_jump(struct dp_ipt_held *h, int table, const char *from, size_t
 
 		if (!is_from(j, table, from, len))
 			continue;
-		if (strcmp(j->to, to + 1) == 0) {
+		if (is_as_ours(h, j, rule, to + 1)) {
 			h->disordered[i] |= !h->jumps[i] && is_too_low(h, i);
-			h->as_ours[i] += is_as_ours(h, j, rule);
 			h->jumps[i]++;
 		}
 		h->ends[i] += end;

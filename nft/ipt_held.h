@@ -19,8 +19,7 @@ struct dp_ipt_held_chain {
 struct dp_ipt_held {
 	bool by_netlink;
 	struct kp_map *chains[DP_IPT_N_TABLES];	/* name -> struct dp_ipt_held_chain */
-	uint32_t jumps[DP_IPT_N_JUMPS];		/* how often each is there */
-	uint32_t as_ours[DP_IPT_N_JUMPS];	/* of these: word for word as we write it, as far as netlink tells */
+	uint32_t jumps[DP_IPT_N_JUMPS];		/* how often each is there, as we write it, as far as netlink tells */
 	bool disordered[DP_IPT_N_JUMPS];	/* the first stands behind a jump of ours that comes after it */
 	uint32_t cut[DP_IPT_N_JUMPS];		/* rules before it that let no packet pass on */
 	uint64_t ends[DP_IPT_N_JUMPS];		/* all such rules of its chain, in any order */

@@ -209,7 +209,7 @@ void dp_ipt_state_jumps(struct dp_ipt_state *s, const struct dp_ipt_held *held)
 {
 	for (size_t i = 0; i < DP_IPT_N_JUMPS; i++) {
 		s->jumps[i].right = held->jumps[i] && !is_astray(&s->jumps[i], held, i);
-		s->jumps[i].spare = held->as_ours[i];
+		s->jumps[i].spare = held->jumps[i];
 	}
 }
 

@@ -316,7 +316,7 @@ def test_warm_start_nft(lab):
 
 
 def test_warm_start_legacy(lab):
-    warm(lab, "legacy", ["-F PXL-SERVICES"])
+    warm(lab, "legacy", ["-F PXL-SERVICES", "-R PREROUTING 1 -s 10.0.0.0/8 -j PXL-SERVICES"])
 
 
 # --- what is refused ---
