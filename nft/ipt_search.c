@@ -1,5 +1,6 @@
 #include "nft/ipt_search.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "proxy/base/buf.h"
@@ -13,6 +14,7 @@ struct search {
 	const struct dp_ipt_env *env;
 	struct kp_plan *const *plans;
 	size_t *ret, n_ret, max;
+	bool failed;		/* a trial, for another reason than its rules */
 };
 
 /* Without a jump to a chain of ours, which may not be there. */
@@ -33,18 +35,22 @@ static void add_service(const struct dp_ipt_rules *r, enum dp_ipt_table t, struc
 			add_rule(out, r->lines[i].rule + 1, strlen(r->lines[i].rule + 1));
 }
 
-static bool restore(const struct search *s, const struct kp_buf *text)
+/* Called off, out of time or without the lock of xtables, it says nothing about a line. */
+static bool is_refused(struct search *s, const struct kp_buf *text)
 {
 	struct kp_err err = { 0 };
 	unsigned line;
+	int r = dp_ipt_tools_restore(s->tools, s->env->f, text, &line, &err);
+	bool refused = r == -EIO && line;
 
-	return dp_ipt_tools_restore(s->tools, s->env->f, text, &line, &err) == 0;
+	s->failed |= r < 0 && !refused;
+	return refused;
 }
 
-static bool passes(const struct search *s, size_t from, size_t to)
+static bool are_refused(struct search *s, size_t from, size_t to)
 {
 	struct kp_buf text = { 0 };
-	bool ok;
+	bool refused;
 
 	for (size_t t = 0; t < KP_N(tables); t++) {
 		kp_buf_printf(&text, "*%s\n:" PROBE " - [0:0]\n", dp_ipt_tables[tables[t]]);
@@ -57,30 +63,31 @@ static bool passes(const struct search *s, size_t from, size_t to)
 		}
 		kp_buf_puts(&text, "COMMIT\n");
 	}
-	ok = restore(s, &text);
+	refused = is_refused(s, &text);
 	kp_buf_release(&text);
-	return ok;
+	return refused;
 }
 
 static void halve(struct search *s, size_t from, size_t to)
 {
-	if (from == to || s->n_ret == s->max || passes(s, from, to))
+	if (from == to || s->n_ret == s->max || s->failed || !are_refused(s, from, to))
 		return;
 	if (to - from == 1) {
-		s->ret[s->n_ret++] = from;
+		if (are_refused(s, from, to))	/* twice: also refused is a table that others changed meanwhile */
+			s->ret[s->n_ret++] = from;
 		return;
 	}
 	halve(s, from, from + (to - from) / 2);
 	halve(s, from + (to - from) / 2, to);
 }
 
-static void remove_probe(const struct search *s)
+static void remove_probe(struct search *s)
 {
 	struct kp_buf text = { 0 };
 
 	for (size_t t = 0; t < KP_N(tables); t++)
 		kp_buf_printf(&text, "*%s\n:" PROBE " - [0:0]\n-X " PROBE "\nCOMMIT\n", dp_ipt_tables[tables[t]]);
-	(void)restore(s, &text);	/* the next full write finds what is left */
+	(void)is_refused(s, &text);	/* the next full write finds what is left */
 	kp_buf_release(&text);
 }
 
@@ -90,6 +97,7 @@ size_t dp_ipt_search(const struct dp_ipt_tools *tools, const struct dp_ipt_env *
 	struct search s = { .tools = tools, .env = env, .plans = plans, .ret = ret, .max = max };
 
 	halve(&s, 0, n);
+	n = s.failed ? 0 : s.n_ret;
 	remove_probe(&s);
-	return s.n_ret;
+	return n;
 }
