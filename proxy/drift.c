@@ -15,7 +15,7 @@ static void log_fight(struct kp_ratelimit *rl, const char *family, const struct 
 
 	if (kp_ratelimit_ok(rl, now_ns / 1000000, &swallowed))
 		kp_error("drift", "%s: our rules are changed again and again, %u times without a calm minute, last by %s: %s; "
-			 "two programs must not manage one table, repairs will be put off more and more",
+			 "two programs must not manage the same rules, and repairs are rationed",
 			 family, d->in_a_row, who(d), d->what);
 }
 
