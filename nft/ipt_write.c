@@ -1,6 +1,7 @@
 #include "nft/ipt_write.h"
 
 #include <ctype.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,13 +43,14 @@ const char *dp_ipt_proto(uint8_t proto)
 void dp_ipt_from_pods(const struct dp_ipt_env *env, bool negated, struct kp_buf *out)
 {
 	const struct kp_detector *d = &env->node->detector[env->f];
+	bool open = d->kind == KP_DETECT_IFPREFIX && strlen(d->ifname) < IFNAMSIZ - 1;	/* else it is a whole name */
 	char text[KP_CIDR_STRLEN];
 
 	kp_buf_puts(out, negated ? "! " : "");
 	if (d->kind == KP_DETECT_CIDR)
 		kp_buf_printf(out, "-s %s", kp_cidr_str(&d->cidr, text));
 	else
-		kp_buf_printf(out, "-i %s%s", d->ifname, d->kind == KP_DETECT_IFPREFIX ? "+" : "");
+		kp_buf_printf(out, "-i %s%s", d->ifname, open ? "+" : "");
 }
 
 void dp_ipt_mark(const struct dp_ipt_env *env, struct kp_buf *out)

@@ -91,7 +91,7 @@ static void check_cluster_cidr(const char *joined, struct kp_config_report *rep)
 				"pair of CIDRs (e.g. [10.100.0.0/16, fde4:8dba:82e1::/48]");
 }
 
-/* A longer name would be no interface's, and fail every commit of the rules. */
+/* What the kernel (dev_valid_name) takes for no interface's name would fail every commit of the rules. */
 static void check_ifname(const char *path, const char *name, struct kp_config_report *rep)
 {
 	if (!*name)
@@ -99,6 +99,8 @@ static void check_ifname(const char *path, const char *name, struct kp_config_re
 	else if (strlen(name) >= IFNAMSIZ)
 		kp_report_error(rep, KP_INVALID, path, name, "must be at most %d characters, as all names of interfaces",
 				IFNAMSIZ - 1);
+	else if (name[strcspn(name, "/: \t\n\v\f\r")])
+		kp_report_error(rep, KP_INVALID, path, name, "must not contain blanks, \"/\" or \":\", as no name of an interface does");
 }
 
 /* Each way to tell local traffic needs its own field; unset means by clusterCIDR, if there is one. */

@@ -157,6 +157,9 @@ static const struct {
 	  "4 note iptables.minSyncPeriod: has no effect: changes go to the kernel as they come\n" },
 	{ "name too long for an interface", HEAD "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: a234567890123456}\n",
 	  "4 error detectLocal.bridgeInterface: must be at most 15 characters, as all names of interfaces (got 'a234567890123456')\n" },
+	{ "name with a blank", HEAD "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: 've th'}\n",
+	  "4 error detectLocal.interfaceNamePrefix: must not contain blanks, \"/\" or \":\", as no name of an interface does "
+	  "(got 've th')\n" },
 	{ "name as long as an interface's", HEAD "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: a23456789012345}\n", "" },
 	{ "vmodule", HEAD "logging: {vmodule: [{filePattern: a}]}\n",
 	  "3 error logging.vmodule: must be a list of filePattern and verbosity (got '[{\"filePattern\":\"a\"}]')\n" },

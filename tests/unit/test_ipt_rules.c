@@ -126,6 +126,25 @@ START_TEST(hostile_label)
 }
 END_TEST
 
+/* iptables takes 15 characters, the "+" included: longer ones have no room for it, nor need they. */
+START_TEST(prefix)
+{
+	static const struct { const char *prefix, *want; } all[] = {
+		{ "veth", "-i veth+" }, { "a2345678901234", "-i a2345678901234+" }, { "a23456789012345", "-i a23456789012345" },
+	};
+	struct kp_plan_node *node = kp_plan_node_new();
+	struct dp_ipt_env env = { .f = KP_IPV4, .node = node };
+	struct kp_buf text = { 0 };
+
+	node->detector[KP_IPV4].kind = KP_DETECT_IFPREFIX;
+	snprintf(node->detector[KP_IPV4].ifname, sizeof(node->detector[KP_IPV4].ifname), "%s", all[_i].prefix);
+	dp_ipt_from_pods(&env, false, &text);
+	ck_assert_str_eq(text.data, all[_i].want);
+	kp_buf_release(&text);
+	kp_plan_node_unref(node);
+}
+END_TEST
+
 START_TEST(names)
 {
 	char a[DP_IPT_NAME], b[DP_IPT_NAME];
@@ -151,6 +170,7 @@ int main(void)
 	tcase_add_test(tc, affinity_is_two_rules);
 	tcase_add_loop_test(tc, piece, 0, KP_N(pieces));
 	tcase_add_loop_test(tc, hostile_label, 0, KP_N(labels));
+	tcase_add_loop_test(tc, prefix, 0, 3);
 	tcase_add_test(tc, names);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
