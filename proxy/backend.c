@@ -1,6 +1,7 @@
 #include "proxy/backend.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,6 +9,8 @@
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/setup.h"
+
+#define PERIOD_MAX_MS	(INT_MAX / 2)	/* 12 days; poll() knows twice that */
 
 static const struct dp_ops *const backends[] = {
 	[KP_MODE_NFTABLES] = &dp_nftables_ops, [KP_MODE_IPTABLES] = &dp_iptables_ops,
@@ -30,12 +33,14 @@ static const char *variant(const struct kp_config *c)
 
 static int take(const struct kp_config *c, enum kp_mode mode, struct kp_backend_choice *ret, struct kp_err *err)
 {
+	int64_t period_ms = kp_setup_backend(c, mode).sync_period_ms;
+
 	ret->mode = mode;
 	ret->ops = backends[mode];
 	ret->opt.former = others[mode];
 	ret->opt.variant = variant(c);
 	ret->opt.owner = c->owner_persist;
-	ret->opt.period_ms = (unsigned)kp_setup_backend(c, mode).sync_period_ms;
+	ret->opt.period_ms = (unsigned)(period_ms < PERIOD_MAX_MS ? period_ms : PERIOD_MAX_MS);
 	return ret->ops->probe(&ret->opt, err);
 }
 

@@ -484,6 +484,9 @@ def test_damage_is_nobodys_fault(lab):
     wait(lambda: ipt.endpoints(lab.node, "legacy", "10.96.0.20", 80) == {"10.244.2.20"}, "the change")
     equal(ipt.endpoints(lab.node, "legacy", WEB, 80), {"10.244.2.2", "10.244.2.3"}, "the Service beside it")
     check("is refused" not in agent.log(), "log: %s", agent.log())
+    rewrite(agent, **options("legacy"))  # and another period is in force
+    flush = ["iptables-legacy", "-w", "-t", "nat", "-F", "PXL-SERVICES"]
+    wait(lambda: "put right" in agent.log() or ipt.run(lab.node, *flush), "a look", every=0.5)
 
 
 # Nothing is restored while a file is there, which takes what should have been; nor, ever, what mentions a word.

@@ -213,6 +213,8 @@ START_TEST(changes)
 		{ "bindAddress", "10.0.0.1", KP_CONFIG_IDENTITY },
 		{ "clientConnection.kubeconfig", "/x", KP_CONFIG_IDENTITY },
 		{ "mode", "nftables", KP_CONFIG_IDENTITY },
+		{ "iptables.syncPeriod", "1m", KP_CONFIG_IDENTITY },
+		{ "ipvs.syncPeriod", "1m", KP_CONFIG_IDENTITY },
 	};
 
 	for (size_t i = 0; i < KP_N(rows); i++) {
