@@ -30,7 +30,8 @@ struct dp_ipt_cleanup {
 /* < 0: something could not be seen; *ret has what could. */
 int dp_ipt_cleanup_look(struct dp_ipt_cleanup *ret, struct kp_err *err);
 /*
- * keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family.
+ * keep: by family, leave PXL-RESIDUAL where there were rules. One restore per variant and family,
+ * and a transaction of ours where iptables cannot read its table (ipt_tools.h).
  * What a chain of somebody else leads to stays (see kubechains.h), and is no error.
  */
 int dp_ipt_cleanup_run(const struct dp_ipt_cleanup *c, const bool keep[KP_N_FAMILIES], struct kp_err *err);

@@ -97,25 +97,25 @@ static int save(const struct dp_ipt_tools *t, enum kp_family f, const char *tabl
 }
 
 /* "# Table `nat' is incompatible, use 'nft' tool.", and success; restoring goes on as if nothing were. */
-static bool is_unreadable(const char *text, char ret_table[16])
+static bool is_unreadable(const char *text)
 {
-	for (const char *at = text; *at; at += strcspn(at, "\n"), at += *at == '\n') {
-		int end = 0;
+	static const char start[] = "# Table `", end[] = "' is incompatible";
+	bool found = false;
 
-		if (sscanf(at, "# Table `%15[^']' is incompatible%n", ret_table, &end) == 1 && end)
-			return true;
+	for (const char *at = strstr(text, start); at && !found; at = strstr(at + 1, start)) {
+		const char *name = at + strlen(start);
+
+		found = (at == text || at[-1] == '\n') && strncmp(name + strcspn(name, "'\n"), end, strlen(end)) == 0;
 	}
-	return false;
+	return found;
 }
 
 int dp_ipt_tools_save(const struct dp_ipt_tools *t, enum kp_family f, struct kp_buf *ret, struct kp_err *err)
 {
-	char table[16];
 	int r = save(t, f, NULL, ret, err);
 
-	if (r == 0 && is_unreadable(ret->data, table))
-		return kp_err_set(err, -EUCLEAN, "table %s holds rules that iptables cannot read: see nft list table %s %s", table,
-				  f == KP_IPV4 ? "ip" : "ip6", table);
+	if (r == 0 && is_unreadable(ret->data))
+		return kp_err_set(err, -EUCLEAN, "iptables-nft cannot read all of its tables");
 	return r;
 }
 
