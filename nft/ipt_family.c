@@ -117,6 +117,7 @@ static void refuse(struct dp_ipt_family *fam, const char *key, const struct kp_e
 	if (kp_map_gets(fam->refused, key))	/* its last good rules are refused as well: nothing of it remains */
 		kp_map_dels(fam->good, key);
 	r->key = kp_strdup(key);
+	r->family = (uint8_t)fam->f;
 	r->code = why->code;
 	r->why = kp_strdup(why->msg);
 	r->gone = !kp_map_gets(fam->good, key);

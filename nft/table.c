@@ -151,6 +151,7 @@ static void refuse(struct dp_table *t, const struct dp_wanted *want, const char 
 	if (good && (kp_map_gets(t->refused, key) || dp_wanted_elsewhere(want, t->f, good)))
 		kp_map_dels(t->good, key);
 	r->key = kp_strdup(key);
+	r->family = (uint8_t)t->f;
 	r->code = rep->code;
 	r->why = kp_strdup(rep->message);
 	r->gone = !kp_map_gets(t->good, key);

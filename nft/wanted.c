@@ -114,6 +114,7 @@ void dp_refusals_copy(const struct kp_map *refusals, struct dp_result *ret)
 		const struct dp_refusal *r = it.value;
 
 		kp_grow(&ret->refused, ret->n_refused, &cap);
-		ret->refused[ret->n_refused++] = (struct dp_refusal){ kp_strdup(r->key), r->code, kp_strdup(r->why), r->gone };
+		ret->refused[ret->n_refused++] = (struct dp_refusal){
+			kp_strdup(r->key), r->family, r->code, kp_strdup(r->why), r->gone };
 	}
 }

@@ -18,17 +18,20 @@
 /*
  * A Service with a health port. held are the ready endpoints that the kernel has for certain: a
  * loss counts from the moment it is wanted, since from then on it may be committed at any time,
- * a gain when the commit that holds it is acknowledged. One that came for another is both.
+ * a gain when the commit that holds it is acknowledged. One that came for another is both. Each
+ * family is committed, and refused, by itself.
  */
 struct port {
 	struct kp_plan *wanted;
-	struct kp_addr *held;		/* both families; NULL: none */
-	uint32_t n_held[KP_N_FAMILIES];
 	uint64_t generation;		/* that carries wanted */
-	bool settled;			/* and has been acknowledged */
-	bool refused;			/* by the kernel, which has the last good rules of it, or none */
 	size_t at;			/* in the list of services, as long as there is one */
-	bool drifted[KP_N_FAMILIES];	/* some of its rules are known to be gone, and could not be put right */
+	struct port_family {
+		struct kp_addr *held;	/* NULL: none */
+		uint32_t n_held;
+		bool settled;		/* wanted has been acknowledged */
+		bool refused;		/* by the kernel, which has the last good rules of it, or none */
+		bool drifted;		/* some of its rules are known to be gone, and could not be put right */
+	} family[KP_N_FAMILIES];
 };
 
 /* A hand-over that is not acknowledged by every family yet. */
@@ -51,7 +54,7 @@ struct kp_health {
 	const struct hz_node *node_state;	/* NULL: nobody says anything */
 	struct kp_map *blockers;	/* name -> why */
 	struct kp_map *ports;		/* key -> struct port */
-	bool unsettled;			/* some port is */
+	bool unsettled;			/* some port is, in some family */
 	struct hz_services *services;	/* what the ports amount to, shared by all states; NULL: make it anew */
 	bool recount;			/* the numbers in it are of before */
 	struct kp_plan_node *node;
@@ -62,7 +65,8 @@ static void port_free(void *p)
 	struct port *x = p;
 
 	kp_plan_unref(x->wanted);
-	free(x->held);
+	for (int f = 0; f < KP_N_FAMILIES; f++)
+		free(x->family[f].held);
 	free(x);
 }
 
@@ -109,45 +113,43 @@ static bool says_the_same(const struct kp_plan *a, const struct kp_plan *b)
 	       memcmp(a->local_terminating, b->local_terminating, sizeof(a->local_terminating)) == 0;
 }
 
-static uint32_t sum(const uint32_t n[KP_N_FAMILIES])
+/* Sorted: IPv4 first. */
+static const struct kp_addr *ready_of(const struct kp_plan *p, int f)
 {
-	return n[KP_IPV4] + n[KP_IPV6];
+	return p->ready + (f == KP_IPV6 ? p->local_ready[KP_IPV4] : 0);
 }
 
 /* held stays what is wanted of it; is that less? */
-static bool lose_some(struct kp_health *h, struct port *p)
+static bool lose_some(struct kp_health *h, struct port *p, int f)
 {
-	const struct kp_plan *w = p->wanted;
-	uint32_t n = sum(p->n_held), kept = 0;
+	const struct kp_addr *ready = ready_of(p->wanted, f);
+	struct port_family *x = &p->family[f];
+	uint32_t n = x->n_held, kept = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (bsearch(&p->held[i], w->ready, sum(w->local_ready), sizeof(*w->ready), kp_addr_order))
-			p->held[kept++] = p->held[i];
-		else
-			p->n_held[p->held[i].family]--;
-	}
+	for (uint32_t i = 0; i < n; i++)
+		if (bsearch(&x->held[i], ready, p->wanted->local_ready[f], sizeof(*ready), kp_addr_order))
+			x->held[kept++] = x->held[i];
+	x->n_held = kept;
 	h->recount |= kept < n;
 	return kept < n;
 }
 
 /* All that is wanted is held. */
-static void gain_all(struct kp_health *h, struct port *p)
+static void gain_all(struct kp_health *h, struct port *p, int f)
 {
-	const struct kp_plan *w = p->wanted;
-	uint32_t n = sum(w->local_ready);
+	struct port_family *x = &p->family[f];
+	uint32_t n = p->wanted->local_ready[f];
 
-	free(p->held);
-	p->held = n ? kp_memdup(w->ready, n * sizeof(*w->ready)) : NULL;
-	if (memcmp(p->n_held, w->local_ready, sizeof(p->n_held)) == 0)
-		return;
-	memcpy(p->n_held, w->local_ready, sizeof(p->n_held));
-	h->recount = true;
+	free(x->held);
+	x->held = n ? kp_memdup(ready_of(p->wanted, f), n * sizeof(*x->held)) : NULL;
+	h->recount |= x->n_held != n;
+	x->n_held = n;
 }
 
 bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 {
 	struct port *p = kp_map_gets(h->ports, key);
-	bool serves = plan && plan->health_port;
+	bool serves = plan && plan->health_port, less = false;
 
 	if (!p && !serves)
 		return false;
@@ -166,9 +168,12 @@ bool kp_health_want(struct kp_health *h, const char *key, struct kp_plan *plan)
 	kp_plan_unref(p->wanted);
 	p->wanted = kp_plan_ref(plan);
 	p->generation = h->submitted + 1;
-	p->settled = false;
 	h->unsettled = true;
-	return lose_some(h, p);
+	for (int f = 0; f < KP_N_FAMILIES; f++) {
+		p->family[f].settled = false;
+		less |= lose_some(h, p, f);
+	}
+	return less;
 }
 
 void kp_health_submitted(struct kp_health *h, uint64_t generation, uint64_t now_ns)
@@ -193,67 +198,66 @@ static uint64_t acked_by_all(const struct kp_health *h)
 	return least;
 }
 
-static const struct dp_refusal *refusal(const struct dp_result *res, const char *key)
+static bool is_refused(const struct dp_result *res, const char *key, int f)
 {
 	for (size_t i = 0; i < res->n_refused; i++)
-		if (strcmp(res->refused[i].key, key) == 0)
-			return &res->refused[i];
-	return NULL;
+		if (res->refused[i].family == f && strcmp(res->refused[i].key, key) == 0)
+			return true;
+	return false;
 }
 
 /* A Service whose rules were refused altogether, even those of before, has none. */
 static void lose_refused(struct kp_health *h, const struct dp_result *res)
 {
 	for (size_t i = 0; i < res->n_refused; i++) {
-		struct port *p = res->refused[i].gone ? kp_map_gets(h->ports, res->refused[i].key) : NULL;
+		const struct dp_refusal *r = &res->refused[i];
+		struct port *p = r->gone ? kp_map_gets(h->ports, r->key) : NULL;
 
 		if (!p)
 			continue;
-		memset(p->n_held, 0, sizeof(p->n_held));
-		p->settled = false;
+		p->family[r->family].n_held = 0;
+		p->family[r->family].settled = false;
 		h->unsettled = true;
 		h->recount = true;
 	}
 }
 
-static void set_refused(struct kp_health *h, struct port *p, bool refused)
+static void settle(struct kp_health *h, struct port *p, int f, bool refused)
 {
-	if (p->refused == refused)
-		return;
-	p->refused = refused;
-	h->recount = true;
+	struct port_family *x = &p->family[f];
+
+	h->recount |= x->refused != refused;
+	x->refused = refused;
+	x->settled = p->generation <= h->family[f].acked && !refused;
+	if (x->settled)
+		gain_all(h, p, f);
+	else
+		h->unsettled = true;
 }
 
 static void settle_ports(struct kp_health *h, const struct dp_result *res)
 {
-	uint64_t acked = acked_by_all(h);
 	bool any = h->unsettled;
 
 	h->unsettled = false;
 	for (struct kp_map_it it = { 0 }; any && kp_map_next(h->ports, &it);) {
 		struct port *p = it.value;
 
-		if (p->settled)
-			continue;
-		set_refused(h, p, refusal(res, it.key) != NULL);
-		if (p->generation > acked || p->refused) {
-			h->unsettled = true;
-			continue;
-		}
-		p->settled = true;
-		gain_all(h, p);
+		for (int f = 0; f < KP_N_FAMILIES; f++)
+			if (h->family[f].enabled && !p->family[f].settled)
+				settle(h, p, f, is_refused(res, it.key, f));
 	}
 }
 
 static void set_drifted(struct kp_health *h, int f, const struct dp_drift *d, bool drifted)
 {
 	for (struct kp_map_it it = { 0 }; !d && kp_map_next(h->ports, &it);)
-		((struct port *)it.value)->drifted[f] = drifted;
+		((struct port *)it.value)->family[f].drifted = drifted;
 	for (size_t i = 0; d && i < d->n_keys; i++) {
 		struct port *p = kp_map_gets(h->ports, d->keys[i]);
 
 		if (p)
-			p->drifted[f] = drifted;
+			p->family[f].drifted = drifted;
 	}
 	h->recount = true;
 }
@@ -398,8 +402,10 @@ static void fill_numbers(struct hz_service *s, const struct port *p)
 	s->created = p->wanted->created;
 	memcpy(s->has_family, p->wanted->has_family, sizeof(s->has_family));
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
-		s->broken[f] = p->drifted[f] ? "drift" : p->refused && !p->n_held[f] ? "refused" : NULL;
-		s->local_ready[f] = s->broken[f] ? p->wanted->local_ready[f] : p->n_held[f];
+		const struct port_family *x = &p->family[f];
+
+		s->broken[f] = x->drifted ? "drift" : x->refused && !x->n_held ? "refused" : NULL;
+		s->local_ready[f] = s->broken[f] ? p->wanted->local_ready[f] : x->n_held;
 	}
 	memcpy(s->local_terminating, p->wanted->local_terminating, sizeof(s->local_terminating));
 }

@@ -70,7 +70,8 @@ void kp_commits_note(struct kp_commits *c, const struct dp_result *res, uint64_t
 	c->refused = kp_calloc(res->n_refused, sizeof(*c->refused));
 	for (size_t i = 0; i < res->n_refused; i++)
 		c->refused[c->n_refused++] = (struct dp_refusal){
-			kp_strdup(res->refused[i].key), res->refused[i].code, kp_strdup(res->refused[i].why), res->refused[i].gone };
+			kp_strdup(res->refused[i].key), res->refused[i].family, res->refused[i].code,
+			kp_strdup(res->refused[i].why), res->refused[i].gone };
 }
 
 /* --- JSON --- */
@@ -127,8 +128,8 @@ static json_t *refused_json(const struct kp_commits *c)
 	json_t *out = json_array();
 
 	for (size_t i = 0; i < c->n_refused; i++)
-		json_array_append_new(out, json_pack("{s:o, s:o}", "service", kp_json_text(c->refused[i].key),
-				      "why", kp_json_text(c->refused[i].why)));
+		json_array_append_new(out, json_pack("{s:o, s:s, s:o}", "service", kp_json_text(c->refused[i].key),
+				      "family", kp_family_names[c->refused[i].family], "why", kp_json_text(c->refused[i].why)));
 	return out;
 }
 

@@ -36,7 +36,7 @@ struct kp_last_commit {
 
 struct kp_commits {
 	struct kp_last_commit family[KP_N_FAMILIES];
-	struct dp_refusal *refused;	/* both families, by key */
+	struct dp_refusal *refused;	/* as of the last result */
 	size_t n_refused;
 };
 void kp_commits_note(struct kp_commits *c, const struct dp_result *res, uint64_t wall_ns);

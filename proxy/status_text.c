@@ -182,7 +182,7 @@ static void add_health_ports(const json_t *ports, struct kp_buf *out)
 
 static void add_refused(const json_t *r, const char *name, struct kp_buf *out)
 {
-	line(out, name, "%s: %s", str(r, "service"), str(r, "why"));
+	line(out, name, "%s, %s: %s", str(r, "service"), str(r, "family"), str(r, "why"));
 }
 
 static void add_list(const json_t *list, const char *name, void (*add)(const json_t *, const char *, struct kp_buf *),

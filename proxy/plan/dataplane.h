@@ -24,9 +24,10 @@ struct dp_batch {
 	size_t n_changes;
 };
 
-/* A Service that the kernel refused: its last good rules stay, the others go on. */
+/* A Service that the kernel refused in a family: its last good rules stay there, the others go on. */
 struct dp_refusal {
 	char *key;
+	uint8_t family;		/* enum kp_family */
 	int code;		/* negative errno */
 	char *why;		/* "add element 10.96.0.1 . tcp . 80 to svc: File exists" */
 	bool gone;		/* those were refused as well, or there are none: nothing of it is in the kernel */
@@ -90,7 +91,7 @@ struct dp_conntrack_result {
 struct dp_result {
 	struct dp_family_result family[KP_N_FAMILIES];
 	struct dp_conntrack_result conntrack[KP_N_FAMILIES];	/* of changes that were committed earlier */
-	struct dp_refusal *refused;	/* all that are refused now, both families, by key */
+	struct dp_refusal *refused;	/* all that are refused now, one family after the other */
 	size_t n_refused;
 	char *cold;		/* what of the rules of before is not as it was (dp_options.warm); NULL: nothing new to tell */
 	uint64_t done_ns;	/* wall clock; the runner's, not the backend's */

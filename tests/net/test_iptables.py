@@ -380,21 +380,23 @@ def refused(lab, variant, line, held=0):
     if held:
         open(hold, "w").close()
     lab.serve(traffic.TcpServer(lab.rem))
-    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.99"]))
-    agent = lab.run(before=instead(lab, variant, FAKE, word="10.244.2.99", line=line, hold=hold), **options(variant))
+    ips, v4 = ["10.96.9.10", "fd00:10:96::910"], obj.slice_of("bad", ["10.244.2.98"])
+    lab.put("bad.json", obj.service("bad", ips), v4, obj.slice_of("bad", ["fd00:10:244:2::99"], suffix="six"))
+    agent = lab.run(before=instead(lab, variant, FAKE, word="fd00:10:244:2::99", line=line, hold=hold), **options(variant))
     if held:
         wait(lambda: len(read(hold)) >= held, "trials")
         os.unlink(hold)
     wait(lambda: '"default/bad" is refused' in agent.log(), "the refusal")
     wait(lambda: ipt.endpoints(lab.node, variant, WEB, 80) == {"10.244.2.2", "10.244.2.3"}, "the others")
-    equal(ipt.endpoints(lab.node, variant, "10.96.9.10", 80), set(), "endpoints of the refused one")
+    equal(ipt.endpoints(lab.node, variant, ips[1], 80, "ip6"), set(), "endpoints of the refused one")
+    equal(ipt.endpoints(lab.node, variant, ips[0], 80), {"10.244.2.98"}, "those in the other family")
     lab.put("web.json", obj.service("web", WEB), obj.slice_of("web", ["10.244.2.4"]))
     wait(lambda: ipt.endpoints(lab.node, variant, WEB, 80) == {"10.244.2.4"}, "a change of another Service")
-    check("default/bad" in agent.status().stdout, "status does not tell: %s", agent.status().stdout)
+    check("default/bad, IPv6: " in agent.status().stdout, "status does not tell: %s", agent.status().stdout)
     named = [text for text in agent.log().splitlines() if "is refused" in text]
     check(all("default/bad" in text for text in named), "refused: %s", named)
-    lab.put("bad.json", obj.service("bad", "10.96.9.10"), obj.slice_of("bad", ["10.244.2.98"]))
-    wait(lambda: ipt.endpoints(lab.node, variant, "10.96.9.10", 80) == {"10.244.2.98"}, "mended")
+    lab.put("bad.json", obj.service("bad", ips), v4, obj.slice_of("bad", ["fd00:10:244:2::98"], suffix="six"))
+    wait(lambda: ipt.endpoints(lab.node, variant, ips[1], 80, "ip6") == {"fd00:10:244:2::98"}, "mended")
     agent.ready()
 
 
@@ -471,7 +473,7 @@ def restores(agent):
 
 
 def test_refused_with_a_line(lab):
-    refused(lab, "nft", "10.244.2.99")
+    refused(lab, "nft", "fd00:10:244:2::99")
 
 
 def test_refused_as_a_whole(lab):

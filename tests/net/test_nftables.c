@@ -139,28 +139,31 @@ struct spec {
 	unsigned id, endpoints, at;	/* at: the address, if not that of its number */
 	bool affinity, guarded;
 	bool clash;		/* two ports with one key, as no validated object can have: the kernel refuses */
+	bool clash6;		/* the same of IPv6, beside what there is of IPv4 */
 };
 #define SVC(i, n)	{ .id = (i), .endpoints = (n) }
 #define STICKY(i, n)	{ .id = (i), .endpoints = (n), .affinity = true }
 #define GUARDED(i, n)	{ .id = (i), .endpoints = (n), .guarded = true }
 #define CLASH(i, n)	{ .id = (i), .endpoints = (n), .clash = true }
 
-static void add_port(struct kp_draft *d, const char *key, struct spec s, uint16_t number)
+static void add_port(struct kp_draft *d, const char *key, struct spec s, uint16_t number, uint8_t f)
 {
 	struct kp_plan_port *p = kp_draft_port(d, key, "http", IPPROTO_TCP, number);
 	unsigned at = s.at ? s.at : s.id;
 
+	p->family = f;
 	p->has_any = s.endpoints > 0;
 	p->affinity_seconds = s.affinity ? 10 : 0;
 	kp_draft_frontend(d, (struct kp_frontend){ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 80,
-		.ip = { .b = { 10, 96, (uint8_t)(at >> 8), (uint8_t)at } } });
+		.ip = { .family = f, .b = { 10, 96, (uint8_t)(at >> 8), (uint8_t)at } } });
 	if (s.guarded) {
 		kp_draft_frontend(d, (struct kp_frontend){ .kind = KP_FE_VIP, .claimed = true, .port = 80,
 			.ip = { .b = { 203, 0, (uint8_t)(s.id >> 8), (uint8_t)s.id } } });
 		kp_draft_range(d, (struct kp_cidr){ .addr = { .b = { 192, 0, 2, 0 } }, .len = 24 });
 	}
 	for (unsigned i = 0; i < s.endpoints; i++)
-		kp_draft_cluster(d, (struct kp_backend){ .addr = { .b = { 10, 244, (uint8_t)(i >> 8), (uint8_t)i } }, .port = number });
+		kp_draft_cluster(d, (struct kp_backend){ .port = number,
+			.addr = { .family = f, .b = { 10, 244, (uint8_t)(i >> 8), (uint8_t)i } } });
 }
 
 static struct kp_plan *plan(struct spec s)
@@ -170,9 +173,11 @@ static struct kp_plan *plan(struct spec s)
 	char key[32];
 
 	snprintf(key, sizeof(key), "default/s%u", s.id);
-	add_port(&d, key, s, 8080);
+	add_port(&d, key, s, 8080, KP_IPV4);
 	if (s.clash)
-		add_port(&d, key, s, 8081);
+		add_port(&d, key, s, 8081, KP_IPV4);
+	for (uint16_t number = 8080; s.clash6 && number < 8082; number++)
+		add_port(&d, key, s, number, KP_IPV6);
 	ret = kp_draft_freeze(&d, key);
 	kp_draft_release(&d);
 	return ret;
@@ -269,6 +274,22 @@ START_TEST(refused_from_the_start)
 	dp_result_release(&res);
 	assert_lists("10.96.0.1 . tcp . 80 . 1", true);
 	assert_lists("10.96.0.2", false);
+}
+END_TEST
+
+START_TEST(refused_in_one_family)
+{
+	struct dp_result res;
+
+	node->enabled[KP_IPV6] = true;
+	restart();
+	res = APPLY(true, SVC(1, 2), { .id = 2, .endpoints = 2, .clash6 = true });
+	ck_assert_int_eq(res.family[KP_IPV6].code, 0);
+	ck_assert_uint_eq(res.n_refused, 1);
+	ck_assert_str_eq(res.refused[0].key, "default/s2");
+	ck_assert_uint_eq(res.refused[0].family, KP_IPV6);
+	dp_result_release(&res);
+	assert_lists("10.96.0.2 . tcp . 80 . 1", true);
 }
 END_TEST
 
@@ -714,6 +735,7 @@ int main(void)
 	tcase_add_test(tc, refused_object_is_named_and_left_out);
 	tcase_add_test(tc, refused_and_in_the_way);
 	tcase_add_test(tc, refused_from_the_start);
+	tcase_add_test(tc, refused_in_one_family);
 	tcase_add_test(tc, many_are_refused);
 	tcase_add_loop_test(tc, damage, 0, sizeof(damages) / sizeof(damages[0]));
 	tcase_add_loop_test(tc, drift, 0, sizeof(drifts) / sizeof(drifts[0]));

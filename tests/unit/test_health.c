@@ -46,13 +46,13 @@ static bool want(const char *key, unsigned n_ready)
 	return want_these(key, &"abc"[3 - n_ready]);
 }
 
-/* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key. */
+/* The dataplane's word: errno of each family, 1 for "not tried"; refused: NULL or a key, of both. */
 static void result(uint64_t generation, int v4, int v6, const char *refused)
 {
-	struct dp_refusal refusal = { .key = (char *)refused };
+	struct dp_refusal refusals[] = { { .key = (char *)refused, .family = KP_IPV4 }, { .key = (char *)refused, .family = KP_IPV6 } };
 	struct dp_result r = {
 		.family = { { .tried = v4 <= 0, .code = v4 }, { .tried = v6 <= 0, .code = v6 } },
-		.refused = &refusal, .n_refused = refused != NULL,
+		.refused = refusals, .n_refused = refused ? KP_N(refusals) : 0,
 	};
 
 	kp_health_result(h, generation, &r, now);
@@ -69,15 +69,20 @@ static int claims_of(enum kp_family f)
 	return n;
 }
 
-static void check_broken(uint32_t n, const char *why)
+static void check_broken_of(enum kp_family f, uint32_t n, const char *why)
 {
 	struct hz_state *s = kp_health_state(h);
 	const struct hz_service *svc = &s->services->items[0];
 
-	ck_assert_str_eq(svc->broken[KP_IPV4], why);
-	ck_assert_uint_eq(svc->local_ready[KP_IPV4], n);
-	ck_assert(!hz_service_proxy_ok(s, svc, KP_IPV4, now));
+	ck_assert_str_eq(svc->broken[f], why);
+	ck_assert_uint_eq(svc->local_ready[f], n);
+	ck_assert(!hz_service_proxy_ok(s, svc, f, now));
 	hz_state_free(s);
+}
+
+static void check_broken(uint32_t n, const char *why)
+{
+	check_broken_of(KP_IPV4, n, why);
 }
 
 static int claims(void)
@@ -202,6 +207,7 @@ static void check_claims(const int n[KP_N_FAMILIES], const char *when)
 
 START_TEST(others_in_their_place)
 {
+	const int half[] = { changes[_i].after[KP_IPV4], changes[_i].held[KP_IPV6] };
 	uint64_t generation = 1;
 
 	want_these(KEY, changes[_i].before);
@@ -216,9 +222,9 @@ START_TEST(others_in_their_place)
 	result(generation, -EIO, -EIO, NULL);
 	check_claims(changes[_i].held, "failed");
 	result(generation, 0, -EIO, NULL);
-	check_claims(changes[_i].held, "in one family alone");
+	check_claims(half, "in one family alone");
 	result(generation, 1, 0, KEY);
-	check_claims(changes[_i].held, "refused");
+	check_claims(half, "refused");
 	result(generation, 0, 0, NULL);
 	check_claims(changes[_i].after, "there");
 }
@@ -370,17 +376,47 @@ START_TEST(drift_of_elements_concerns_their_service)
 }
 END_TEST
 
-START_TEST(refused_altogether)
+static void refused_by(enum kp_family f, uint64_t generation, bool gone)
 {
-	struct dp_refusal refusal = { .key = (char *)KEY, .gone = true };
+	struct dp_refusal refusal = { .key = (char *)KEY, .family = (uint8_t)f, .gone = gone };
 	struct dp_result r = { .family = { { .tried = true }, { .tried = true } }, .refused = &refusal, .n_refused = 1 };
 
+	kp_health_result(h, generation, &r, now);
+}
+
+START_TEST(refused_altogether)
+{
 	start(2);
-	kp_health_result(h, 1, &r, now);
+	refused_by(KP_IPV4, 1, true);
 	ck_assert_int_eq(claims(), 0);
 	check_broken(2, "refused");
 	result(1, 0, 0, NULL);
 	ck_assert_int_eq(claims(), 2);
+}
+END_TEST
+
+/* Each family has its load balancer, and what serves in one is not held up by the other. */
+START_TEST(refused_in_one_family)
+{
+	const enum kp_family f = (enum kp_family)_i, other = f == KP_IPV4 ? KP_IPV6 : KP_IPV4;
+	const char *update[] = { "bcBC", "cdCD", "deDE" };
+
+	want_these(KEY, "abAB");
+	kp_health_submitted(h, 1, 1);
+	refused_by(f, 1, true);
+	check_broken_of(f, 2, "refused");
+	ck_assert_int_eq(claims_of(other), 2);
+	result(1, 0, 0, NULL);
+	for (uint64_t g = 2; g < 2 + KP_N(update); g++) {
+		want_these(KEY, update[g - 2]);
+		kp_health_submitted(h, g, g);
+		refused_by(f, g, false);
+		ck_assert_int_eq(claims_of(other), 2);
+	}
+	check_broken_of(f, 2, "refused");	/* all that its last good rules lead to is gone by now */
+	ck_assert(ready(1 + STALE));
+	result(4, 0, 0, NULL);
+	ck_assert_int_eq(claims_of(f), 2);
 }
 END_TEST
 
@@ -438,6 +474,7 @@ int main(void)
 	tcase_add_loop_test(tc, drift_of_elements_of_nobody_knows_whom, 0, KP_N(nameless));
 	tcase_add_test(tc, drift_of_elements_concerns_their_service);
 	tcase_add_test(tc, refused_altogether);
+	tcase_add_loop_test(tc, refused_in_one_family, KP_IPV4, KP_N_FAMILIES);
 	tcase_add_test(tc, port_goes_with_the_service);
 	tcase_add_test(tc, test_blocked);
 	suite_add_tcase(s, tc);

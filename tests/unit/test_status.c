@@ -55,7 +55,7 @@ static void expect_line(const struct kp_status *s, const char *line)
 
 static struct kp_commits one_commit(void)
 {
-	struct dp_refusal refused = { (char *)"ns/bad", -17, (char *)"File exists", false };
+	struct dp_refusal refused = { (char *)"ns/bad", KP_IPV4, -17, (char *)"File exists", false };
 	struct dp_result res = { .family = { { .tried = true, .wrote = true, .elements_added = 5, .elements_deleted = 2, .took_ns = S / 400 } },
 				 .refused = &refused, .n_refused = 1 };
 	struct kp_commits c = { 0 };
@@ -84,7 +84,7 @@ START_TEST(test_text)
 		    "              shared, port 10356: not open: cannot listen, 0 connections\n"
 		    "              svc/ns/lost, port 30000: not open: taken, 0 connections\n"
 		    "              2 of Services\n");
-	expect_line(&s, "\nrefused       ns/bad: File exists\n");
+	expect_line(&s, "\nrefused       ns/bad, IPv4: File exists\n");
 	kp_commits_release(&commits);
 }
 END_TEST
