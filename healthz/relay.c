@@ -106,7 +106,6 @@ static bool judge(struct exchange *x, bool ended)
 		fail(x, "its answer is too long");
 		return false;
 	case HZ_REPLY_BAD:
-		kp_buf_release(&body);
 		fail(x, "what it says is no answer");
 		return false;
 	case HZ_REPLY_DONE:

@@ -118,7 +118,7 @@ static bool parse_header(struct line l, struct hz_reply *ret, struct framing *f)
 	return true;
 }
 
-/* One chunk with its line end; DONE: it was the last one. The trailer is nobody's business. */
+/* One chunk with its line end. The trailer is nobody's business. */
 static enum hz_reply_verdict read_chunk(struct rest *r, struct kp_buf *body, bool *ret_last)
 {
 	struct line size, end;
@@ -134,23 +134,22 @@ static enum hz_reply_verdict read_chunk(struct rest *r, struct kp_buf *body, boo
 		return HZ_REPLY_DONE;
 	if ((size_t)(r->end - r->p) < len)
 		return HZ_REPLY_MORE;
-	kp_buf_add(body, r->p, len);
+	if (body)
+		kp_buf_add(body, r->p, len);
 	r->p += len;
 	if (!next_line(r, &end))
 		return HZ_REPLY_MORE;
 	return end.n ? HZ_REPLY_BAD : HZ_REPLY_DONE;
 }
 
+/* body NULL: they are only looked at. */
 static enum hz_reply_verdict read_chunks(struct rest r, struct kp_buf *body)
 {
 	enum hz_reply_verdict v = HZ_REPLY_DONE;
-	size_t before = body->len;
 	bool last = false;
 
 	while (v == HZ_REPLY_DONE && !last)
 		v = read_chunk(&r, body, &last);
-	if (v != HZ_REPLY_DONE)
-		body->len = before;
 	return v;
 }
 
@@ -161,7 +160,9 @@ static enum hz_reply_verdict read_body(struct rest r, const struct framing *f, b
 	enum hz_reply_verdict v;
 
 	if (f->chunked) {
-		v = read_chunks(r, body);
+		v = read_chunks(r, NULL);
+		if (v == HZ_REPLY_DONE)
+			(void)read_chunks(r, body);
 		ret->body_len = body->len - before;
 		return v;
 	}

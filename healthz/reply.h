@@ -18,8 +18,8 @@ struct hz_reply {
 
 /*
  * Pure and restartable: all bytes so far; ended: no more will come. The body is appended to
- * body when, and only when, the verdict is DONE. Its end is that of its length, its
- * chunks, or the connection.
+ * body when the verdict is DONE; with any other nothing was allocated for it. Its end is that
+ * of its length, its chunks, or the connection.
  */
 enum hz_reply_verdict hz_reply_parse(const char *buf, size_t len, bool ended, bool head_only, struct hz_reply *ret,
 				     struct kp_buf *body);
