@@ -92,6 +92,13 @@ static bool is_live(void *arg)
 	return live;
 }
 
+static bool is_listed(void *arg, enum kp_kind kind)
+{
+	const struct agent *a = arg;
+
+	return kp_kube_source_has_listed(a->api, kind);
+}
+
 void kp_agent_snapshot_status(void *arg, struct kp_snapshot_status *ret)
 {
 	const struct agent *a = arg;
@@ -117,7 +124,7 @@ static void start_snapshot(struct agent *a, struct kp_sink *sink)
 {
 	const struct kp_snapshot_view view = {
 		.base = a->base, .cfg = a->cfg, .model = a->model, .may_use = finds_no_rules,
-		.is_live = is_live, .sink = *sink,
+		.is_live = is_live, .is_listed = is_listed, .sink = *sink,
 	};
 
 	a->snapshot = kp_snapshot_new(&view, sink);

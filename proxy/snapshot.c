@@ -155,7 +155,7 @@ static bool is_known(const struct kp_model *m, const struct kp_object *o)
 
 static void tell(struct kp_snapshot *s, struct kp_object *o)
 {
-	if (is_known(s->view.model, o))
+	if (s->view.is_listed(s->view.sink.arg, o->kind) || is_known(s->view.model, o))
 		return;
 	kp_map_puts(s->told[o->kind], o->key, s);
 	s->view.sink.upsert(s->view.sink.arg, o);

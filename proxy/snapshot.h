@@ -20,9 +20,9 @@ struct kp_model;
  *
  * Written once the source has told everything, then at most once a period when something
  * changed, and at the end. Used when the source has told nothing for a while, and only if
- * the kernel holds no rules; never over anything that the source has told. Its objects are
- * told as if by the source; when that one is complete, those of them are removed that it
- * did not tell itself. Main thread.
+ * the kernel holds no rules; never over anything that the source has told, nor of a kind that
+ * it has listed: what is not there is gone. Its objects are told as if by the source; when
+ * that one is complete, those of them are removed that it did not tell itself. Main thread.
  */
 struct kp_snapshot;
 
@@ -32,7 +32,8 @@ struct kp_snapshot_view {
 	struct kp_model *model;
 	bool (*may_use)(void *arg);	/* does the kernel hold no rules of ours? Asked at first, and each time that the wait is over */
 	bool (*is_live)(void *arg);	/* would the source know of changes? */
-	struct kp_sink sink;		/* arg is also that of the two */
+	bool (*is_listed)(void *arg, enum kp_kind kind);	/* has the source told all of them that there are? */
+	struct kp_sink sink;		/* arg is also that of the three */
 };
 
 /*

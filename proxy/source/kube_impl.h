@@ -28,7 +28,8 @@ struct kp_reflector;
 struct kp_reflector *kp_reflector_new(struct kp_kube_source *s, struct event_base *base, const struct kp_collection *what,
 				      const char *node_name);
 struct kp_reflector *kp_reflector_free(struct kp_reflector *r);	/* NULL is fine; returns NULL */
-bool kp_reflector_is_settled(const struct kp_reflector *r);	/* complete once, or not to be had */
+bool kp_reflector_has_listed(const struct kp_reflector *r);	/* complete once */
+bool kp_reflector_is_settled(const struct kp_reflector *r);	/* that, or not to be had */
 /*
  * The versions seem to go backwards: a list says version, although a later one was seen before it was
  * asked for. Lists anew, once if that shows that its versions count by themselves (--etcd-servers-overrides).

@@ -397,6 +397,14 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s)
 	return NULL;
 }
 
+bool kp_kube_source_has_listed(const struct kp_kube_source *s, enum kp_kind kind)
+{
+	for (size_t i = 0; i < N_COLLECTIONS; i++)
+		if (collections[i].kind == kind)
+			return kp_reflector_has_listed(s->reflectors[i]);
+	return false;
+}
+
 void kp_kube_source_status(const struct kp_kube_source *s, struct kp_source_status *ret)
 {
 	for (size_t i = 0; i < N_COLLECTIONS; i++)

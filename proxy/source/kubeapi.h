@@ -37,6 +37,9 @@ struct kp_kube_source *kp_kube_source_free(struct kp_kube_source *s);	/* NULL is
 /* Send an event to the server, when and if that can be done (kube_events.h); never waits. */
 void kp_kube_source_tell(struct kp_kube_source *s, const struct kp_notice *n);
 
+/* Has the server told all of a kind, at some time since the start? What is gone since then was told as well. */
+bool kp_kube_source_has_listed(const struct kp_kube_source *s, enum kp_kind kind);
+
 /* One row for each collection. */
 void kp_kube_source_status(const struct kp_kube_source *s, struct kp_source_status *ret);
 

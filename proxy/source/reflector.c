@@ -537,6 +537,11 @@ struct kp_reflector *kp_reflector_free(struct kp_reflector *r)
 	return NULL;
 }
 
+bool kp_reflector_has_listed(const struct kp_reflector *r)
+{
+	return r->synced;
+}
+
 bool kp_reflector_is_settled(const struct kp_reflector *r)
 {
 	return r->synced || r->unavailable;
