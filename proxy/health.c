@@ -476,7 +476,7 @@ struct hz_state *kp_health_state(struct kp_health *h)
 		s->family[f].oldest_pending_ns = oldest_pending(h, f);
 		s->family[f].drift_due_ns = h->family[f].drift_due_ns;
 	}
-	/* A health port opens only after the rules of its Service were first acknowledged (HC-41). */
+	/* None opens before the first commit; that of a later Service at once, to say 503 until its rules are there (B.4). */
 	if (kp_health_committed(h) && !kp_health_blocked(h))
 		s->services = hz_services_ref(services(h));
 	fill_addresses(h->node, s);
