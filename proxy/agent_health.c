@@ -104,7 +104,10 @@ static bool distrusts_rules(const struct agent *a)
 	       kp_snapshot_distrusts(a->cfg, name);
 }
 
-/* What can be said before anything is read: the rules of an earlier process are in the kernel, or nothing. */
+/*
+ * What can be said before anything is read: the rules of an earlier process are in the kernel, or that nobody
+ * shall wait for rules, or nothing.
+ */
 struct hz_state *kp_agent_first_state(struct agent *a)
 {
 	struct kp_health *h;
@@ -112,13 +115,13 @@ struct hz_state *kp_agent_first_state(struct agent *a)
 
 	a->warm = kp_setup_is_warm(a->backend.ops, &a->backend.opt);
 	a->beside = a->warm && kp_takeover_must_watch(a->cfg->takeover);
-	if (!a->warm)
+	if (!a->warm && !a->cfg->startup_compat)
 		return NULL;
-	if (kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)
+	if (a->warm && kp_succession_answers(a->place) && !kp_succession_inherited(a->place)->n)
 		kp_warn("agent", "no socket of the earlier agent was kept: until now probes of this node were refused");
 	h = kp_agent_new_health(a);
 	kp_health_node(h, true);
-	kp_health_hold(h, distrusts_rules(a));
+	kp_health_hold(h, a->warm && distrusts_rules(a));
 	s = kp_health_state(h);
 	kp_health_free(h);
 	return s;
