@@ -212,11 +212,14 @@ static void lose_refused(struct kp_health *h, const struct dp_result *res)
 	for (size_t i = 0; i < res->n_refused; i++) {
 		const struct dp_refusal *r = &res->refused[i];
 		struct port *p = r->gone ? kp_map_gets(h->ports, r->key) : NULL;
+		struct port_family *x;
 
 		if (!p)
 			continue;
-		p->family[r->family].n_held = 0;
-		p->family[r->family].settled = false;
+		x = &p->family[r->family];
+		x->n_held = 0;
+		x->refused = true;
+		x->settled = false;
 		h->unsettled = true;
 		h->recount = true;
 	}
@@ -231,10 +234,9 @@ static void settle(struct kp_health *h, struct port *p, int f, bool refused)
 	x->settled = p->generation <= h->family[f].acked && !refused;
 	if (x->settled)
 		gain_all(h, p, f);
-	else
-		h->unsettled = true;
 }
 
+/* Only a write that succeeded tells that a Service is not refused any more. */
 static void settle_ports(struct kp_health *h, const struct dp_result *res)
 {
 	bool any = h->unsettled;
@@ -243,9 +245,13 @@ static void settle_ports(struct kp_health *h, const struct dp_result *res)
 	for (struct kp_map_it it = { 0 }; any && kp_map_next(h->ports, &it);) {
 		struct port *p = it.value;
 
-		for (int f = 0; f < KP_N_FAMILIES; f++)
-			if (h->family[f].enabled && !p->family[f].settled)
+		for (int f = 0; f < KP_N_FAMILIES; f++) {
+			if (!h->family[f].enabled || p->family[f].settled)
+				continue;
+			if (res->family[f].tried && res->family[f].code == 0)
 				settle(h, p, f, is_refused(res, it.key, f));
+			h->unsettled |= !p->family[f].settled;
+		}
 	}
 }
 

@@ -244,6 +244,22 @@ START_TEST(refused_claims_nothing_new)
 }
 END_TEST
 
+/* What failed names nobody any more, and accepts nobody either. */
+START_TEST(refused_and_then_failed)
+{
+	start(0);
+	want(KEY, 1);
+	kp_health_submitted(h, 2, 2);
+	result(2, 0, 0, KEY);
+	result(2, -ENOMEM, 1, NULL);
+	ck_assert_int_eq(claims(), 0);
+	result(2, 1, 0, NULL);
+	ck_assert_int_eq(claims(), 0);
+	result(2, 0, 1, NULL);
+	ck_assert_int_eq(claims(), 1);
+}
+END_TEST
+
 START_TEST(failure_makes_stale)
 {
 	start(1);
@@ -466,6 +482,7 @@ int main(void)
 	tcase_add_test(tc, gain_over_a_loss_in_flight);
 	tcase_add_loop_test(tc, others_in_their_place, 0, KP_N(changes));
 	tcase_add_test(tc, refused_claims_nothing_new);
+	tcase_add_test(tc, refused_and_then_failed);
 	tcase_add_test(tc, failure_makes_stale);
 	tcase_add_test(tc, many_in_flight);
 	tcase_add_test(tc, broken_without_a_change);
