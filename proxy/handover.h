@@ -31,9 +31,10 @@ struct kp_fdline;
  * So at no time two of them write, and at every time somebody answers. "no why", from the
  * predecessor at any time before done, ends it: it carries on. It says so by itself when
  * ready does not come in time; when it is told to end (SIGTERM) while a successor prepares
- * itself, it gives without being asked. Whoever finds the other gone goes on alone: the
- * predecessor as before, the successor with what it was given. A successor that is given
- * nothing in time ends.
+ * itself, it gives without being asked, and from then on hangs up where it would say no. Whoever
+ * finds the other gone goes on alone: the predecessor as before, the successor with what it was
+ * given, or before that as soon as the place is free. If that is not soon, or it is given
+ * nothing in time, it ends.
  *
  * A change that an older reader would get wrong raises the protocol's number, and those of
  * different numbers refuse each other. Versions of the program do not matter: a roll-back is

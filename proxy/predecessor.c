@@ -31,6 +31,7 @@ struct kp_predecessor {
 	struct event *readable, *writable, *timer;
 	struct ucred cred;
 	enum step step;
+	bool ending;	/* told to */
 };
 
 static void forget(struct kp_predecessor *p)
@@ -49,7 +50,8 @@ static void give_up(struct kp_predecessor *p, const char *why)
 	enum step was = p->step;
 
 	if (why)
-		kp_warn("handover", "the successor (pid %d) %s; carrying on", (int)p->cred.pid, why);
+		kp_warn("handover", "the successor (pid %d) %s%s", (int)p->cred.pid, why,
+			p->ending ? "" : "; carrying on");
 	forget(p);
 	p->step = STEP_NEW;
 	if (was == STEP_GIVEN)
@@ -90,6 +92,10 @@ static void give(struct kp_predecessor *p)
 	struct kp_err err = { 0 };
 	struct kp_inherit *all = p->view.give(p->view.arg, &node, &err);
 
+	if (!all && p->ending) {
+		kp_warn("handover", "%s: the successor (pid %d) has to wait for our end", err.msg, (int)p->cred.pid);
+		return;
+	}
 	if (!all) {
 		refuse(p, err.msg);
 		give_up(p, err.msg);
@@ -222,7 +228,8 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	const char *why = p->step == STEP_GIVEN ? "was not ready in time" : "said nothing";
 
 	(void)fd, (void)what;
-	refuse(p, why);
+	if (!p->ending)		/* else it goes on with what it has, since nobody carries on here */
+		refuse(p, why);
 	give_up(p, why);
 }
 
@@ -307,9 +314,10 @@ void kp_predecessor_set_willing(struct kp_predecessor *p, bool willing)
 
 bool kp_predecessor_give_now(struct kp_predecessor *p)
 {
-	if (!p || !p->line)
+	if (!p)
 		return false;
-	if (p->step == STEP_PREPARING)
+	p->ending = true;
+	if (p->line && p->step == STEP_PREPARING)
 		give(p);
 	return p->line && p->step == STEP_GIVEN;
 }

@@ -32,8 +32,9 @@ struct kp_predecessor *kp_predecessor_free(struct kp_predecessor *p);	/* NULL is
 void kp_predecessor_set_willing(struct kp_predecessor *p, bool willing);
 
 /*
- * The agent is told to end. True: a successor is on its way and has, or gets at once, all
- * sockets; leave() or resume() will be called.
+ * The agent is told to end: from now on no successor hears that it carries on. True: one is on its way and
+ * has, or gets at once, all sockets; leave() or resume() will be called. False: there is none, or it takes
+ * the place when we are gone.
  */
 bool kp_predecessor_give_now(struct kp_predecessor *p);
 

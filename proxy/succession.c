@@ -161,6 +161,10 @@ static void given(void *arg, struct kp_inherit *taken, const struct kp_handover_
 		s->view.write(s->view.arg);
 }
 
+/*
+ * The predecessor may have hung up on us and write again. It has only ended if the name is free, for which the
+ * copy of the socket that it had given, if so, must go.
+ */
 static void alone(void *arg, struct kp_inherit *taken)
 {
 	struct kp_succession *s = arg;
@@ -168,8 +172,8 @@ static void alone(void *arg, struct kp_inherit *taken)
 
 	kp_inherit_free(s->inherited);
 	s->inherited = taken;
-	s->instance = kp_inherit_take_named(taken, KP_HANDOVER_INSTANCE);
-	if (s->instance < 0 && kp_instance_take(&s->instance, &err) < 0) {
+	kp_inherit_free(kp_inherit_split(taken, KP_HANDOVER_INSTANCE));
+	if (kp_instance_await(&s->instance, &err) < 0) {
 		s->view.end(s->view.arg, &err);
 		return;
 	}

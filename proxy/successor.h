@@ -13,7 +13,7 @@ struct kp_successor;
 struct kp_successor_view {
 	/* All sockets are here (taken), the predecessor does not write any more: the dataplane is ours. */
 	void (*given)(void *arg, struct kp_inherit *taken, const struct kp_handover_node *node);
-	/* It ended before everything was given: take the place as if there had been none, and what came so far. */
+	/* It hung up before everything was given: if it has ended, take the place, and what came so far. */
 	void (*alone)(void *arg, struct kp_inherit *taken);
 	/* It ended after that: what it gave is ours, and nobody else answers any more. */
 	void (*left_alone)(void *arg);

@@ -13,6 +13,7 @@
 #include "proxy/base/err.h"
 
 #define TRIES		50
+#define TRIES_AWAIT	200
 #define PAUSE_MS	10
 #define FOLDER		"/run/proxylet"
 
@@ -103,7 +104,7 @@ static bool may_let_go(const struct holder *h)
 	return !is_trusted(h) || is_dead(h);
 }
 
-static int take(unsigned tries, int *ret_fd, struct kp_err *err)
+static int take(unsigned tries, bool will_end, int *ret_fd, struct kp_err *err)
 {
 	KP_AUTO(kp_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un a;
@@ -119,7 +120,7 @@ static int take(unsigned tries, int *ret_fd, struct kp_err *err)
 			return kp_err_set(err, r, "take the place of the only proxylet here: %s", strerror(-r));
 		asked = ask(&h);
 		kp_closep(&asked);
-		if (!--tries || !may_let_go(&h))
+		if (!--tries || (!will_end && !may_let_go(&h)))
 			return refuse(&h, err);
 		poll(NULL, 0, PAUSE_MS);
 	}
@@ -132,12 +133,17 @@ static int take(unsigned tries, int *ret_fd, struct kp_err *err)
 
 int kp_instance_take(int *ret_fd, struct kp_err *err)
 {
-	return take(TRIES, ret_fd, err);
+	return take(TRIES, false, ret_fd, err);
 }
 
 int kp_instance_try(int *ret_fd)
 {
-	return take(1, ret_fd, NULL);
+	return take(1, false, ret_fd, NULL);
+}
+
+int kp_instance_await(int *ret_fd, struct kp_err *err)
+{
+	return take(TRIES_AWAIT, true, ret_fd, err);
 }
 
 int kp_instance_claim(int fd)

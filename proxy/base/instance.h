@@ -17,6 +17,8 @@ struct kp_err;
 int kp_instance_take(int *ret_fd, struct kp_err *err);
 /* The same without waiting: 0 or -errno. */
 int kp_instance_try(int *ret_fd);
+/* The same, after a holder that seems to be ending: waits two seconds for whoever it is. */
+int kp_instance_await(int *ret_fd, struct kp_err *err);
 /* A listening socket that another process took: from now on the kernel says of whoever connects that it is ours. */
 int kp_instance_claim(int fd);
 

@@ -175,11 +175,26 @@ END_TEST
 
 static struct { int given, resumed, left; } did;
 static struct event_base *base;
+static struct kp_predecessor *asked;	/* of whom all this is said */
+static bool busy;			/* it cannot give */
+static bool told;			/* it is told to end once it has given */
+
+static void tell_to_end(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what, (void)arg;
+	ck_assert(kp_predecessor_give_now(asked));
+}
 
 static struct kp_inherit *on_give(void *arg, struct kp_handover_node *ret, struct kp_err *err)
 {
-	(void)arg, (void)err;
+	(void)arg;
 	did.given++;
+	if (busy) {
+		kp_err_set(err, -EBUSY, "busy");
+		return NULL;
+	}
+	if (told)
+		ck_assert_int_eq(event_base_once(base, -1, EV_TIMEOUT, tell_to_end, NULL, NULL), 0);
 	*ret = (struct kp_handover_node){ 2, 3 };
 	return kp_inherit_new();
 }
@@ -227,10 +242,10 @@ static void send_with(int sock, const char *lines, int fd)
 	kp_fdline_free(l);
 }
 
-/* Says these lines, and runs until the predecessor has decided. -> all it answered. */
-static char *talk(const char *lines, char *answers, size_t room)
+/* A predecessor, who is said these lines. -> our end */
+static int meet(const char *lines)
 {
-	char name[] = "here", *node_name = name;
+	static char name[] = "here", *node_name = name;
 	struct sockaddr_un a;
 	socklen_t len;
 	int listening = listen_anywhere(&a, &len), fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -238,20 +253,33 @@ static char *talk(const char *lines, char *answers, size_t room)
 		.instance = listening, .willing = true, .node_name = &node_name, .ready_ms = 50,
 		.give = on_give, .resume = on_resume, .leave = on_leave, .orphaned = on_orphaned,
 	};
-	struct kp_predecessor *p;
-	ssize_t n;
 
+	did = (typeof(did)){ 0 };
+	kp_log_set_level(KP_LOG_ERROR);
 	base = event_base_new();
-	p = kp_predecessor_new(base, &view);
+	asked = kp_predecessor_new(base, &view);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, len), 0);
 	send_with(fd, lines, kp_netadmin_prove(NULL));
+	return fd;
+}
+
+static void part(int fd)
+{
+	kp_predecessor_free(asked);
+	event_base_free(base);
+	close(fd);
+}
+
+/* Until the predecessor has decided. -> all it answered. */
+static char *talk(const char *lines, char *answers, size_t room)
+{
+	int fd = meet(lines);
+	ssize_t n;
+
 	event_base_dispatch(base);
 	n = recv(fd, answers, room - 1, 0);
 	answers[n > 0 ? n : 0] = '\0';
-	kp_predecessor_free(p);
-	event_base_free(base);
-	close(fd);
-	close(listening);
+	part(fd);
 	return answers;
 }
 
@@ -262,8 +290,6 @@ START_TEST(no_ready_in_time)
 {
 	char answers[1024];
 
-	did = (typeof(did)){ 0 };
-	kp_log_set_level(KP_LOG_ERROR);
 	talk(HELLO TAKE, answers, sizeof(answers));
 	ck_assert_ptr_nonnull(strstr(answers, "{\"say\":\"given\",\"nodeState\":2,\"drain\":3}\n"));
 	ck_assert_ptr_nonnull(strstr(answers, "was not ready in time"));
@@ -277,13 +303,41 @@ START_TEST(ready_in_time)
 {
 	char answers[1024];
 
-	did = (typeof(did)){ 0 };
-	kp_log_set_level(KP_LOG_ERROR);
 	talk(HELLO TAKE "{\"say\":\"ready\"}\n", answers, sizeof(answers));
 	ck_assert_ptr_nonnull(strstr(answers, "{\"say\":\"done\"}\n"));
 	ck_assert_int_eq(did.given, 1);
 	ck_assert_int_eq(did.resumed, 0);
 	ck_assert_int_eq(did.left, 1);
+}
+END_TEST
+
+/* Told to end it does not say that it carries on: two would have ended. */
+START_TEST(no_ready_before_the_end)
+{
+	char answers[1024];
+
+	told = true;
+	talk(HELLO TAKE, answers, sizeof(answers));
+	ck_assert_ptr_nonnull(strstr(answers, "\"given\""));
+	ck_assert_msg(!strstr(answers, "\"no\""), "%s", answers);
+	ck_assert_int_eq(did.resumed, 1);
+}
+END_TEST
+
+START_TEST(nothing_to_give_at_the_end)
+{
+	char answers[1024];
+	int fd = meet(HELLO);
+
+	busy = true;
+	while (recv(fd, answers, sizeof(answers), MSG_DONTWAIT) < 0)
+		event_base_loop(base, EVLOOP_ONCE);
+	ck_assert(!kp_predecessor_give_now(asked));
+	ck_assert_int_eq(did.given, 1);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	ck_assert_int_eq(recv(fd, answers, sizeof(answers), MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);	/* it waits until we are gone */
+	part(fd);
 }
 END_TEST
 
@@ -364,6 +418,8 @@ int main(void)
 	tcase_add_test(other, the_kernel_says_what_a_socket_is);
 	tcase_add_test(other, no_ready_in_time);
 	tcase_add_test(other, ready_in_time);
+	tcase_add_test(other, no_ready_before_the_end);
+	tcase_add_test(other, nothing_to_give_at_the_end);
 	tcase_add_test(other, nothing_given_in_time);
 	suite_add_tcase(s, lines);
 	suite_add_tcase(s, other);

@@ -391,8 +391,8 @@ def test_a_stranger_has_the_name(lab):
     take_over(lab, agent).ready()
 
 
-def play_predecessor(lab, act):
-    """act(peer) speaks for a running agent that then ends. -> the successor"""
+def play_predecessor(lab, act, ends=True):
+    """act(peer) speaks for a running agent that then hangs up, and ends, or first when the successor has. -> the successor"""
     with lab.node:
         place = socket.socket(socket.AF_UNIX)
     wait(lambda: is_bound(place), "the place is free")  # a child that the killed one was about to start has a copy until then
@@ -403,9 +403,12 @@ def play_predecessor(lab, act):
         peer = Peer(place.accept()[0])
         if peer.hear().get("say") == "hello":
             break
+    peer.place = place
     act(peer)
-    place.close()
     peer.close()
+    if not ends:
+        agent.end()
+    place.close()
     return agent
 
 
@@ -425,6 +428,9 @@ def test_predecessor_fails(lab):
         check("going on alone" in agent.log(), "%s: the log does not say so", name)
         works(lab, agent, "10.244.2.40")
         equal(agent.stop(), 0, "exit status")
+    agent = play_predecessor(lab, lambda p: (p.say(**hello), p.hear(), p.say([p.place.fileno()], say="socket", name="instance")),
+                             ends=False)
+    equal(agent.end(), 3, "exit status beside one that gives a part, and carries on")
     agent = play_predecessor(lab, lambda p: p.say(say="no", why="because"))
     equal(agent.end(), 3, "exit status of one that is refused")
     check("because" in agent.log(), "the log does not say why")

@@ -218,6 +218,26 @@ START_TEST(orphan_lets_go)
 }
 END_TEST
 
+/* Who hung up on us may be ending: that is waited for, though the process is still there. */
+START_TEST(holder_is_ending)
+{
+	struct kp_err err = { 0 };
+	pid_t pid = start_holder();
+	int fd;
+
+	if (fork() == 0) {
+		usleep(100000);
+		kill(pid, SIGKILL);	/* nobody buries it yet */
+		_exit(0);
+	}
+	ck_assert_int_eq(kp_instance_await(&fd, &err), 0);
+	close(fd);
+	end(pid);
+	while (wait(NULL) > 0)
+		;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("instance");
@@ -231,6 +251,7 @@ int main(void)
 	tcase_add_test(tc, claimed_by_another);
 	tcase_add_test(tc, each_namespace_has_a_place);
 	tcase_add_test(tc, orphan_lets_go);
+	tcase_add_test(tc, holder_is_ending);
 	suite_add_tcase(s, tc);
 	return run_in_netns(s, NULL);
 }
