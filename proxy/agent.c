@@ -86,8 +86,6 @@ static int start_loop(struct agent *a, struct kp_err *err)
 	a->base = event_base_new();
 	if (!a->base)
 		return kp_err_set(err, -ENOMEM, "create the event loop");
-	a->admin = kp_admin_new();
-	a->state = kp_nodestate_new(a->base, a->admin, on_node_state, a);
 	for (size_t i = 0; i < KP_N(signos); i++) {
 		a->signals[i] = evsignal_new(a->base, signos[i], on_signal, a);
 		event_add(a->signals[i], NULL);
@@ -101,20 +99,19 @@ static int start_loop(struct agent *a, struct kp_err *err)
 	return 0;
 }
 
-/* Of those before we stood by, or at the end. */
+/* What was said and checked as well: the successor has it, and while we stand by it may have been told otherwise. */
 static void forget_lives(struct agent *a)
 {
 	hz_state_free(kp_steal(&a->last));
 	hz_state_free(kp_steal(&a->former));
 	a->previous = kp_config_free(a->previous);
 	a->holding = false;
+	a->state = kp_nodestate_free(a->state);
+	a->admin = kp_admin_free(a->admin);
 }
 
 static void end(struct agent *a)
 {
-	kp_nodestate_free(a->state);
-	kp_admin_free(a->admin);
-	forget_lives(a);
 	kp_filewatch_free(a->watch);
 	for (size_t i = 0; i < KP_N(a->signals); i++)
 		if (a->signals[i])
@@ -174,8 +171,11 @@ static int take_place(struct agent *a, struct kp_err *err)
 static int serve(struct agent *a, struct kp_err *err)
 {
 	const struct kp_systemd_view view = { &a->server, &a->monitor, &a->runner };
-	int r = take_place(a, err);
+	int r;
 
+	a->admin = kp_admin_new();
+	a->state = kp_nodestate_new(a->base, a->admin, on_node_state, a);
+	r = take_place(a, err);
 	a->systemd = kp_systemd_new(a->base, &view);
 	if (r == 0)
 		r = start_server(a, err);

@@ -32,6 +32,8 @@ struct agent {
 	struct event_base *base;
 	struct event *signals[3], *alive;
 	struct kp_filewatch *watch;
+
+	/* From taking the place to leaving it; as process 1 there may be another such time. */
 	struct kp_admin *admin;
 	struct kp_nodestate *state;
 	struct hz_state *last;		/* published */

@@ -10,7 +10,7 @@ struct kp_admin;
 struct kp_config;
 
 /*
- * The node's state for as long as the process lives: what administrators say through the
+ * The node's state for as long as the agent has its place: what administrators say through the
  * admin socket (/state, /drain), what the checks find, and the last seconds before the end.
  * Main thread.
  */
