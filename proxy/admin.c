@@ -21,6 +21,7 @@ struct table {
 struct kp_admin {
 	struct table *tables;
 	size_t n, cap;
+	const char *held;	/* why nothing may be changed; NULL: it may */
 };
 
 struct kp_admin *kp_admin_new(void)
@@ -40,6 +41,11 @@ void kp_admin_add(struct kp_admin *a, const struct kp_admin_command *table, size
 {
 	kp_grow(&a->tables, a->n, &a->cap);
 	a->tables[a->n++] = (struct table){ table, n, arg };
+}
+
+void kp_admin_hold(struct kp_admin *a, const char *why)
+{
+	a->held = why;
 }
 
 int kp_admin_refuse(struct kp_buf *out, int status, const char *why)
@@ -88,5 +94,7 @@ int kp_admin_run(const struct kp_admin *a, int fd, const struct hz_req *req, str
 		return kp_admin_refuse(out, 405, "this changes something: use POST");
 	if (c->changes && !may_change(fd))
 		return kp_admin_refuse(out, 403, "only root and the user that the agent runs as may do this");
+	if (c->changes && a->held)
+		return kp_admin_refuse(out, 409, a->held);
 	return c->run(arg, req, out);
 }

@@ -31,6 +31,9 @@ void kp_admin_add(struct kp_admin *a, const struct kp_admin_command *table, size
 /* fd: of the peer, whose credentials count. 404: nobody has this path, and out is empty. */
 int kp_admin_run(const struct kp_admin *a, int fd, const struct hz_req *req, struct kp_buf *out);
 
+/* From now on what changes something gets 409 and this (a constant); NULL: it is done again. */
+void kp_admin_hold(struct kp_admin *a, const char *why);
+
 /* For a kp_admin_fn: says why, returns the status. */
 int kp_admin_refuse(struct kp_buf *out, int status, const char *why);
 

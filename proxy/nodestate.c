@@ -17,6 +17,7 @@
 
 struct kp_nodestate {
 	struct event_base *base;
+	struct kp_admin *admin;
 	void (*changed)(void *arg);
 	void (*done)(void *arg);
 	void *arg;
@@ -203,12 +204,18 @@ void kp_nodestate_shutdown(struct kp_nodestate *ns, bool on)
 
 enum { DRAIN_NODE = 1, DRAIN_SERVICES = 2 };	/* bits */
 
-void kp_nodestate_told(const struct kp_nodestate *ns, int *ret_state, int *ret_drain)
+void kp_nodestate_give(struct kp_nodestate *ns, int *ret_state, int *ret_drain)
 {
 	const struct hz_node *n = &ns->node;
 
 	*ret_state = (int)n->told;
 	*ret_drain = n->draining && !n->ending && !ns->drains_itself ? DRAIN_NODE | (n->draining_services ? DRAIN_SERVICES : 0) : 0;
+	kp_admin_hold(ns->admin, "a successor is taking over: try again");
+}
+
+void kp_nodestate_keep(struct kp_nodestate *ns)
+{
+	kp_admin_hold(ns->admin, NULL);
 }
 
 void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain)
@@ -232,6 +239,7 @@ struct kp_nodestate *kp_nodestate_new(struct event_base *base, struct kp_admin *
 	struct kp_nodestate *ns = kp_calloc(1, sizeof(*ns));
 
 	ns->base = base;
+	ns->admin = admin;
 	ns->changed = changed;
 	ns->arg = arg;
 	ns->end = evtimer_new(base, on_end, ns);

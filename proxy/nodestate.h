@@ -24,8 +24,12 @@ struct kp_nodestate *kp_nodestate_free(struct kp_nodestate *ns);	/* before admin
 void kp_nodestate_configure(struct kp_nodestate *ns, const struct kp_config *c);
 
 const struct hz_node *kp_nodestate_get(const struct kp_nodestate *ns);
-/* What was said, as small numbers for a successor, and taken over from a predecessor; what ends with the process does not count. */
-void kp_nodestate_told(const struct kp_nodestate *ns, int *ret_state, int *ret_drain);
+/*
+ * What was said, as small numbers for a successor, and taken over from a predecessor; what ends with the process does
+ * not count. Once it is given commands are refused: who said yes would forget them. keep: there is no successor after all.
+ */
+void kp_nodestate_give(struct kp_nodestate *ns, int *ret_state, int *ret_drain);
+void kp_nodestate_keep(struct kp_nodestate *ns);
 void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain);
 /*
  * The node shuts down (on), or does not after all: drained meanwhile, unless somebody said drain himself before.

@@ -57,7 +57,7 @@ static struct kp_inherit *give(void *arg, struct kp_handover_node *ret, struct k
 	}
 	hz_server_give(*s->view.server, all);
 	kp_monitor_give(*s->view.monitor, all);
-	kp_nodestate_told(s->view.state, &ret->node_state, &ret->drain);
+	kp_nodestate_give(s->view.state, &ret->node_state, &ret->drain);
 	s->giving = true;
 	return all;
 }
@@ -68,6 +68,7 @@ static void resume(void *arg)
 	struct kp_err err = { 0 };
 
 	s->giving = false;
+	kp_nodestate_keep(s->view.state);
 	if (s->ending)
 		s->view.end(s->view.arg, NULL);
 	else if (kp_runner_resume(*s->view.runner, &err) < 0)

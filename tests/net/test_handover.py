@@ -501,6 +501,22 @@ def test_what_the_operator_said_goes_along(lab):
     wait(lambda: new.get()[0] == 200, "health afterwards")
 
 
+def test_what_the_operator_says_meanwhile(lab):
+    """It would be the predecessor who does it, and the successor who answers probes."""
+    cluster(lab, 4)
+    agent = lab.run().ready()
+    peer = Peer.connect(lab).hello().say(say="take")
+    equal(peer.hear_all()[-1]["say"], "given", "the end of what it gives")
+    for words, status in ((("drain", "start"), 1), (("state", "busy"), 1), (("state",), 0)):
+        done = lab.command(*words, "--socket", agent.socket)
+        equal(done.returncode, status, "exit status of %s: %s" % (" ".join(words), done.stdout + done.stderr))
+        check(not status or "try again" in done.stderr, "%s: %s", words, done.stderr)
+    equal(agent.get()[0], 200, "health meanwhile")
+    peer.close()
+    wait(lambda: lab.command("drain", "start", "--socket", agent.socket).returncode == 0, "it is drained")
+    equal(agent.get()[0], 503, "health afterwards")
+
+
 def test_two_users_of_the_same_status_socket(lab):
     cluster(lab, 4)
     agent = lab.run().ready()
