@@ -1,5 +1,6 @@
 #include "proxy/handover.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proxy/base/cleanup.h"
@@ -59,4 +60,35 @@ void kp_handover_say_sockets(struct kp_fdline *l, struct kp_inherit *in)
 	}
 	in->n = 0;
 	kp_inherit_free(in);
+}
+
+/* Who gives two checks one name passes it if both do. */
+void kp_handover_say_given(struct kp_fdline *l, const struct kp_handover_node *node)
+{
+	json_t *checks = json_object();
+
+	for (size_t i = 0; i < node->n_checks; i++) {
+		const struct hz_check *c = &node->checks[i];
+		bool failed = json_is_false(json_object_get(checks, c->name));
+
+		json_object_set_new(checks, c->name, json_boolean(c->ok && !failed));
+	}
+	kp_handover_say(l, json_pack("{s:s, s:i, s:i, s:o}", "say", "given", "nodeState", node->node_state,
+				     "drain", node->drain, "checks", checks));
+}
+
+void kp_handover_read_given(const json_t *o, struct kp_handover_node *ret)
+{
+	json_t *checks = json_object_get(o, "checks"), *ok;
+	const char *name;
+
+	*ret = (struct kp_handover_node){
+		.node_state = kp_handover_int(o, "nodeState"), .drain = kp_handover_int(o, "drain"),
+	};
+	json_object_foreach(checks, name, ok) {
+		if (ret->n_checks == HZ_MAX_CHECKS)
+			break;
+		snprintf(ret->checks[ret->n_checks].name, HZ_CHECK_NAME, "%s", name);
+		ret->checks[ret->n_checks++].ok = json_is_true(ok);
+	}
 }

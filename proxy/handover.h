@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stddef.h>
 
+#include "healthz/node.h"
 #include "proxy/base/inherit.h"
 
 struct kp_err;
@@ -22,7 +23,7 @@ struct kp_fdline;
  *	take			     ->
  *						(stops writing to the kernel, goes on answering)
  *				     <-		socket name address port, with the descriptor; as many as there are
- *				     <-		given nodeState drain
+ *				     <-		given nodeState drain checks
  *	(compares with the kernel, writes the difference, answers probes)
  *	ready			     ->
  *				     <-		done
@@ -51,9 +52,11 @@ struct kp_fdline;
 #define KP_HANDOVER_SOCKET	"status"
 #define KP_HANDOVER_LOCK	"status.lock"
 
-/* What the predecessor's operator has told it (B.5), as small numbers; 0: nothing. */
+/* Of the node (B.5): what the operator has told the predecessor, as small numbers, 0: nothing; and what it has found. */
 struct kp_handover_node {
 	int node_state, drain;
+	struct hz_check checks[HZ_MAX_CHECKS];	/* name and ok; the successor's own say the rest soon */
+	size_t n_checks;
 };
 
 /* The object of one line; NULL: it is none. *ret: what it says. Caller frees. */
@@ -67,5 +70,8 @@ void kp_handover_say_with(struct kp_fdline *l, json_t *value, int fd);
 void kp_handover_say_no(struct kp_fdline *l, const char *why);
 /* A line for each socket; its descriptors are taken, *in is freed. */
 void kp_handover_say_sockets(struct kp_fdline *l, struct kp_inherit *in);
+/* What comes with "given". */
+void kp_handover_say_given(struct kp_fdline *l, const struct kp_handover_node *node);
+void kp_handover_read_given(const json_t *o, struct kp_handover_node *ret);
 
 #endif

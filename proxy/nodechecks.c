@@ -26,6 +26,7 @@ struct check {
 	char *json;		/* what it was made from */
 	struct kp_check *spec;
 	struct hz_check result;
+	bool concluded;		/* result.ok is our own */
 	struct event *tick;	/* each second, or each interval */
 	struct kp_cpuload *load;
 	/* A program that runs. */
@@ -39,7 +40,7 @@ struct kp_nodechecks {
 	struct event_base *base;
 	void (*changed)(void *arg);
 	void *arg;
-	struct check checks[HZ_MAX_CHECKS];
+	struct check *checks[HZ_MAX_CHECKS];	/* each at a fixed place: libevent points to them */
 	size_t n;
 };
 
@@ -48,6 +49,7 @@ static void conclude(struct check *c, bool ok, const char *why)
 	if (ok != c->result.ok)
 		kp_info("check", "\"%s\" %s%s", c->spec->name, ok ? "passes" : "fails: ", ok ? "" : why);
 	c->result.ok = ok;
+	c->concluded = true;
 	c->all->changed(c->all->arg);
 }
 
@@ -70,7 +72,6 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct check *c = arg;
 	uint64_t busy, total;
-	bool full;
 
 	(void)fd, (void)what;
 	if (!read_stat(&busy, &total)) {
@@ -78,8 +79,10 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	kp_cpuload_add(c->load, busy, total);
-	full = kp_cpuload_mean(c->load, &c->result.value);
-	conclude(c, !full || c->result.value <= c->spec->percent, "the processors are too busy");
+	if (kp_cpuload_mean(c->load, &c->result.value))
+		conclude(c, c->result.value <= c->spec->percent, "the processors are too busy");
+	else
+		c->all->changed(c->all->arg);
 }
 
 /* --- exec --- */
@@ -188,11 +191,19 @@ static void on_interval(evutil_socket_t fd, short what, void *arg)
 
 /* --- all of them --- */
 
-static void start(struct check *c)
+static struct check *start(struct kp_nodechecks *nc, const char *json)
 {
-	bool cpu = c->spec->type == KP_CHECK_CPU;
-	const struct timeval every = { .tv_sec = cpu ? 1 : c->spec->interval_s };
+	struct check *c = kp_calloc(1, sizeof(*c));
+	struct kp_err err = { 0 };
+	struct timeval every;
+	bool cpu;
 
+	if (kp_check_parse(json, &c->spec, &err) < 0)
+		abort();	/* it was valid when it was read */
+	cpu = c->spec->type == KP_CHECK_CPU;
+	every = (struct timeval){ .tv_sec = cpu ? 1 : c->spec->interval_s };
+	c->all = nc;
+	c->json = kp_strdup(json);
 	c->result = (struct hz_check){ .ok = cpu, .for_healthz = c->spec->for_healthz, .has_value = cpu };
 	snprintf(c->result.name, sizeof(c->result.name), "%s", c->spec->name);
 	c->pidfd = -1;
@@ -204,32 +215,13 @@ static void start(struct check *c)
 	c->tick = event_new(c->all->base, -1, EV_PERSIST, cpu ? on_second : on_interval, c);
 	event_add(c->tick, &every);
 	event_active(c->tick, EV_TIMEOUT, 0);
-}
-
-struct kp_nodechecks *kp_nodechecks_new(struct event_base *base, char *const *specs, void (*changed)(void *arg),
-					void *arg)
-{
-	struct kp_nodechecks *nc = kp_calloc(1, sizeof(*nc));
-	struct kp_err err = { 0 };
-
-	nc->base = base;
-	nc->changed = changed;
-	nc->arg = arg;
-	for (; *specs && nc->n < HZ_MAX_CHECKS; specs++) {
-		struct check *c = &nc->checks[nc->n];
-
-		if (kp_check_parse(*specs, &c->spec, &err) < 0)
-			abort();	/* it was valid when it was read */
-		c->all = nc;
-		c->json = kp_strdup(*specs);
-		nc->n++;
-		start(c);
-	}
-	return nc;
+	return c;
 }
 
 static void end(struct check *c)
 {
+	if (!c)
+		return;
 	if (c->pid) {
 		kill_run(c->pid);
 		forget_run(c);
@@ -239,6 +231,17 @@ static void end(struct check *c)
 	kp_check_free(c->spec);
 	free(c->load);
 	free(c->json);
+	free(c);
+}
+
+struct kp_nodechecks *kp_nodechecks_new(struct event_base *base, void (*changed)(void *arg), void *arg)
+{
+	struct kp_nodechecks *nc = kp_calloc(1, sizeof(*nc));
+
+	nc->base = base;
+	nc->changed = changed;
+	nc->arg = arg;
+	return nc;
 }
 
 struct kp_nodechecks *kp_nodechecks_free(struct kp_nodechecks *nc)
@@ -246,22 +249,46 @@ struct kp_nodechecks *kp_nodechecks_free(struct kp_nodechecks *nc)
 	if (!nc)
 		return NULL;
 	for (size_t i = 0; i < nc->n; i++)
-		end(&nc->checks[i]);
+		end(nc->checks[i]);
 	free(nc);
 	return NULL;
 }
 
-bool kp_nodechecks_same(const struct kp_nodechecks *nc, char *const *specs)
+static struct check *take(struct kp_nodechecks *nc, const char *json)
 {
 	for (size_t i = 0; i < nc->n; i++)
-		if (!specs[i] || strcmp(specs[i], nc->checks[i].json) != 0)
-			return false;
-	return !specs[nc->n];
+		if (nc->checks[i] && strcmp(nc->checks[i]->json, json) == 0)
+			return kp_steal(&nc->checks[i]);
+	return NULL;
+}
+
+void kp_nodechecks_configure(struct kp_nodechecks *nc, char *const *specs)
+{
+	struct check *next[HZ_MAX_CHECKS] = { NULL };
+	size_t n = 0;
+
+	for (; n < HZ_MAX_CHECKS && specs[n]; n++) {
+		next[n] = take(nc, specs[n]);
+		if (!next[n])
+			next[n] = start(nc, specs[n]);
+	}
+	for (size_t i = 0; i < nc->n; i++)
+		end(nc->checks[i]);
+	memcpy(nc->checks, next, sizeof(next));
+	nc->n = n;
+}
+
+void kp_nodechecks_inherit(struct kp_nodechecks *nc, const struct hz_check *results, size_t n)
+{
+	for (size_t i = 0; i < nc->n; i++)
+		for (size_t j = 0; j < n && !nc->checks[i]->concluded; j++)
+			if (strcmp(nc->checks[i]->result.name, results[j].name) == 0)
+				nc->checks[i]->result.ok = results[j].ok;
 }
 
 size_t kp_nodechecks_get(const struct kp_nodechecks *nc, struct hz_check ret[HZ_MAX_CHECKS])
 {
 	for (size_t i = 0; i < nc->n; i++)
-		ret[i] = nc->checks[i].result;
+		ret[i] = nc->checks[i]->result;
 	return nc->n;
 }

@@ -13,10 +13,10 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/config/config.h"
+#include "proxy/handover.h"
 #include "proxy/nodechecks.h"
 
 struct kp_nodestate {
-	struct event_base *base;
 	struct kp_admin *admin;
 	void (*changed)(void *arg);
 	void (*done)(void *arg);
@@ -139,18 +139,13 @@ static void on_check(void *arg)
 {
 	struct kp_nodestate *ns = arg;
 
-	if (!ns->checks)
-		return;
 	ns->node.n_checks = kp_nodechecks_get(ns->checks, ns->node.checks);
 	ns->changed(ns->arg);
 }
 
 void kp_nodestate_configure(struct kp_nodestate *ns, const struct kp_config *c)
 {
-	if (ns->checks && kp_nodechecks_same(ns->checks, c->checks))
-		return;
-	kp_nodechecks_free(ns->checks);
-	ns->checks = kp_nodechecks_new(ns->base, c->checks, on_check, ns);
+	kp_nodechecks_configure(ns->checks, c->checks);
 	ns->node.n_checks = kp_nodechecks_get(ns->checks, ns->node.checks);
 }
 
@@ -204,12 +199,13 @@ void kp_nodestate_shutdown(struct kp_nodestate *ns, bool on)
 
 enum { DRAIN_NODE = 1, DRAIN_SERVICES = 2 };	/* bits */
 
-void kp_nodestate_give(struct kp_nodestate *ns, int *ret_state, int *ret_drain)
+void kp_nodestate_give(struct kp_nodestate *ns, struct kp_handover_node *ret)
 {
 	const struct hz_node *n = &ns->node;
 
-	*ret_state = (int)n->told;
-	*ret_drain = n->draining && !n->ending && !ns->drains_itself ? DRAIN_NODE | (n->draining_services ? DRAIN_SERVICES : 0) : 0;
+	ret->node_state = (int)n->told;
+	ret->drain = n->draining && !n->ending && !ns->drains_itself ? DRAIN_NODE | (n->draining_services ? DRAIN_SERVICES : 0) : 0;
+	ret->n_checks = kp_nodechecks_get(ns->checks, ret->checks);
 	kp_admin_hold(ns->admin, "a successor is taking over: try again");
 }
 
@@ -218,15 +214,17 @@ void kp_nodestate_keep(struct kp_nodestate *ns)
 	kp_admin_hold(ns->admin, NULL);
 }
 
-void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain)
+void kp_nodestate_inherit(struct kp_nodestate *ns, const struct kp_handover_node *from)
 {
 	struct kp_err err = { 0 };
 	int r = 0;
 
-	if (state >= 0 && state < HZ_NODE_STOPPING)
-		r = hz_node_tell(&ns->node, (enum hz_node_state)state, &err);
-	if (r == 0 && (drain & DRAIN_NODE))
-		r = hz_node_drain_start(&ns->node, drain & DRAIN_SERVICES, &err);
+	kp_nodechecks_inherit(ns->checks, from->checks, from->n_checks);
+	ns->node.n_checks = kp_nodechecks_get(ns->checks, ns->node.checks);
+	if (from->node_state >= 0 && from->node_state < HZ_NODE_STOPPING)
+		r = hz_node_tell(&ns->node, (enum hz_node_state)from->node_state, &err);
+	if (r == 0 && (from->drain & DRAIN_NODE))
+		r = hz_node_drain_start(&ns->node, from->drain & DRAIN_SERVICES, &err);
 	if (r < 0)
 		kp_warn("node", "what the predecessor was told does not hold here: %s", err.msg);
 }
@@ -238,10 +236,10 @@ struct kp_nodestate *kp_nodestate_new(struct event_base *base, struct kp_admin *
 {
 	struct kp_nodestate *ns = kp_calloc(1, sizeof(*ns));
 
-	ns->base = base;
 	ns->admin = admin;
 	ns->changed = changed;
 	ns->arg = arg;
+	ns->checks = kp_nodechecks_new(base, on_check, ns);
 	ns->end = evtimer_new(base, on_end, ns);
 	kp_admin_add(admin, commands, KP_N(commands), ns);
 	return ns;

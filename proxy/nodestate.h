@@ -8,6 +8,7 @@
 struct event_base;
 struct kp_admin;
 struct kp_config;
+struct kp_handover_node;
 
 /*
  * The node's state for as long as the agent has its place: what administrators say through the
@@ -25,12 +26,12 @@ void kp_nodestate_configure(struct kp_nodestate *ns, const struct kp_config *c);
 
 const struct hz_node *kp_nodestate_get(const struct kp_nodestate *ns);
 /*
- * What was said, as small numbers for a successor, and taken over from a predecessor; what ends with the process does
+ * What was said and found, for a successor, and taken over from a predecessor; what ends with the process does
  * not count. Once it is given commands are refused: who said yes would forget them. keep: there is no successor after all.
  */
-void kp_nodestate_give(struct kp_nodestate *ns, int *ret_state, int *ret_drain);
+void kp_nodestate_give(struct kp_nodestate *ns, struct kp_handover_node *ret);
 void kp_nodestate_keep(struct kp_nodestate *ns);
-void kp_nodestate_inherit(struct kp_nodestate *ns, int state, int drain);
+void kp_nodestate_inherit(struct kp_nodestate *ns, const struct kp_handover_node *from);
 /*
  * The node shuts down (on), or does not after all: drained meanwhile, unless somebody said drain himself before.
  * Who says drain stop is believed. What a successor needs to know of it its own source says.

@@ -104,7 +104,7 @@ static void give(struct kp_predecessor *p)
 	kp_info("handover", "giving %zu sockets to the successor (pid %d)", all->n, (int)p->cred.pid);
 	p->step = STEP_GIVEN;
 	kp_handover_say_sockets(p->line, all);
-	kp_handover_say(p->line, json_pack("{s:s, s:i, s:i}", "say", "given", "nodeState", node.node_state, "drain", node.drain));
+	kp_handover_say_given(p->line, &node);
 	wait_for(p, p->view.ready_ms);
 	flush(p);
 }

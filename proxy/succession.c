@@ -57,7 +57,7 @@ static struct kp_inherit *give(void *arg, struct kp_handover_node *ret, struct k
 	}
 	hz_server_give(*s->view.server, all);
 	kp_monitor_give(*s->view.monitor, all);
-	kp_nodestate_give(s->view.state, &ret->node_state, &ret->drain);
+	kp_nodestate_give(s->view.state, ret);
 	s->giving = true;
 	return all;
 }
@@ -154,7 +154,7 @@ static void given(void *arg, struct kp_inherit *taken, const struct kp_handover_
 
 	kp_inherit_free(s->inherited);
 	s->inherited = taken;
-	kp_nodestate_inherit(s->view.state, node->node_state, node->drain);
+	kp_nodestate_inherit(s->view.state, node);
 	s->instance = kp_inherit_take_named(taken, KP_HANDOVER_INSTANCE);
 	if (s->instance < 0)
 		s->view.end(s->view.arg, &err);

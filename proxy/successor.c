@@ -132,8 +132,9 @@ static void hear_socket(struct kp_successor *s, const json_t *o)
 
 static void hear_given(struct kp_successor *s, const json_t *o)
 {
-	struct kp_handover_node node = { kp_handover_int(o, "nodeState"), kp_handover_int(o, "drain") };
+	struct kp_handover_node node;
 
+	kp_handover_read_given(o, &node);
 	kp_info("handover", "got %zu sockets", s->got->n);
 	event_del(s->patience);
 	s->step = STEP_GIVEN;

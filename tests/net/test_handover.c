@@ -195,7 +195,7 @@ static struct kp_inherit *on_give(void *arg, struct kp_handover_node *ret, struc
 	}
 	if (told)
 		ck_assert_int_eq(event_base_once(base, -1, EV_TIMEOUT, tell_to_end, NULL, NULL), 0);
-	*ret = (struct kp_handover_node){ 2, 3 };
+	*ret = (struct kp_handover_node){ 2, 3, { { "a", .ok = true }, { "b", .ok = false }, { "b", .ok = true } }, 3 };
 	return kp_inherit_new();
 }
 
@@ -291,7 +291,7 @@ START_TEST(no_ready_in_time)
 	char answers[1024];
 
 	talk(HELLO TAKE, answers, sizeof(answers));
-	ck_assert_ptr_nonnull(strstr(answers, "{\"say\":\"given\",\"nodeState\":2,\"drain\":3}\n"));
+	ck_assert_ptr_nonnull(strstr(answers, "{\"say\":\"given\",\"nodeState\":2,\"drain\":3,\"checks\":{\"a\":true,\"b\":false}}\n"));
 	ck_assert_ptr_nonnull(strstr(answers, "was not ready in time"));
 	ck_assert_int_eq(did.given, 1);
 	ck_assert_int_eq(did.resumed, 1);

@@ -501,6 +501,19 @@ def test_what_the_operator_said_goes_along(lab):
     wait(lambda: new.get()[0] == 200, "health afterwards")
 
 
+def test_what_the_checks_have_found_goes_along(lab):
+    """A program that hangs when it is run again: until it has a result, that of the predecessor counts."""
+    cluster(lab, 4)
+    ran = os.path.join(lab.folder, "ran")
+    once = {"type": "exec", "name": "once", "command": ["/bin/sh", "-c", "test -e %s && exec sleep 300; : >%s" % (ran, ran)],
+            "intervalSeconds": 3600, "timeoutSeconds": 60, "appliesTo": ["agent", "healthz"]}
+    fails = {"type": "exec", "name": "fails", "command": ["/bin/false"], "intervalSeconds": 3600}
+    old = lab.run(proxylet={"agent": {"checks": [once, fails]}}).ready()
+    new = take_over(lab, old, proxylet={"agent": {"checks": [fails, once]}})
+    equal(new.get()[0], 200, "health after the hand-over: %s" % new.get("/agent")[2])
+    equal({c["name"]: c["ok"] for c in json.loads(new.get("/agent")[2])["checks"]}, {"fails": False, "once": True}, "the checks")
+
+
 def test_what_the_operator_says_meanwhile(lab):
     """It would be the predecessor who does it, and the successor who answers probes."""
     cluster(lab, 4)

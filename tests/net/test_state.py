@@ -459,6 +459,25 @@ def test_checks_change_in_place(lab):
         wait(lambda: code(agent) == want, "%d with %s" % (want, command))
 
 
+def test_checks_that_stay(lab):
+    """They are not run again, and what they have found holds: here they would hang."""
+    lab.put("node.json", obj.node())
+    ran = os.path.join(lab.folder, "ran")
+    once = {"type": "exec", "name": "once", "command": ["/bin/sh", "-c", "test -e %s && exec sleep 300; : >%s" % (ran, ran)],
+            "intervalSeconds": 3600, "timeoutSeconds": 60, "appliesTo": ["agent", "healthz"]}
+    other = {"type": "exec", "name": "other", "command": ["/bin/true"]}
+    agent = lab.run(proxylet={"agent": {"checks": [once]}}).ready()
+    with open(agent.config) as f:
+        config = json.load(f)
+    for checks in ([other, once], [once]):
+        config["proxylet"]["agent"]["checks"] = checks
+        with open(agent.config, "w") as f:
+            json.dump(config, f)
+        found = {c["name"]: True for c in checks}
+        wait(lambda: {c["name"]: c["ok"] for c in body(agent, "/agent")[1]["checks"]} == found, "%s" % found)
+        equal(code(agent), 200, "/healthz")
+
+
 def test_check_by_those_who_ignore_children(lab):
     """Who starts us with SIGCHLD ignored hides how programs end, unless we mind."""
     lab.put("node.json", obj.node())
