@@ -93,8 +93,11 @@ static int open_sock(struct hz_sock *s, struct kp_err *err)
 	bool v4 = s->addr.family == KP_IPV4;
 	struct hz_listener *l = s->owner;
 	char text[KP_ADDR_STRLEN];
-	int r = kp_inherit_take(l->env->inherited, &s->addr, l->port->number);
+	int r;
 
+	if (l->env->held)
+		return kp_err_set(err, -EINPROGRESS, "left to the successor that is taking over");
+	r = kp_inherit_take(l->env->inherited, &s->addr, l->port->number);
 	if (r < 0)
 		r = hz_socket_listen(&s->addr, l->port->number);
 	s->failed = r < 0 && r != -EAFNOSUPPORT;	/* a host without IPv6 goes without */

@@ -25,6 +25,7 @@ struct hz_listen_env {
 	struct kp_inherit *inherited;	/* open, and not in use yet; NULL: none */
 	struct event resume;	/* set when a listener pauses; calls hz_listener_resume() for all */
 	struct kp_ratelimit starved_log;
+	bool held;		/* a successor has copies of what is open, and opens the rest */
 	bool left;		/* to somebody else: nothing is accepted any more */
 };
 
@@ -46,7 +47,10 @@ struct hz_listener *hz_listener_free(struct hz_listener *l);
 void hz_listener_set_addrs(struct hz_listener *l, const struct kp_addr *addrs, size_t n);
 bool hz_listener_is_at(const struct hz_listener *l, const struct kp_addr *addrs, size_t n);
 
-/* Open what is not. 0, or -errno of the last failure, which is remembered. A host without IPv6 goes without. */
+/*
+ * Open what is not. 0, or -errno of the last failure, which is remembered. A host without IPv6 goes without.
+ * -EINPROGRESS: not now, it would be in the way of a successor.
+ */
 int hz_listener_open(struct hz_listener *l, struct kp_err *err);
 void hz_listener_resume(struct hz_listener *l);	/* ends a pause, if there is one */
 

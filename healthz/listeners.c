@@ -1,5 +1,6 @@
 #include "healthz/listeners.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,8 @@ static void open_or_log(struct hz_listeners *ls, struct hz_listener *l)
 	unsigned swallowed;
 	int r = open_now(ls, l, &err);
 
+	if (r == -EINPROGRESS)
+		return;		/* nothing is wrong */
 	if (r < 0 && kp_ratelimit_ok(&l->log, kp_now_ms(), &swallowed))
 		kp_warn("health", "%s, for %s%s%s; retrying every %d s", err.msg,
 			l->port->ns, slash, l->port->name, RETRY_S);
@@ -261,6 +264,15 @@ void hz_listeners_give(const struct hz_listeners *ls, struct kp_inherit *to)
 		hz_listener_give(ls->fixed[i], to);
 	for (size_t i = 0; i < ls->n_services; i++)
 		hz_listener_give(ls->services[i], to);
+}
+
+void hz_listeners_hold(struct hz_listeners *ls, bool on)
+{
+	bool over = ls->env.held && !on;
+
+	ls->env.held = on;
+	if (over)
+		on_retry(-1, 0, ls);
 }
 
 struct hz_listeners *hz_listeners_new(struct event_base *base, struct hz_conns *conns)

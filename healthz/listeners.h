@@ -1,6 +1,7 @@
 #ifndef HZ_LISTENERS_H
 #define HZ_LISTENERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,12 +57,14 @@ void hz_listeners_sync(struct hz_listeners *ls, const struct hz_state *s);
 /*
  * Hand-over (health-and-probes E.6). inherit: sockets that are open already (taken) are used instead
  * of opening new ones, as listeners come that are bound there; drop_inherited: close what nobody
- * asked for. give: copies of all open sockets, named as their listeners. leave: stop
- * accepting; what waits in the queues is for whoever has the copies.
+ * asked for. give: copies of all open sockets, named as their listeners. hold: nothing more is opened, since
+ * whoever has the copies will; off: what came meanwhile is. leave: stop accepting; what waits in
+ * the queues is for whoever has the copies.
  */
 void hz_listeners_inherit(struct hz_listeners *ls, struct kp_inherit *taken);
 void hz_listeners_drop_inherited(struct hz_listeners *ls);
 void hz_listeners_give(const struct hz_listeners *ls, struct kp_inherit *to);
+void hz_listeners_hold(struct hz_listeners *ls, bool on);
 void hz_listeners_leave(struct hz_listeners *ls);
 
 #endif

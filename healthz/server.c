@@ -54,6 +54,7 @@ struct hz_server {
 	struct kp_inherit *inherit;	/* atomic, handed over in the same way */
 	struct kp_inherit *give_to;	/* atomic; its owner waits until the thread has given, see hz_server_give() */
 	int given_fd;
+	bool held;			/* atomic: nothing more is opened */
 	unsigned leave_ms;		/* atomic; 0: not leaving */
 	size_t n_left;			/* atomic */
 	bool idle;			/* atomic: the thread has not run since it was asked to */
@@ -208,6 +209,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	set_policy(s);
 	__atomic_store_n(&s->idle, false, __ATOMIC_RELEASE);
 	inherit_sockets(s);
+	hz_listeners_hold(s->listeners, __atomic_load_n(&s->held, __ATOMIC_ACQUIRE));
 	set_listeners(s);
 	give_sockets(s);
 	start_leaving(s);
@@ -294,6 +296,12 @@ void hz_server_give(struct hz_server *s, struct kp_inherit *to)
 	wake(s);
 	while (read(s->given_fd, &times, sizeof(times)) < 0 && errno == EINTR)
 		;	/* the thread never blocks, so neither do we */
+}
+
+void hz_server_hold(struct hz_server *s, bool on)
+{
+	__atomic_store_n(&s->held, on, __ATOMIC_RELEASE);
+	wake(s);
 }
 
 void hz_server_leave(struct hz_server *s, unsigned idle_ms)

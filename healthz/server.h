@@ -93,11 +93,13 @@ bool hz_server_take_failure(struct hz_server *s, struct hz_failure *ret);
  * Hand-over (health-and-probes E.6); from the thread that publishes. inherit: open sockets (taken)
  * to use for what hz_server_listen() and states ask for from then on; what no listener has
  * asked for when the first state with Services is there is closed. give: copies of all open sockets.
+ * hold (before give): nothing more is opened, since a successor will; off: there is none after all.
  * leave: they have an owner elsewhere; stop accepting, close each connection with its next
  * answer, and after idle_ms those that wait for a request. n_left: connections still open.
  */
 void hz_server_inherit(struct hz_server *s, struct kp_inherit *taken);
 void hz_server_give(struct hz_server *s, struct kp_inherit *to);
+void hz_server_hold(struct hz_server *s, bool on);
 void hz_server_leave(struct hz_server *s, unsigned idle_ms);
 size_t hz_server_n_left(const struct hz_server *s);
 

@@ -55,6 +55,7 @@ static struct kp_inherit *give(void *arg, struct kp_handover_node *ret, struct k
 		kp_inherit_free(all);
 		return NULL;
 	}
+	hz_server_hold(*s->view.server, true);
 	hz_server_give(*s->view.server, all);
 	kp_monitor_give(*s->view.monitor, all);
 	kp_nodestate_give(s->view.state, ret);
@@ -69,6 +70,7 @@ static void resume(void *arg)
 
 	s->giving = false;
 	kp_nodestate_keep(s->view.state);
+	hz_server_hold(*s->view.server, false);
 	if (s->ending)
 		s->view.end(s->view.arg, NULL);
 	else if (kp_runner_resume(*s->view.runner, &err) < 0)

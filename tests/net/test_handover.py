@@ -318,6 +318,24 @@ def test_only_one_writes(lab):
     check("somebody else" not in agent.log(), "it takes that for drift")
 
 
+def test_a_service_that_comes_meanwhile(lab):
+    """Its health port is the successor's to open, which could not if the predecessor had."""
+    cluster(lab, 4)
+    agent = lab.run().ready()
+    peer = Peer.connect(lab).hello().say(say="take")
+    equal(peer.hear_all()[-1]["say"], "given", "the end of what it gives")
+    lab.put("new.json", obj.service("new", "10.96.0.77", vips=["203.0.113.77"], externalTrafficPolicy="Local",
+                                    healthCheckNodePort=CHECK_PORT + 1), obj.slice_of("new", ["10.244.1.2"]))
+
+    def port():
+        return [p for p in json.loads(agent.status("-o", "json").stdout)["healthPorts"] if p["port"] == CHECK_PORT + 1]
+    wait(port, "it knows the Service")
+    equal((port()[0]["bound"], port()[0]["problem"]), (False, "left to the successor that is taking over"), "the port")
+    check("cannot listen" not in agent.log(), "that is no failure")
+    peer.close()
+    wait(lambda: agent.get(port=CHECK_PORT + 1, address=NODE_IP)[0] == 200, "it answers for the Service")
+
+
 def test_only_one_successor(lab):
     cluster(lab, 4)
     agent = lab.run().ready()
