@@ -196,11 +196,3 @@ class Iptables:
             rules += more[1]
         rules.append("-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS")
         return ["*nat"] + [":%s - [0:0]" % c for c in chains] + rules + ["COMMIT"]
-
-    def replace(self, i, old, new):
-        hosts = [new if h == old else h for h in self.load.hosts(i)]
-        svc = self.names(i)[0]
-        return ["*nat", ":%s - [0:0]" % svc, ":%s - [0:0]" % self.sep(i, new)] + list(self.draw(i, svc, hosts)) + [
-            "-A %s -s %s/32 -j KUBE-MARK-MASQ" % (self.sep(i, new), new),
-            "-A %s -p tcp -m tcp -j DNAT --to-destination %s:8080" % (self.sep(i, new), new),
-            "-F " + self.sep(i, old), "-X " + self.sep(i, old), "COMMIT"]
