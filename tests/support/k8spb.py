@@ -1,4 +1,4 @@
-"""Objects in JSON to Kubernetes protobuf, as far as a proxy looks at them; for the test API server.
+"""Objects in JSON to Kubernetes protobuf: what a proxy looks at, and what it has to skip; for test API servers.
 
 A value of a map may hold bytes that are no UTF-8, as "\\udcff" (surrogateescape).
 Field numbers as in Kubernetes' generated.proto. What is not in the tables is left out, except that every message
@@ -11,16 +11,20 @@ import time
 
 MAGIC = b"k8s\0"
 
-# name -> (number, type); a list has the type of its elements. Types: str, int, bool, "time", "map", or a table.
-META = {"name": (1, str), "namespace": (3, str), "resourceVersion": (6, str), "creationTimestamp": (8, "time"),
-        "deletionTimestamp": (9, "time"), "labels": (11, "map"), "annotations": (12, "map")}
+# name -> (number, type); a list has the type of its elements. Types: str, int, bool, "time", "map", "json", or a table.
+OWNER = {"kind": (1, str), "name": (3, str), "uid": (4, str), "apiVersion": (5, str), "controller": (6, bool), "blockOwnerDeletion": (7, bool)}
+MANAGED = {"manager": (1, str), "operation": (2, str), "apiVersion": (3, str), "time": (4, "time"), "fieldsType": (6, str), "fieldsV1": (7, "json")}
+META = {"name": (1, str), "generateName": (2, str), "namespace": (3, str), "uid": (5, str), "resourceVersion": (6, str),
+        "creationTimestamp": (8, "time"), "deletionTimestamp": (9, "time"), "labels": (11, "map"), "annotations": (12, "map"),
+        "ownerReferences": (13, OWNER), "managedFields": (17, MANAGED)}
+REFERENCE = {"kind": (1, str), "namespace": (2, str), "name": (3, str), "uid": (4, str)}
 NAMED = {"name": (1, str)}
 KINDS = {
     "Service": {
         "metadata": (1, META),
         "spec": (2, {
             "ports": (1, {"name": (1, str), "protocol": (2, str), "port": (3, int), "nodePort": (5, int)}),
-            "clusterIP": (3, str), "type": (4, str), "externalIPs": (5, str), "sessionAffinity": (7, str),
+            "selector": (2, "map"), "clusterIP": (3, str), "type": (4, str), "externalIPs": (5, str), "sessionAffinity": (7, str),
             "loadBalancerSourceRanges": (9, str), "externalTrafficPolicy": (11, str), "healthCheckNodePort": (12, int),
             "sessionAffinityConfig": (14, {"clientIP": (1, {"timeoutSeconds": (1, int)})}),
             "clusterIPs": (18, str), "ipFamilies": (19, str), "internalTrafficPolicy": (22, str)}),
@@ -29,7 +33,7 @@ KINDS = {
         "metadata": (1, META), "addressType": (4, str),
         "endpoints": (2, {
             "addresses": (1, str), "conditions": (2, {"ready": (1, bool), "serving": (2, bool), "terminating": (3, bool)}),
-            "nodeName": (6, str), "zone": (7, str), "hints": (8, {"forZones": (1, NAMED), "forNodes": (2, NAMED)})}),
+            "targetRef": (4, REFERENCE), "nodeName": (6, str), "zone": (7, str), "hints": (8, {"forZones": (1, NAMED), "forNodes": (2, NAMED)})}),
         "ports": (3, {"name": (1, str), "protocol": (2, str), "port": (3, int), "appProtocol": (4, str)})},
     "Node": {
         "metadata": (1, META),
@@ -66,6 +70,8 @@ def field(number, kind, value):
         return data(number, b"\x08" + varint(seconds))
     if kind == "map":
         return b"".join(data(number, data(1, k.encode()) + data(2, v.encode(errors="surrogateescape"))) for k, v in value.items())
+    if kind == "json":
+        return data(number, data(1, json.dumps(value, separators=(",", ":")).encode()))
     return data(number, value.encode() if kind is str else message(kind, value))
 
 
@@ -92,11 +98,16 @@ def body(value):
     return envelope(value, message(KINDS.get(kind, {}), value))
 
 
+def frame(kind, raw):
+    """One event of a watch; raw: the body() of its object."""
+    event = data(1, kind.encode()) + data(2, data(1, raw))
+    return struct.pack(">I", len(event)) + event
+
+
 def frames(lines):
     """Events of a watch, one in each line of JSON. What is no JSON stays as it is."""
     try:
         events = [json.loads(line) for line in lines.splitlines() if line]
     except ValueError:
         return lines
-    out = [data(1, e.get("type", "").encode()) + data(2, data(1, body(e.get("object") or {}))) for e in events]
-    return b"".join(struct.pack(">I", len(frame)) + frame for frame in out)
+    return b"".join(frame(e.get("type", ""), body(e.get("object") or {})) for e in events)
