@@ -26,14 +26,16 @@ import readme
 import report as reports
 import rows
 from harness import end_cleanly
-from loads import Load
+from loads import named
 
 FULL = dict(loads="1000x10,10000x10,5000x50,50000x10", runs=3, rest=10.0, changes=300, additions=20, flood=10.0, long_flood=60.0,
-            rivals_up_to=10000, rival_changes=10, iptables_up_to=1000, data_services=10000, data_seconds=1.0, data_rounds=3,
-            entries=1000000)
+            later=60.0, rivals_up_to=10000, rival_changes=10, iptables_up_to=1000, protobuf_loads="10000x10,5000x50",
+            flapping_load="1000x10", flapping=4.0, data_services=10000, data_loads="1000x10,5000x50,50000x10", data_seconds=0.5,
+            data_rounds=3, entries=1000000)
 QUICK = dict(loads="1000x10", runs=1, rest=2.0, changes=50, additions=5, flood=2.0, long_flood=2.0,
-             rivals_up_to=1000, rival_changes=3, iptables_up_to=1000, data_services=300, data_seconds=0.3, data_rounds=1,
-             entries=100000)
+             later=0.0, rivals_up_to=1000, rival_changes=3, iptables_up_to=1000, protobuf_loads="1000x10",
+             flapping_load="1000x10", flapping=1.0, data_services=300, data_loads="1000x10", data_seconds=0.3,
+             data_rounds=1, entries=100000)
 
 
 def part(lab, report, name, step, *args):
@@ -43,8 +45,8 @@ def part(lab, report, name, step, *args):
 
 
 def each_load(lab, report, args):
-    for name in args.loads.split(","):
-        part(lab, report, "rows, " + name, rows.all_rows, Load(*map(int, name.split("x"))), args)
+    for load in named(args.loads):
+        part(lab, report, "rows, " + load.key, rows.all_rows, load, args)
 
 
 PARTS = {"rows": each_load, "datapath": datapath.all_rows, "conntrack": conntrack.all_rows}
@@ -59,7 +61,7 @@ def arguments():
     ap.add_argument("--kube-proxy", metavar="PATH", help="the real thing takes part")
     ap.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), help="flag what became worse by more than 10 %%")
     ap.add_argument("--markdown", metavar="FILE", help="a result as the READMEs show it")
-    ap.add_argument("--gap", type=float, default=0.01, help="seconds between two changes")
+    ap.add_argument("--gap", type=float, default=0.02, help="seconds between two changes, as in load.py")
     for name, value in FULL.items():
         ap.add_argument("--" + name.replace("_", "-"), type=type(value), help="default %s; quick: %s" % (value, QUICK[name]))
     args = ap.parse_args()

@@ -11,6 +11,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 import fakeapi
+import k8spb
 import load
 import objects as obj
 
@@ -37,11 +38,11 @@ class Load:
 
     def __init__(self, services, endpoints):
         self.services, self.endpoints = services, endpoints
-        self.name = "%d x %d" % (services, endpoints)
+        self.name, self.key, self.size = "%d x %d" % (services, endpoints), "%dx%d" % (services, endpoints), services * endpoints
         self.random = random.Random(SEED)
         self.version = 2000000
         self.n_changes = 0
-        self.encoded = None
+        self.initial = {}
 
     def services_of(self):
         """Each Service's spec and its load balancer's address, if any."""
@@ -66,12 +67,19 @@ class Load:
             f.write(b"]}\n")
         return path
 
-    def collections(self):
-        """What an API server has: path -> encoded objects."""
-        if not self.encoded:
-            self.encoded = {SERVICES: [compact(service(i)) for i in range(self.services)],
-                            SLICES: [compact(load.endpointslice(i, self.endpoints, i)) for i in range(self.services)]}
-        return self.encoded
+    def collections(self, protobuf=False):
+        """What an API server has: path -> the events that a watch begins with."""
+        def added(o):
+            return event("ADDED", o, protobuf)
+
+        if protobuf not in self.initial:
+            self.initial[protobuf] = {
+                SERVICES: [added(service(i)) for i in range(self.services)],
+                SLICES: [added(load.endpointslice(i, self.endpoints, i)) for i in range(self.services)]}
+        return self.initial[protobuf]
+
+    def bytes(self, protobuf=False):
+        return sum(len(e) for events in self.collections(protobuf).values() for e in events)
 
     def next_version(self):
         self.version += 1
@@ -90,7 +98,14 @@ class Load:
             load.endpointslice(i, self.endpoints, self.next_version())
 
 
-def event(kind, o):
+def named(text):
+    """Those of "1000x10,5000x50"."""
+    return [Load(*map(int, name.split("x"))) for name in filter(None, text.split(","))]
+
+
+def event(kind, o, protobuf=False):
+    if protobuf:
+        return k8spb.frame(kind, k8spb.body(o))
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), compact(o))
 
 

@@ -1,6 +1,7 @@
 """A result as the two READMEs show it: Markdown."""
+from others import COLD_FILE, PEAK, SHAPE
 from report import OURS
-from rows import COLD, COLD_FILE, ONE, PEAK, SHAPE
+from rows import COLD, ONE
 
 # The table of the README at the top: one load, few rows, and of the opponents those that were there.
 HEADLINE, SIZE, AGAINST = (COLD, COLD_FILE, ONE, PEAK), "10000 x 10", ("nft -f, " + SHAPE, "kube-proxy")

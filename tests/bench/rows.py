@@ -3,19 +3,20 @@ import os
 import statistics
 import time
 
+import flapping
 import opponents as op
-import rival
-from load import process_stats, quantiles
+import others
 from loads import CIDR, HERE
+from others import COLD_FILE, KERNEL, PEAK
 from report import OURS
-from session import Session, quantile
+from session import Session, hear, quantile
 
-OUR_RULES, SHAPE = "our rules", "kube-proxy's shape"
-COLD, COLD_FILE, KERNEL = "cold start, API to 200", "cold start, one file to 200", "of it in the kernel"
+BY_PROTOBUF = ", by protobuf"
+COLD = "cold start, API to 200"
 ONE, OWN_50, OWN_99 = "one endpoint changes, p50", "one endpoint changes, own metric p50", "one endpoint changes, own metric p99"
-UNSEEN = ", commits not listened to"
+UNSEEN, WIRE = ", commits not listened to", "objects on the wire"
 BURST, ADD, ADD_100 = "500 slices at once", "Service added, p50", "100 Services added at once"
-PEAK, RESIDENT, IDLE = "peak memory at start", "resident memory later", "processor when idle"
+RESIDENT, IDLE = "resident memory later", "processor when idle"
 LATEST, BUSY = "1,000 changes a second, latest", "1,000 changes a second, processor"
 
 # By load; one value for all: "*".
@@ -54,112 +55,78 @@ def cold_from_file(lab, load):
     return op.in_bare(lab, one)
 
 
-def by_mode_iptables(lab, variant):
-    """The agent in that mode, from process start until everything is in the kernel, and its peak memory without the tools'."""
-    def one(ns, path):
-        began = time.monotonic()
-        agent = lab.run(ns, paths=path, clusterCIDR=CIDR, mode="iptables", proxylet={"iptablesVariant": variant}).ready(120)
-        took, peak = time.monotonic() - began, process_stats(agent.pid)["peak_mb"]
-        agent.stop()
-        return took, peak
-    return one
-
-
-class Loader:
-    """An opponent at cold start: step(ns, what) in a fresh namespace, so many times at most."""
-
-    def __init__(self, row, who, step, what, runs):
-        self.row, self.who, self.step, self.what, self.runs, self.results = row, who, step, what, runs, []
-
-    def run(self, lab, report, load):
-        if len(self.results) < self.runs:
-            result = report.attempt("%s, %s, %s" % (load.name, self.row, self.who), op.in_bare, lab, self.step, self.what)
-            if result is None:
-                self.runs = 0   # not once more
-            else:
-                self.results.append(result)
-
-    def tell(self, report, load):
-        if not self.results:
-            return None
-        if self.row == KERNEL:
-            return report.add(KERNEL, load.name, self.who, "s", self.results)
-        report.add(self.row, load.name, self.who, "s", [r[0] for r in self.results])
-        report.add(PEAK, load.name, self.who, "MB", [r[1] for r in self.results])
-
-
-def by_nft(lab, path, who, runs):
-    """A file of rules by nft, and the transaction that nft makes of it by a plain loader."""
-    tools = op.Tools(lab.agent)
-    recorded = op.in_bare(lab, lambda ns: op.record(tools, ns, path + ".rec", ["nft", "-f", path]))
-    return [Loader(COLD_FILE, "nft -f, " + who, op.nft, path, runs),
-            Loader(KERNEL, "plain loader, " + who, lambda ns, what: sum(op.replay(tools, ns, what)), recorded, runs)]
-
-
-def opponents(lab, report, load, args):
-    runs = args.runs if load.services <= 1000 else 1     # kube-proxy's shape takes half a minute at 10,000
-    rules = op.render(lab, load.file(lab.folder), CIDR)[0]
-    loaders = report.attempt("%s, %s" % (load.name, OUR_RULES), by_nft, lab, rules, OUR_RULES, args.runs) or []
-    if load.services <= args.rivals_up_to:
-        shape = op.write(os.path.join(lab.folder, "shape.nft"), rival.Nftables(load).whole())
-        loaders += report.attempt("%s, %s" % (load.name, SHAPE), by_nft, lab, shape, SHAPE, runs) or []
-    if load.services <= args.iptables_up_to:
-        tables = op.write(os.path.join(lab.folder, "shape.iptables"), rival.Iptables(load).whole())
-        loaders += [Loader(COLD_FILE, "iptables-%s-restore" % v, op.iptables(v), tables, runs) for v in args.variants]
-        loaders += [Loader(COLD_FILE, "%s, mode iptables, %s" % (OURS, v), by_mode_iptables(lab, v), load.file(lab.folder), runs)
-                    for v in args.variants]
-    return loaders
-
-
-def cold_from_api(lab, load):
+def cold_from_api(lab, load, protobuf=False):
     """-> (seconds, of them in the kernel, peak MB)"""
-    s = Session(lab, load, commits=False)
+    s = Session(lab, load, commits=False, protobuf=protobuf)
     try:
         return s.start(), s.agent.metric('kubeproxy_sync_full_proxy_rules_duration_seconds_sum{ip_family="IPv4"}'), s.agent.memory()[1]
     finally:
         s.close()
 
 
-def cold_start(lab, report, load, args):
-    """Ours and every loader, one after the other, so many times."""
-    loaders, file_s, api = opponents(lab, report, load, args), [], []
+def takes_protobuf(load, args):
+    return load.key in args.protobuf_loads.split(",")
+
+
+def beside_json(report, row, load, unit, by_protobuf, by_json):
+    ours(report, row + BY_PROTOBUF, load, unit, by_protobuf)
+    report.add(row + BY_PROTOBUF, load.name, OURS + ", by JSON", unit, by_json)
+
+
+def cold_start(lab, report, load, args, loaders):
+    """Ours and these loaders, one after the other, so many times."""
+    file_s, api, protobuf = [], [], []
     for _ in range(args.runs):
         file_s.append(cold_from_file(lab, load))
         api.append(cold_from_api(lab, load))
+        if takes_protobuf(load, args):
+            protobuf.append(cold_from_api(lab, load, protobuf=True))
         for x in loaders:
             x.run(lab, report, load)
-    plain = next((x.results for x in loaders if x.who == "plain loader, " + OUR_RULES), None)
+    plain = next((x.results for x in loaders if x.who == others.OWN_BATCH), None)
     ours(report, COLD, load, "s", [a[0] for a in api])
     ours(report, COLD_FILE, load, "s", file_s)
     report.add(KERNEL, load.name, OURS, "s", [a[1] for a in api], 1.3 * statistics.median(plain) if plain else None)
     ours(report, PEAK, load, "MB", [a[2] for a in api])
+    if protobuf:
+        beside_json(report, COLD, load, "s", [a[0] for a in protobuf], [a[0] for a in api])
+        beside_json(report, PEAK, load, "MB", [a[2] for a in protobuf], [a[2] for a in api])
+        beside_json(report, WIRE, load, "MB", load.bytes(protobuf=True) / 1e6, load.bytes() / 1e6)
     for x in loaders:
         x.tell(report, load)
 
 
-def rest(report, session, load, args):
-    """Nothing changes: processor time."""
-    agent, before, began = session.agent, session.agent.cpu_seconds(), time.monotonic()
-    time.sleep(args.rest)
-    share = 100 * (agent.cpu_seconds() - before) / (time.monotonic() - began)
-    ours(report, IDLE, load, "%", share)
+def own_metric(report, load, marks, suffix=""):
+    """Quantiles of what came between one reading of the histogram and the next."""
+    for row, q in ((OWN_50, .5), (OWN_99, .99)):
+        values = [1000 * quantile(a, b, q) for a, b in zip(marks, marks[1:])]
+        report.add(row + suffix, load.name, OURS, "ms", values, None if suffix else goal(row, load))
 
 
 def changes(report, session, load, args):
-    agent, before = session.agent, session.agent.histogram()
-    latency = []
-    for _ in range(args.changes):
-        latency.append(session.replace_one())
-        time.sleep(args.gap)
-    seen = agent.histogram()
-    session.replace_unseen(args.changes, args.gap)
-    after = agent.histogram()
-    for row, q in ((OWN_50, .5), (OWN_99, .99)):
-        ours(report, row, load, "ms", 1000 * quantile(before, seen, q))
-        report.add(row + UNSEEN, load.name, OURS, "ms", 1000 * quantile(seen, after, q))
-    ours(report, ONE, load, "ms", [quantiles(latency)["p50"]])
-    report.add("one endpoint changes, p99", load.name, OURS, "ms", [quantiles(latency)["p99"]])
-    ours(report, BURST, load, "ms", [session.burst(500) for _ in range(3)])
+    agent, latency, marks = session.agent, [], [session.agent.histogram()]
+    for _ in range(3):
+        latency.append([])
+        for _ in range(args.changes // 3):
+            latency[-1].append(session.replace_one())
+            time.sleep(args.gap)
+        marks.append(agent.histogram())
+    unseen = marks[-1:]
+    for _ in range(3):
+        session.replace_unseen(args.changes // 3, args.gap)
+        unseen.append(agent.histogram())
+    own_metric(report, load, marks)
+    own_metric(report, load, unseen, UNSEEN)
+    ours(report, ONE, load, "ms", sum(latency, []))
+    report.add("one endpoint changes, p99", load.name, OURS, "ms", [percentile(part, 99) for part in latency])
+
+
+def percentile(values, n):
+    return statistics.quantiles(values, n=100, method="inclusive")[n - 1]
+
+
+def bursts(session):
+    return [session.burst(500) for _ in range(3)]
 
 
 def additions(report, session, load, args):
@@ -174,31 +141,44 @@ def additions(report, session, load, args):
 def flood(report, session, load, args):
     seconds = args.long_flood if load.name == "10000 x 10" else args.flood
     latest, busy, sent, commits = session.flood(1000, seconds)
-    ours(report, LATEST, load, "ms", latest)
+    ours(report, LATEST, load, "ms", max(latest))
     ours(report, BUSY, load, "%", busy)
-    report.note("%s: 1,000 changes a second for %.0f s, %d commits" % (load.name, sent / 1000, commits))
+    report.note("%s: 1,000 changes a second for %.0f s, %d commits; latest of each third %s ms" % (
+        load.name, sent / 1000, commits, ", ".join("%.0f" % x for x in latest)))
 
 
-def rival_changes(lab, report, load, args):
-    """One endpoint replaced in rules of kube-proxy's shape, by nft and by a plain loader."""
-    tools, rules = op.Tools(lab.agent), rival.Nftables(load)
-    whole = op.write(os.path.join(lab.folder, "shape.nft"), rules.whole())
-    nft_ms, netlink_ms = [], []
+def protobuf_bursts(lab, report, load, by_json):
+    session = Session(lab, load, protobuf=True)
+    try:
+        session.start()
+        beside_json(report, BURST, load, "ms", bursts(session), by_json)
+    finally:
+        session.close()
 
-    def run(ns):
-        op.nft(ns, whole)
-        for k in range(args.rival_changes):
-            i = load.random.randrange(load.services) // 10 * 10 + 3     # a plain one
-            old, new = load.hosts(i)[0], "10.63.%d.%d" % (k >> 8, k & 255)
-            there = op.write(os.path.join(lab.folder, "there.nft"), rules.replace(i, old, new))
-            back = op.write(os.path.join(lab.folder, "back.nft"), rules.replace(i, new, old))
-            nft_ms.append(1000 * op.nft(ns, there)[0])
-            recorded = op.record(tools, ns, back + ".rec", ["nft", "-f", back])
-            op.nft(ns, there)
-            netlink_ms.append(1000 * op.replay(tools, ns, recorded)[0])
-    op.in_bare(lab, run)
-    report.add(ONE, load.name, "nft -f, " + SHAPE, "ms", nft_ms)
-    report.add(ONE, load.name, "plain loader, " + SHAPE, "ms", netlink_ms)
+
+def one_session(lab, report, load, args, meanwhile):
+    """Resident memory is read when so much time has passed since the start; what runs meanwhile leaves this agent alone."""
+    session = Session(lab, load)
+    try:
+        session.start()
+        began = time.monotonic()
+        ours(report, IDLE, load, "%", session.idle(args.rest))
+        changes(report, session, load, args)
+        by_json = bursts(session)
+        ours(report, BURST, load, "ms", by_json)
+        additions(report, session, load, args)
+        if load.key == args.flapping_load:
+            report.attempt("a Service that flaps", flapping.all_rows, report, session, load, args)
+        flood(report, session, load, args)
+        hear(session.commits, False)
+        if takes_protobuf(load, args):
+            report.attempt("%s, bursts by protobuf" % load.name, protobuf_bursts, lab, report, load, by_json)
+        for x in meanwhile:
+            x.run(lab, report, load)
+        time.sleep(max(0.0, began + args.later - time.monotonic()))
+        ours(report, RESIDENT, load, "MB", session.agent.memory()[0])
+    finally:
+        session.close()
 
 
 def kube_proxy(report, load, path):
@@ -212,19 +192,16 @@ def kube_proxy(report, load, path):
 
 def all_rows(lab, report, load, args):
     print("%s, load average %.2f" % (load.name, os.getloadavg()[0]), flush=True)
-    cold_start(lab, report, load, args)
-    session = Session(lab, load)
-    try:
-        session.start()
-        rest(report, session, load, args)
-        changes(report, session, load, args)
-        additions(report, session, load, args)
-        flood(report, session, load, args)
-        ours(report, RESIDENT, load, "MB", session.agent.memory()[0])
-    finally:
-        session.close()
-    if load.services <= args.rivals_up_to:
-        report.attempt("%s, changes of %s" % (load.name, SHAPE), rival_changes, lab, report, load, args)
+    shape = others.Shape(lab, load, args.rival_changes) if load.services <= args.rivals_up_to else None
+    loaders = others.all_loaders(lab, report, load, args, shape)
+    once = [x for x in loaders if x.runs < args.runs]
+    cold_start(lab, report, load, args, [x for x in loaders if x not in once])
+    one_session(lab, report, load, args, once)
+    for x in once:
+        x.tell(report, load)
+    if shape:
+        for who, ms in shape.changed():
+            report.add(ONE, load.name, who, "ms", ms)
     if args.kube_proxy:
         report.attempt("%s, kube-proxy" % load.name, kube_proxy, report, load, args.kube_proxy)
-    load.encoded = None
+    load.initial.clear()

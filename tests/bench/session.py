@@ -1,8 +1,8 @@
 """The agent under an API server: cold start, changes, bursts, memory, idle time.
 
-The server is that of tests/judge/load.py (lists in pages, WatchList, plain HTTP) with live watches of both
-collections; times are taken as load.py takes them: an event written to the watch until the kernel's
-commit notification.
+The server is that of tests/judge/load.py (WatchList, plain HTTP) with live watches of both collections, in JSON or
+protobuf, encoded before the clock runs; times are taken as load.py takes them: an event written to the watch until
+the kernel's commit notification.
 """
 import http.server
 import os
@@ -18,6 +18,7 @@ from harness import wait
 from loads import CIDR, SERVICES, SLICES, api_objects, event
 
 PATHS = (SERVICES, SLICES)
+PROTOBUF = "application/vnd.kubernetes.protobuf;stream=watch"
 
 
 def hear(commits, on):
@@ -32,38 +33,40 @@ class Handler(judge_load.Handler):
     disable_nagle_algorithm = True     # as every Go server
 
     def do_GET(self):
-        url = urllib.parse.urlsplit(self.path)
+        url, server = urllib.parse.urlsplit(self.path), self.server
         query = dict(urllib.parse.parse_qsl(url.query))
-        if url.path not in PATHS or "watch" not in query:
+        if url.path not in PATHS:
             return super().do_GET()
+        if "watch" not in query or (server.protobuf and "protobuf" not in self.headers.get("Accept", "")):
+            return self.reply(406, {})      # what is measured here asks otherwise
         kind, api = fakeapi.KINDS[url.path]
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", PROTOBUF if server.protobuf else "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         if query.get("sendInitialEvents") == "true":
-            items = self.server.encoded[url.path]
+            items = server.initial[url.path]
             for at in range(0, len(items), 200):
-                self.chunk(b"".join(b'{"type":"ADDED","object":' + o + b"}\n" for o in items[at:at + 200]))
-            self.event("BOOKMARK", {"kind": kind[:-4], "apiVersion": api, "metadata": {
-                "resourceVersion": "1000000", "annotations": {"k8s.io/initial-events-end": "true"}}})
-        self.server.watchers[url.path] = self
-        while not self.server.stopping:
+                self.chunk(b"".join(items[at:at + 200]))
+            self.chunk(event("BOOKMARK", {"kind": kind[:-4], "apiVersion": api, "metadata": {
+                "resourceVersion": "1000000", "annotations": {"k8s.io/initial-events-end": "true"}}}, server.protobuf))
+        server.watchers[url.path] = self
+        while not server.stopping:
             time.sleep(0.1)
 
 
 class Session:
     """One agent in a bare node with its server. With .start() the clock runs."""
 
-    def __init__(self, lab, load, commits=True):
-        self.lab, self.load = lab, load
+    def __init__(self, lab, load, commits=True, protobuf=False):
+        self.lab, self.load, self.protobuf = lab, load, protobuf
         self.ns = lab.bare_node()
-        objects = api_objects()
         with self.ns:
             self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
             self.commits = judge_load.Commits() if commits else None
         self.server.daemon_threads, self.server.block_on_close = True, False
-        self.server.objects, self.server.encoded, self.server.watchers, self.server.stopping = objects, load.collections(), {}, False
+        self.server.objects, self.server.watchers, self.server.stopping, self.server.encoded = api_objects(), {}, False, {}
+        self.server.initial, self.server.protobuf = load.collections(protobuf), protobuf
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self.agent = None
 
@@ -98,6 +101,9 @@ class Session:
     def send(self, path, data):
         self.server.watchers[path].chunk(data)
 
+    def event(self, kind, o):
+        return event(kind, o, self.protobuf)
+
     def first_commit(self, path, data, seconds=10.0):
         """-> milliseconds from the event to the next commit"""
         times = self.commits.times
@@ -115,44 +121,68 @@ class Session:
         return 1000 * (times[-1] - sent)
 
     def replace_one(self):
-        return self.first_commit(SLICES, event("MODIFIED", self.load.replace()))
+        return self.first_commit(SLICES, self.event("MODIFIED", self.load.replace()))
 
     def replace_unseen(self, count, gap):
         """Changes while nobody hears of commits: the kernel tells within the commit, and whoever hears takes a processor."""
         hear(self.commits, False)
         for _ in range(count):
-            self.send(SLICES, event("MODIFIED", self.load.replace()))
+            self.send(SLICES, self.event("MODIFIED", self.load.replace()))
             time.sleep(gap)
         hear(self.commits, True)
 
     def burst(self, count):
-        data = b"".join(event("MODIFIED", self.load.replace(i % self.load.services)) for i in range(count))
+        data = b"".join(self.event("MODIFIED", self.load.replace(i % self.load.services)) for i in range(count))
         return self.last_commit(SLICES, data)
 
     def add_services(self, numbers):
         """The slices first: without their Services they change nothing, so that the Services are one event."""
         pairs = [self.load.add(k) for k in numbers]
-        self.send(SLICES, b"".join(event("ADDED", s) for _, s in pairs))
+        self.send(SLICES, b"".join(self.event("ADDED", s) for _, s in pairs))
         time.sleep(0.1)
-        data = b"".join(event("ADDED", o) for o, _ in pairs)
+        data = b"".join(self.event("ADDED", o) for o, _ in pairs)
         return self.first_commit(SERVICES, data) if len(pairs) == 1 else self.last_commit(SERVICES, data)
 
     def flood(self, rate, seconds):
         """Changes at a steady rate. -> (ms until the kernel had the latest, % of a processor meanwhile, changes, commits)
 
-        A commit holds all that was there when it began, so a change is in the second one after it at the latest.
+        The first two of each third. A commit holds all that was there when it began, so a change is in the second one
+        after it at the latest.
         """
-        events = [event("MODIFIED", self.load.replace()) for _ in range(int(rate * seconds))]
-        sent, seen, cpu, began = [], len(self.commits.times), self.agent.cpu_seconds(), time.monotonic()
+        events = [self.event("MODIFIED", self.load.replace()) for _ in range(int(rate * seconds) // 3 * 3)]
+        sent, marks, seen = [], [self.mark()], len(self.commits.times)
         for k, data in enumerate(events):
-            pause = began + k / rate - time.monotonic()
+            pause = marks[0][0] + k / rate - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
             sent.append(time.monotonic())
             self.send(SLICES, data)
-        busy = 100 * (self.agent.cpu_seconds() - cpu) / (time.monotonic() - began)
+            if len(sent) % (len(events) // 3) == 0:
+                marks.append(self.mark())
         wait(lambda: self.commits.times[-1] >= sent[-1] and time.monotonic() > self.commits.times[-1] + 0.2, "the last commit", 10)
-        return latest_ms(sent, self.commits.times[seen:]), busy, len(events), len(self.commits.times) - seen
+        commits = self.commits.times[seen:]
+        return [latest_ms(part, commits) for part in thirds(sent)], shares(marks), len(events), len(commits)
+
+    def idle(self, seconds):
+        """-> % of a processor while nothing changes, in each third of the time"""
+        marks = [self.mark()]
+        for _ in range(3):
+            time.sleep(seconds / 3)
+            marks.append(self.mark())
+        return shares(marks)
+
+    def mark(self):
+        return time.monotonic(), self.agent.cpu_seconds()
+
+
+def thirds(values):
+    n = len(values) // 3
+    return values[:n], values[n:2 * n], values[2 * n:]
+
+
+def shares(marks):
+    """% of a processor from each mark to the next"""
+    return [100 * (b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(marks, marks[1:])]
 
 
 def latest_ms(sent, commits):

@@ -15,8 +15,9 @@ import compare
 import readme
 import report as reports
 from harness import check, equal
+from others import COLD_FILE, PEAK, SHAPE
 from report import OURS
-from rows import COLD, COLD_FILE, PEAK, SHAPE
+from rows import COLD
 
 LOAD, NFT = "10000 x 10", "nft -f, " + SHAPE
 OPTIONS = {"runs": 3}
