@@ -1,7 +1,8 @@
 """What packets pay: client - node - endpoints over veth pairs, with empty NAT chains, our rules and kube-proxy's shape.
 
 The client is a pod (nothing is masqueraded). The first packet of a connection is sent by AF_PACKET and
-dropped behind our rules, in a forward chain of priority 300, so that only the way there is measured.
+dropped behind our rules, in a forward chain of priority 300, so that only the way there is measured: of one load
+beside all others and with the rest, of further loads beside empty NAT chains alone.
 """
 import contextlib
 import json
@@ -12,10 +13,11 @@ import subprocess
 import lab as labs
 import opponents as op
 import rival
-from loads import CIDR, Load
+from loads import CIDR, Load, named
+from others import SHAPE
 from report import OURS
 
-CLIENT, GATEWAY = "10.255.0.2", "10.255.0.1"
+CLIENT, GATEWAY, VIP = "10.255.0.2", "10.255.0.1", "172.16.0.0"
 REMOTE, REMOTE_GATEWAY = "10.254.0.2", "10.254.0.1"
 EMPTY = "empty NAT chains"
 # NAT chains without a rule do not turn connection tracking on. A rule that asks for a state does, and what is
@@ -38,8 +40,11 @@ SINK = """table ip sink {
 }
 """ % CLIENT
 FIRST, FIRST_HOT, RATE = "first packet, random Service", "first packet, one Service", "packets of one flow"
-CONNECT, CONNECT_99 = "connections", "connection and one answer, p99"
-ASK, ASK_99 = "requests on one connection", "request on one connection, p99"
+CONNECT, CONNECTING = "connections", "connection and one answer"
+ASK, ASKING = "requests on one connection", "request on one connection"
+QUANTILES = "p50", "p90", "p99"
+UNITS = dict({FIRST: "ns", FIRST_HOT: "ns", RATE: "1/s", CONNECT: "1/s", ASK: "1/s"},
+             **{"%s, %s" % (row, p): "us" for row in (CONNECTING, ASKING) for p in QUANTILES})
 GOAL_FIRST = ((1000, 1.35), (10000, 1.45), (50000, 1.5))
 
 
@@ -102,62 +107,89 @@ class Path:
             self.server.wait()
 
 
-def build(lab, report, load, args):
-    """-> the paths, loaded; without those that cannot be"""
-    def file(name, lines):
-        return op.write(os.path.join(lab.folder, name), lines)
+def bare_and_ours(lab, load):
+    """Whose rules, how they are loaded, from what: empty NAT chains, and what the agent itself sends at a start."""
+    tools = op.Tools(lab.agent)
+    return [(EMPTY, op.nft, op.write(os.path.join(lab.folder, "empty.nft"), [EMPTY_RULES]), load.hosts(0)[0], 1, 8080),
+            (OURS, lambda ns, recorded: op.replay(tools, ns, recorded), op.record_agent(lab, load.file(lab.folder), CIDR))]
 
-    def loaded(who, load_rules, rules, first="172.16.0.0", count=load.services, port=80):
+
+def kube_proxys(lab, load, args):
+    plans = [(SHAPE, op.nft, op.write(os.path.join(lab.folder, "shape.nft"), rival.Nftables(load).whole()))]
+    if load.services <= args.iptables_up_to:
+        tables = op.write(os.path.join(lab.folder, "shape.iptables"), rival.Iptables(load).whole())
+        plans += [("iptables-%s, kube-proxy's" % v, op.iptables(v), tables) for v in args.variants]
+    return plans
+
+
+def build(lab, report, load, plans):
+    """-> the paths, loaded; without those that cannot be"""
+    def loaded(who, load_rules, rules, first=VIP, count=load.services, port=80):
         path = Path(lab, who, first, count, port)
         load_rules(path.node, rules)
         return path
 
-    plans = [(EMPTY, op.nft, file("empty.nft", [EMPTY_RULES]), load.hosts(0)[0], 1, 8080),
-             (OURS, op.nft, op.render(lab, load.file(lab.folder), CIDR)[0]),
-             ("kube-proxy's shape", op.nft, file("shape.nft", rival.Nftables(load).whole()))]
-    if load.services <= args.iptables_up_to:
-        tables = file("shape.iptables", rival.Iptables(load).whole())
-        plans += [("iptables-%s, kube-proxy's" % v, op.iptables(v), tables) for v in args.variants]
     paths = [report.attempt("data path, " + p[0], loaded, *p) for p in plans]
     return [p for p in paths if p]
 
 
-def one_round(tools, path, seconds, values):
-    def put(row, value):
-        values.setdefault((row, path.who), []).append(value)
+class Values:
+    """By row and whose rules."""
 
+    def __init__(self):
+        self.of = {}
+
+    def put(self, row, path, value):
+        self.of.setdefault((row, path.who), []).append(value)
+
+    def tell(self, report, load, paths):
+        for row, unit in UNITS.items():
+            for path in sorted(paths, key=lambda p: p.who != OURS):
+                if (row, path.who) in self.of:
+                    goal = self.goal(load) if row == FIRST and path.who == OURS else None
+                    report.add(row, load.name, path.who, unit, self.of[row, path.who], goal, more_is_better=unit == "1/s")
+
+    def goal(self, load):
+        factor, base = next((f for n, f in GOAL_FIRST if load.services <= n), None), self.of.get((FIRST, EMPTY))
+        return factor * statistics.median(base) if factor and base else None
+
+
+def first_packets(tools, path, seconds, values):
     with path.sink():
-        for row, first, count in ((FIRST, path.first, path.count), (FIRST_HOT, path.first, 1)):
-            put(row, path.flow(tools, "packets", "eth0", path.mac, CLIENT, first, count, seconds)["cpu_ns"])
+        for row, count in ((FIRST, path.count), (FIRST_HOT, 1)):
+            values.put(row, path, path.flow(tools, "packets", "eth0", path.mac, CLIENT, path.first, count, seconds)["cpu_ns"])
+
+
+def everything(tools, path, seconds, values):
+    first_packets(tools, path, seconds, values)
     with path.deaf():
-        put(RATE, path.flow(tools, "packets", "eth0", path.mac, CLIENT, path.first, 0, seconds)["rate"])
-    r = path.flow(tools, "connect", path.first, path.count, path.port, seconds)
-    put(CONNECT, r["rate"])
-    put(CONNECT_99, r["p99_us"])
-    r = path.flow(tools, "ask", path.first, path.port, seconds)
-    put(ASK, r["rate"])
-    put(ASK_99, r["p99_us"])
+        values.put(RATE, path, path.flow(tools, "packets", "eth0", path.mac, CLIENT, path.first, 0, seconds)["rate"])
+    for rate, latency, argv in ((CONNECT, CONNECTING, ("connect", path.first, path.count, path.port, seconds)),
+                                (ASK, ASKING, ("ask", path.first, path.port, seconds))):
+        r = path.flow(tools, *argv)
+        values.put(rate, path, r["rate"])
+        for p in QUANTILES:
+            values.put("%s, %s" % (latency, p), path, r[p + "_us"])
 
 
-UNITS = {FIRST: "ns", FIRST_HOT: "ns", RATE: "1/s", CONNECT: "1/s", CONNECT_99: "us", ASK: "1/s", ASK_99: "us"}
-
-
-def all_rows(lab, report, args):
-    load, tools, values = Load(args.data_services, 10), op.Tools(lab.agent), {}
+def measure(lab, report, load, step, plans, rounds, seconds):
+    """step() with each of them, taking turns."""
     print("data path, %s" % load.name, flush=True)
-    paths = build(lab, report, load, args)
+    paths, tools, values = build(lab, report, load, plans), op.Tools(lab.agent), Values()
     try:
         for path in paths:
             path.serve(tools)
-        for _ in range(args.data_rounds):
+        for _ in range(rounds):
             for path in paths:
-                report.attempt("data path, " + path.who, one_round, tools, path, args.data_seconds, values)
+                report.attempt("data path, " + path.who, step, tools, path, seconds, values)
     finally:
         for path in paths:
             path.close()
-    factor = next((f for n, f in GOAL_FIRST if load.services <= n), None)
-    for row, unit in UNITS.items():
-        base = values.get((row, EMPTY))
-        for path in sorted(paths, key=lambda p: p.who != OURS):
-            goal = factor * statistics.median(base) if row == FIRST and path.who == OURS and factor and base else None
-            report.add(row, load.name, path.who, unit, values.get((row, path.who), []), goal, more_is_better=unit == "1/s")
+    values.tell(report, load, paths)
+
+
+def all_rows(lab, report, args):
+    load = Load(args.data_services, 10)
+    measure(lab, report, load, everything, bare_and_ours(lab, load) + kube_proxys(lab, load, args), args.data_rounds, args.data_seconds)
+    for load in named(args.data_loads):
+        measure(lab, report, load, first_packets, bare_and_ours(lab, load), args.data_rounds, args.data_seconds)
