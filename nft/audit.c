@@ -89,7 +89,7 @@ static int begin(struct dp_audit *a)
 	int r = a->nl ? 0 : dp_socket_open(&a->nl, &err);
 
 	a->sum = (struct dp_sum){ 0 };
-	a->dumping = true;
+	a->dumping = r == 0;
 	if (r == 0)
 		r = dp_genid(a->nl, &a->genid, NULL);
 	return r < 0 ? r : dp_held_sum_begin(a->nl, family(a), dp_table_name(a->tables[family(a)]), set(a));

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -52,6 +53,18 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		}
 	}
 	return syscall(SYS_sendmsg, fd, m, flags);
+}
+
+static _Thread_local bool no_sockets;	/* for this thread, not for that of conntrack */
+static unsigned sockets_refused;
+
+int socket(int domain, int type, int protocol)
+{
+	if (!no_sockets)
+		return (int)syscall(SYS_socket, domain, type, protocol);
+	sockets_refused++;
+	errno = EMFILE;
+	return -1;
 }
 
 static void open_backend(void)
@@ -488,6 +501,30 @@ START_TEST(changes_during_an_audit)
 }
 END_TEST
 
+/* An audit that gets no socket of its own is left to the next one. */
+START_TEST(no_socket_for_an_audit)
+{
+	uint64_t deadline = kp_now_ms() + 60000;
+	int ms = 0;
+
+	must(APPLY(true, SVC(1, 3)), true, 0);
+	script("add table ip another");		/* a cause to audit */
+	no_sockets = true;
+	while ((!sockets_refused || ms == 0) && kp_now_ms() < deadline) {
+		struct dp_result res;
+
+		dp_nftables_ops.retry(dp, &res);
+		dp_result_release(&res);
+		ms = dp_nftables_ops.pending_ms(dp);
+		usleep((useconds_t)ms * 1000);
+	}
+	ck_assert_uint_ne(sockets_refused, 0);
+	no_sockets = false;
+	script(heard[0].script);
+	ck_assert(runs_until(heard[0].gone, false, 60000));
+}
+END_TEST
+
 static void add_services(unsigned from, unsigned to)
 {
 	struct dp_batch b = { 0 };
@@ -742,6 +779,7 @@ int main(void)
 	tcase_add_loop_test(tc, heard_of, 0, sizeof(heard) / sizeof(heard[0]));
 	tcase_add_test(tc, heard_of_many);
 	tcase_add_test(tc, changes_during_an_audit);
+	tcase_add_test(tc, no_socket_for_an_audit);
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, growth_that_can_wait_is_no_failure);
 	tcase_add_test(tc, second_table_of_another_program);
