@@ -1,6 +1,7 @@
 #ifndef DP_ATTR_H
 #define DP_ATTR_H
 
+#include <assert.h>
 #include <endian.h>
 #include <linux/netlink.h>
 #include <stdint.h>
@@ -33,7 +34,10 @@ static inline void dp_attr_str(struct kp_buf *b, uint16_t type, const char *s)
 	dp_attr_put(b, type, s, strlen(s) + 1);
 }
 
-/* Returns the position to close; nests are at most 65,535 bytes: the caller sees to it. */
+/* A nest of elements that is full goes on in another message: 65,535 bytes are all that its length can say. */
+#define DP_NEST_FULL	60000
+
+/* Returns the position to close; that a nest does not grow too long is the caller's business. */
 static inline size_t dp_attr_open(struct kp_buf *b, uint16_t type)
 {
 	size_t at = b->len;
@@ -46,6 +50,7 @@ static inline void dp_attr_close(struct kp_buf *b, size_t at)
 {
 	uint16_t len = (uint16_t)(b->len - at);
 
+	assert(len == b->len - at);	/* the kernel would read another transaction than we wrote */
 	memcpy(b->data + at, &len, sizeof(len));
 }
 

@@ -160,33 +160,6 @@ static bool next_addr(const struct kp_addr *a, struct kp_addr *ret)
 	return false;
 }
 
-/* start, end (first address after it), ..., led by an end at zero, as nft writes intervals. */
-static void interval_elems(struct kp_buf *b, const struct dp_stmt *s, enum kp_family f)
-{
-	static const uint8_t zero[16];
-	size_t len = kp_addr_len((uint8_t)f), n;
-	struct dp_interval *v;
-	struct kp_addr end;
-
-	n = dp_ranges_merge(s->ranges, s->n_ranges, &v);
-	if (n && memcmp(v[0].first.b, zero, len) != 0)
-		anon_elem(b, zero, len, NFT_SET_ELEM_INTERVAL_END);
-	for (size_t i = 0; i < n; i++) {
-		anon_elem(b, v[i].first.b, len, 0);
-		if (next_addr(&v[i].last, &end))
-			anon_elem(b, end.b, len, NFT_SET_ELEM_INTERVAL_END);
-	}
-	free(v);
-}
-
-static void proto_elems(struct kp_buf *b)
-{
-	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP };
-
-	for (size_t i = 0; i < sizeof(protos); i++)
-		anon_elem(b, &protos[i], 1, 0);
-}
-
 static void anon_head(struct kp_buf *b, struct dp_txn *t, const struct dp_stmt *s, enum kp_family f, uint32_t id)
 {
 	bool ranges = s->kind == DP_SADDR_NOT_RANGES;
@@ -204,27 +177,77 @@ static void anon_head(struct kp_buf *b, struct dp_txn *t, const struct dp_stmt *
 	dp_attr_put(b, NFTA_SET_USERDATA, byteorder, sizeof(byteorder));
 }
 
+/* The elements of an anonymous set, in as many messages as they take: all of them in front of the rule. */
+struct fill {
+	struct netlink *n;
+	uint32_t id;
+	struct kp_buf *b;	/* of the message that is open */
+	size_t list;
+};
+
+static void open_fill(struct fill *l)
+{
+	struct netlink *n = l->n;
+
+	l->b = dp_txn_begin(n->txn, n->rules, NFT_MSG_NEWSETELEM, NLM_F_CREATE, n->w.tag, "fill anonymous set");
+	dp_attr_str(l->b, NFTA_SET_ELEM_LIST_TABLE, dp_txn_table(n->txn));
+	dp_attr_str(l->b, NFTA_SET_ELEM_LIST_SET, "__set%d");
+	dp_attr_be32(l->b, NFTA_SET_ELEM_LIST_SET_ID, l->id);
+	l->list = dp_attr_open(l->b, NFTA_SET_ELEM_LIST_ELEMENTS);
+}
+
+static void close_fill(struct fill *l)
+{
+	dp_attr_close(l->b, l->list);
+	dp_txn_end(l->n->txn);
+}
+
+/* start, end (first address after it), ..., led by an end at zero, as nft writes intervals. */
+static void interval_elems(struct fill *l, const struct dp_stmt *s, enum kp_family f)
+{
+	static const uint8_t zero[16];
+	size_t len = kp_addr_len((uint8_t)f), n;
+	struct dp_interval *v;
+	struct kp_addr end;
+
+	n = dp_ranges_merge(s->ranges, s->n_ranges, &v);
+	if (n && memcmp(v[0].first.b, zero, len) != 0)
+		anon_elem(l->b, zero, len, NFT_SET_ELEM_INTERVAL_END);
+	for (size_t i = 0; i < n; i++) {
+		if (l->b->len - l->list > DP_NEST_FULL) {
+			close_fill(l);
+			open_fill(l);
+		}
+		anon_elem(l->b, v[i].first.b, len, 0);
+		if (next_addr(&v[i].last, &end))
+			anon_elem(l->b, end.b, len, NFT_SET_ELEM_INTERVAL_END);
+	}
+	free(v);
+}
+
+static void proto_elems(struct kp_buf *b)
+{
+	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP };
+
+	for (size_t i = 0; i < sizeof(protos); i++)
+		anon_elem(b, &protos[i], 1, 0);
+}
+
 static uint32_t make_anon(void *arg, const struct dp_stmt *s)
 {
 	struct netlink *n = arg;
-	uint32_t id = dp_txn_next_set_id(n->txn);
+	struct fill l = { .n = n, .id = dp_txn_next_set_id(n->txn) };
 	struct kp_buf *b = dp_txn_begin(n->txn, n->rules, NFT_MSG_NEWSET, NLM_F_CREATE, n->w.tag, "create anonymous set");
-	size_t list;
 
-	anon_head(b, n->txn, s, n->w.f, id);
+	anon_head(b, n->txn, s, n->w.f, l.id);
 	dp_txn_end(n->txn);
-	b = dp_txn_begin(n->txn, n->rules, NFT_MSG_NEWSETELEM, NLM_F_CREATE, n->w.tag, "fill anonymous set");
-	dp_attr_str(b, NFTA_SET_ELEM_LIST_TABLE, dp_txn_table(n->txn));
-	dp_attr_str(b, NFTA_SET_ELEM_LIST_SET, "__set%d");
-	dp_attr_be32(b, NFTA_SET_ELEM_LIST_SET_ID, id);
-	list = dp_attr_open(b, NFTA_SET_ELEM_LIST_ELEMENTS);
+	open_fill(&l);
 	if (s->kind == DP_SADDR_NOT_RANGES)
-		interval_elems(b, s, n->w.f);
+		interval_elems(&l, s, n->w.f);
 	else
-		proto_elems(b);
-	dp_attr_close(b, list);
-	dp_txn_end(n->txn);
-	return id;
+		proto_elems(l.b);
+	close_fill(&l);
+	return l.id;
 }
 
 static void rule_udata(const struct dp_rule *r, enum kp_family f, struct kp_buf *out)

@@ -18,7 +18,6 @@
 #include "proxy/base/mem.h"
 
 #define ELEMS_PER_MSG	4000
-#define BYTES_PER_MSG	60000	/* a nested attribute has a 16-bit length */
 #define HEAD_LEN	(NLMSG_HDRLEN + sizeof(struct nfgenmsg))
 
 /*
@@ -172,7 +171,7 @@ struct kp_buf *dp_txn_elem_begin(struct dp_txn *t, bool add, enum dp_set set, ui
 	struct stage *s = &t->stages[add][set];
 	const struct message *m = open_message(t, s);
 
-	if (m && (m->n >= ELEMS_PER_MSG || s->buf.len - m->start > BYTES_PER_MSG ||
+	if (m && (m->n >= ELEMS_PER_MSG || s->buf.len - m->start > DP_NEST_FULL ||
 		  (t->split && tag != s->elems[s->n - 1].tag)))
 		close_list(t, s);
 	if (!s->open)

@@ -150,13 +150,14 @@ static void assert_lists(const char *needle, bool wanted)
 
 struct spec {
 	unsigned id, endpoints, at;	/* at: the address, if not that of its number */
-	bool affinity, guarded;
+	unsigned ranges;	/* of sources; 0: everybody, and no VIP */
+	bool affinity;
 	bool clash;		/* two ports with one key, as no validated object can have: the kernel refuses */
 	bool clash6;		/* the same of IPv6, beside what there is of IPv4 */
 };
 #define SVC(i, n)	{ .id = (i), .endpoints = (n) }
 #define STICKY(i, n)	{ .id = (i), .endpoints = (n), .affinity = true }
-#define GUARDED(i, n)	{ .id = (i), .endpoints = (n), .guarded = true }
+#define GUARDED(i, n)	{ .id = (i), .endpoints = (n), .ranges = 1 }
 #define CLASH(i, n)	{ .id = (i), .endpoints = (n), .clash = true }
 
 static void add_port(struct kp_draft *d, const char *key, struct spec s, uint16_t number, uint8_t f)
@@ -169,11 +170,11 @@ static void add_port(struct kp_draft *d, const char *key, struct spec s, uint16_
 	p->affinity_seconds = s.affinity ? 10 : 0;
 	kp_draft_frontend(d, (struct kp_frontend){ .kind = KP_FE_CLUSTER_IP, .claimed = true, .port = 80,
 		.ip = { .family = f, .b = { 10, 96, (uint8_t)(at >> 8), (uint8_t)at } } });
-	if (s.guarded) {
+	if (s.ranges)
 		kp_draft_frontend(d, (struct kp_frontend){ .kind = KP_FE_VIP, .claimed = true, .port = 80,
 			.ip = { .b = { 203, 0, (uint8_t)(s.id >> 8), (uint8_t)s.id } } });
-		kp_draft_range(d, (struct kp_cidr){ .addr = { .b = { 192, 0, 2, 0 } }, .len = 24 });
-	}
+	for (unsigned i = 0; i < s.ranges; i++)
+		kp_draft_range(d, (struct kp_cidr){ .addr = { .b = { 192, (uint8_t)(i >> 7), (uint8_t)(2 + 2 * i), 0 } }, .len = 24 });
 	for (unsigned i = 0; i < s.endpoints; i++)
 		kp_draft_cluster(d, (struct kp_backend){ .port = number,
 			.addr = { .family = f, .b = { 10, 244, (uint8_t)(i >> 8), (uint8_t)i } } });
@@ -501,6 +502,31 @@ START_TEST(changes_during_an_audit)
 }
 END_TEST
 
+static unsigned count_ranges(void)
+{
+	KP_AUTO(kp_freep) char *text = list_table();
+	unsigned n = 0;
+
+	for (const char *p = strstr(text, "ip saddr !="); p && (p = strstr(p, ".0/24")); p += 5)
+		n++;
+	return n;
+}
+
+/* More source ranges than one message holds. */
+START_TEST(many_ranges)
+{
+	must(APPLY(true, { .id = 1, .endpoints = 1, .ranges = 5000 }), true, 0);
+	ck_assert_uint_eq(count_ranges(), 5000);
+	script("flush chain ip proxylet fw/default/s1/tcp/8080");
+	ck_assert(runs_until("ip saddr !=", true, 60000));
+	ck_assert_uint_eq(count_ranges(), 5000);
+	restart();
+	must(APPLY(true, { .id = 1, .endpoints = 1, .ranges = 5000 }), false, 0);
+	must(APPLY(false, { .id = 1, .endpoints = 1, .ranges = 4999 }), true, 0);
+	ck_assert_uint_eq(count_ranges(), 4999);
+}
+END_TEST
+
 /* An audit that gets no socket of its own is left to the next one. */
 START_TEST(no_socket_for_an_audit)
 {
@@ -631,7 +657,7 @@ START_TEST(remembered_choice_is_forgotten_when_accepted)
 
 	must(APPLY(true, STICKY(1, 2)), true, 0);
 	script("add element ip proxylet aff/default/s1/tcp/8080 { 192.0.2.2 timeout 1h : 10.244.0.1 . 8080 }");
-	res = APPLY(false, { .id = 1, .endpoints = 1, .affinity = true, .guarded = true, .clash = true });
+	res = APPLY(false, { .id = 1, .endpoints = 1, .affinity = true, .ranges = 1, .clash = true });
 	ck_assert_uint_eq(res.n_refused, 1);
 	dp_result_release(&res);
 	ck_assert(!runs_until("192.0.2.2 ", false, 1500));
@@ -779,6 +805,7 @@ int main(void)
 	tcase_add_loop_test(tc, heard_of, 0, sizeof(heard) / sizeof(heard[0]));
 	tcase_add_test(tc, heard_of_many);
 	tcase_add_test(tc, changes_during_an_audit);
+	tcase_add_test(tc, many_ranges);
 	tcase_add_test(tc, no_socket_for_an_audit);
 	tcase_add_test(tc, growth_replaces_the_table);
 	tcase_add_test(tc, growth_that_can_wait_is_no_failure);

@@ -110,6 +110,17 @@ def test_source_ranges(lab):
     equal(traffic.ask(lab.pods["pod1"], "2001:db8:99::10", 80, timeout=0.7), traffic.SILENT, "outside the IPv6 range")
 
 
+def test_more_source_ranges_than_a_message_holds(lab):
+    """The one the clients are in is the last of the first family, and in the middle of the second."""
+    ranges = ["%d.%d.%d.0/24" % (11 + n // 32768, n // 128 % 256, n % 128 * 2) for n in range(5000)] + ["198.51.100.0/28"]
+    ranges += ["2001:db%d:0:%x::/64" % (7 + n % 2 * 2, n * 2) for n in range(3000)] + ["2001:db8::/64"]
+    start(lab, vips=["203.0.113.10", "2001:db8:99::10"], loadBalancerSourceRanges=ranges)
+    equal(traffic.ask(lab.ext, "203.0.113.10", 80, source="198.51.100.3")[0] in V4["remote"], True, "inside the last range")
+    equal(traffic.ask(lab.ext, "203.0.113.10", 80, source="198.51.100.33", timeout=0.7), traffic.SILENT, "outside all ranges")
+    equal(traffic.ask(lab.ext, "2001:db8:99::10", 80)[0] in V6["remote"], True, "inside an IPv6 range")
+    equal(traffic.ask(lab.pods["pod1"], "2001:db8:99::10", 80, timeout=0.7), traffic.SILENT, "outside all IPv6 ranges")
+
+
 def test_external_policy_local(lab):
     start(lab, pods=["local", "remote"], externalTrafficPolicy="Local")
     for f in FAMILIES:
