@@ -248,7 +248,7 @@ static struct elem elem_of(const struct nlattr *nest)
 }
 
 /* Data and userdata of an element, as netlink.c's dp_elem_value() makes them. */
-static void value_of(const struct elem *e, struct kp_buf *out)
+static void value_of(const struct elem *e, enum dp_set set, struct kp_buf *out)
 {
 	out->len = 0;
 	if (e->data)
@@ -258,7 +258,7 @@ static void value_of(const struct elem *e, struct kp_buf *out)
 
 		kp_buf_puts(out, text(chain));
 		kp_buf_add(out, "", 1);
-		if (be32(dp_ask_in(e->verdict, NFTA_VERDICT_CODE)) != (chain ? (uint32_t)NFT_GOTO : NF_DROP))
+		if (be32(dp_ask_in(e->verdict, NFTA_VERDICT_CODE)) != dp_verdict_code(set, chain))
 			kp_buf_puts(out, "not ours");	/* we write no other */
 	}
 	if (e->user)
@@ -287,7 +287,7 @@ static void on_elem(struct dump *d, const struct nlattr *attr, struct kp_buf *va
 
 	if (!key || mnl_attr_get_payload_len(e.key) != len)
 		return;
-	value_of(&e, value);
+	value_of(&e, d->set, value);
 	if (d->sum)
 		dp_sum_add(d->sum, d->set, key, len, value->data, value->len);
 	else if (!d->known || !dp_prints_see(d->known, dp_elem_print(d->set, key, len, value->data, value->len)))

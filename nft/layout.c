@@ -38,6 +38,13 @@ static uint32_t local_size(const struct dp_slots *s)
 	return s->n ? s->m : 0;
 }
 
+static enum dp_record record_of(const struct kp_plan_port *port, const struct kp_frontend *fe)
+{
+	if (port->affinity_seconds)
+		return DP_RECORD_CHOICE;
+	return is_external(fe) && fe->kind != KP_FE_NODE_PORT ? DP_RECORD_NEVER : DP_RECORD_NOTHING;
+}
+
 /* The verdict behind the source ranges. */
 static void inner(const struct dp_numbered *p, const struct kp_frontend *fe, struct dp_layout *ret)
 {
@@ -57,8 +64,8 @@ static void inner(const struct dp_numbered *p, const struct kp_frontend *fe, str
 	ret->at_zero = local_only ? &p->local : &p->cluster;
 	ret->at_local = is_external(fe) && port->external_local && p->local.n ? &p->local : NULL;
 	class_of(port, fe, &kind, &private);
-	ret->record = port->affinity_seconds > 0;
-	if (ret->record)
+	ret->record = record_of(port, fe);
+	if (ret->record == DP_RECORD_CHOICE)
 		dp_private_name(private, port, ret->chain);
 	else
 		dp_class_name(&(struct dp_class){ (uint8_t)kind, ret->at_zero->m, local_size(&p->local) }, ret->chain);
@@ -90,7 +97,7 @@ uint32_t dp_layout_privates(const struct dp_numbered *p)
 			continue;
 		dp_layout_of(p, fe, &l);
 		class_of(port, fe, &kind, &private);
-		if (l.record)
+		if (l.record == DP_RECORD_CHOICE)
 			mask |= 1u << private | 1u << DP_REC;
 		if (is_guarded(port, fe))
 			mask |= 1u << DP_FW;

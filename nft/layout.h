@@ -13,12 +13,18 @@ struct dp_numbered {
 	struct dp_slots cluster, local;
 };
 
+/*
+ * What is recorded of connections through a front end. NEVER is said in so many words: its address may be
+ * the node's own, and its port the node port of another Service, which would take the choice for one of its own.
+ */
+enum dp_record { DP_RECORD_NOTHING, DP_RECORD_CHOICE, DP_RECORD_NEVER };
+
 /* What stands in the maps for one front end. */
 struct dp_layout {
 	const struct dp_slots *at_zero;		/* slots 0..; NULL: none */
 	const struct dp_slots *at_local;	/* slots DP_LOCAL_SLOT.. */
 	bool drop;				/* verdict drop; else goto chain */
-	bool record;				/* the choice is recorded for affinity */
+	enum dp_record record;
 	char chain[DP_CHAIN_NAME];
 };
 void dp_layout_of(const struct dp_numbered *p, const struct kp_frontend *fe, struct dp_layout *ret);

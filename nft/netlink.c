@@ -409,7 +409,7 @@ static void put_data(struct kp_buf *b, const struct dp_elem *e, enum kp_family f
 		dp_attr_put(b, NFTA_DATA_VALUE, data, len);
 	} else {
 		v = dp_attr_open(b, NFTA_DATA_VERDICT);
-		dp_attr_be32(b, NFTA_VERDICT_CODE, e->chain ? (uint32_t)NFT_GOTO : NF_DROP);
+		dp_attr_be32(b, NFTA_VERDICT_CODE, dp_verdict_code(e->set, e->chain));
 		if (e->chain)
 			dp_attr_str(b, NFTA_VERDICT_CHAIN, e->chain);
 		dp_attr_close(b, v);

@@ -230,7 +230,8 @@ static void fixed_reject(const struct dp_program *p, struct dp_chain_buf *c)
 
 /*
  * After translation: remember the choice of a Service with affinity. The node port map
- * is keyed by port alone, so the original destination must be an address of the node;
+ * is keyed by port alone, so the original destination must be an address of the node and,
+ * which the first map sees to, no front end of another Service at such an address;
  * without that, another Service's connection to the same port number would be recorded.
  */
 static void fixed_record(const struct dp_program *p, struct dp_chain_buf *c)

@@ -1,6 +1,7 @@
 #include "nft/schema.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ const struct dp_set_def dp_set_defs[DP_N_SETS + 1] = {
 	[DP_NODEPORT_IPS] = { .name = "nodeport-ips", .fields = { FIELD_ADDR } },
 	[DP_HAIRPIN] = { .name = "hairpin", .fields = { FIELD_ADDR, FIELD_ADDR }, .min_size = 1536 },
 	[DP_AFFREC] = { .name = "affrec", .fields = { FIELD_ADDR, FIELD_PROTO, FIELD_PORT },
-			.data = DP_DATA_VERDICT, .type_of = true },
+			.data = DP_DATA_VERDICT, .type_of = true, .returns = true },
 	[DP_AFFRECNP] = { .name = "affrecnp", .fields = { FIELD_PROTO, FIELD_PORT },
 			  .data = DP_DATA_VERDICT, .type_of = true },
 	[DP_AFF] = { .fields = { FIELD_ADDR }, .data = DP_DATA_ENDPOINT, .dynamic = true, .min_size = 65536 },
@@ -113,6 +114,13 @@ uint32_t dp_set_flags(enum dp_set set)
 	const struct dp_set_def *d = &dp_set_defs[set];
 
 	return (d->data != DP_DATA_NONE ? NFT_SET_MAP : 0) | (d->dynamic ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0);
+}
+
+uint32_t dp_verdict_code(enum dp_set set, bool chain)
+{
+	if (chain)
+		return (uint32_t)NFT_GOTO;
+	return dp_set_defs[set].returns ? (uint32_t)NFT_RETURN : NF_DROP;
 }
 
 /*

@@ -23,7 +23,7 @@ enum dp_set {
 	DP_NODE_IPS,
 	DP_NODEPORT_IPS,
 	DP_HAIRPIN,		/* local endpoint . itself */
-	DP_AFFREC,		/* as svc, -> chain that records the choice */
+	DP_AFFREC,		/* as svc, -> chain that records the choice; external ones without affinity: return */
 	DP_AFFRECNP,		/* as np */
 	DP_N_SETS,
 	DP_AFF = DP_N_SETS,	/* private map client -> endpoint, one per service port; not one of the fixed */
@@ -37,6 +37,7 @@ struct dp_set_def {
 	uint8_t data;		/* enum dp_data */
 	bool type_of;		/* declared by typeof, not by type: nft needs it to print the key */
 	bool dynamic;		/* filled by the packet path, with timeouts */
+	bool returns;		/* no chain is return, not drop */
 	uint32_t min_size;	/* size at creation; 0: grows by itself */
 };
 extern const struct dp_set_def dp_set_defs[DP_N_SETS + 1];
@@ -54,7 +55,7 @@ struct dp_elem {
 	struct kp_addr ip;
 	struct kp_addr to;	/* DP_DATA_ENDPOINT */
 	uint16_t to_port;
-	const char *chain;	/* DP_DATA_VERDICT: goto this; NULL: drop */
+	const char *chain;	/* DP_DATA_VERDICT: goto this; NULL: drop, or return */
 	const char *comment;	/* NULL: none */
 };
 
@@ -63,6 +64,7 @@ uint32_t dp_set_data_type(enum dp_set set, enum kp_family f);
 size_t dp_set_key_len(enum dp_set set, enum kp_family f);
 size_t dp_set_data_len(enum dp_set set, enum kp_family f);	/* 0 for none and verdicts */
 uint32_t dp_set_flags(enum dp_set set);				/* NFT_SET_* */
+uint32_t dp_verdict_code(enum dp_set set, bool chain);		/* of an element with a chain, or without */
 void dp_set_udata(enum dp_set set, enum kp_family f, struct kp_buf *out);
 /* "typeof ip daddr . meta l4proto . th dport : verdict" or "type ipv4_addr" */
 void dp_set_decl(enum dp_set set, enum kp_family f, struct kp_buf *out);

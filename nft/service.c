@@ -18,14 +18,16 @@ static void write_verdict(struct dp_family *fam, struct dp_writer *w, const stru
 }
 
 static void write_record(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p,
-			 const struct kp_frontend *fe, bool add)
+			 const struct kp_frontend *fe, const struct dp_layout *l, bool add)
 {
 	struct dp_elem e = dp_layout_key(p->port, fe);
 	char chain[DP_CHAIN_NAME];
 
+	if (l->record == DP_RECORD_NOTHING)
+		return;
 	e.set = e.set == DP_NP ? DP_AFFRECNP : DP_AFFREC;
 	dp_private_name(DP_REC, p->port, chain);
-	e.chain = chain;
+	e.chain = l->record == DP_RECORD_CHOICE ? chain : NULL;
 	dp_family_elem(fam, w, add, &e);
 }
 
@@ -97,10 +99,12 @@ static void write_frontend(struct dp_family *fam, struct dp_writer *w,
 	}
 	write_slots(fam, w, key, 0, a.at_zero, b.at_zero);
 	write_slots(fam, w, key, DP_LOCAL_SLOT, a.at_local, b.at_local);
-	if (a.record && !b.record)
-		write_record(fam, w, old, was, false);
-	if (b.record && !a.record)
-		write_record(fam, w, new, is, true);
+	if (a.record != b.record) {
+		if (was)
+			write_record(fam, w, old, was, &a, false);
+		if (is)
+			write_record(fam, w, new, is, &b, true);
+	}
 	if (was && was->kind == KP_FE_CLUSTER_IP)
 		dp_refset_add(fam->cluster_ips, &was->ip, -1);
 	if (is && is->kind == KP_FE_CLUSTER_IP)
@@ -310,8 +314,7 @@ static void repeat_frontend(struct dp_family *fam, struct dp_writer *w, const st
 	write_verdict(fam, w, p, fe, &l, true);
 	write_slots(fam, w, key, 0, NULL, l.at_zero);
 	write_slots(fam, w, key, DP_LOCAL_SLOT, NULL, l.at_local);
-	if (l.record)
-		write_record(fam, w, p, fe, true);
+	write_record(fam, w, p, fe, &l, true);
 }
 
 static void need_chain_of(struct dp_family *fam, struct dp_writer *w, const struct dp_numbered *p, const struct kp_frontend *fe)

@@ -67,7 +67,10 @@ static void print_value(const struct dp_elem *e, struct kp_buf *out)
 	case DP_DATA_NONE:
 		break;
 	case DP_DATA_VERDICT:
-		kp_buf_printf(out, e->chain ? " : goto %s" : " : drop", e->chain);
+		if (e->chain)
+			kp_buf_printf(out, " : goto %s", e->chain);
+		else
+			kp_buf_puts(out, dp_set_defs[e->set].returns ? " : return" : " : drop");
 		break;
 	case DP_DATA_ENDPOINT:
 		kp_buf_printf(out, " : %s . %u", kp_addr_str(&e->to, text), e->to_port);

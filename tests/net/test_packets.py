@@ -80,6 +80,19 @@ def test_affinity(lab):
     check(entries, "no map with a timeout")
 
 
+def test_affinity_of_another_service(lab):
+    """One at an address of the node, and at the number of the other's node port: neither is taken for the other."""
+    lab.put("node.json", obj.node())
+    mine, others = V4["remote"]
+    lab.put("web.json", obj.service("web", V4["ip"], node_port=30085, sessionAffinity="ClientIP"), obj.slice_of("web", [mine]))
+    lab.put("other.json", obj.service("other", "10.96.0.11", 30085, vips=[V4["node"]]), obj.slice_of("other", [others]))
+    lab.serve(traffic.TcpServer(lab.rem))
+    lab.run().ready()
+    equal(traffic.ask(lab.ext, V4["node"], 30085)[0], others, "the other one")
+    equal(traffic.ask(lab.ext, V4["ip"], 80)[0], mine, "this one")
+    equal(traffic.ask(lab.ext, V4["ip"], 80)[0], mine, "this one, again")
+
+
 def test_affinity_expires(lab):
     """Unused for longer than its timeout, each client draws again: 40 do not draw the same as before."""
     start(lab, sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 2}})
