@@ -122,12 +122,13 @@ static size_t open_entries(struct kp_buf *b, struct dp_txn *t, const char *map)
 	return dp_attr_open(b, NFTA_SET_ELEM_LIST_ELEMENTS);
 }
 
-void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len)
+void dp_netlink_del_entries(struct dp_txn *t, const char *map, const uint8_t (*keys)[16], size_t n, size_t len)
 {
-	struct kp_buf *b = dp_txn_begin(t, DP_SEC_DEL_ELEM, NFT_MSG_DELSETELEM, 0, 0, "delete remembered choice");
+	struct kp_buf *b = dp_txn_begin(t, DP_SEC_DEL_ELEM, NFT_MSG_DELSETELEM, 0, 0, "delete remembered choices");
 	size_t list = open_entries(b, t, map);
 
-	anon_elem(b, key, len, 0);
+	for (size_t i = 0; i < n; i++)
+		anon_elem(b, keys[i], len, 0);
 	dp_attr_close(b, list);
 	dp_txn_end(t);
 }

@@ -23,8 +23,8 @@ const struct dp_diff_elems *dp_netlink_diff(struct dp_writer *w);
 
 void dp_netlink_add_table(struct dp_txn *t, uint32_t flags);	/* DP_TABLE_*; one that is there gets them */
 void dp_netlink_del_table(struct dp_txn *t, const char *name);
-/* Entries of private maps, one message each. */
-void dp_netlink_del_entry(struct dp_txn *t, const char *map, const void *key, size_t len);
+/* Entries of private maps, one message each time: up to a thousand keys of len bytes, or one entry. */
+void dp_netlink_del_entries(struct dp_txn *t, const char *map, const uint8_t (*keys)[16], size_t n, size_t len);
 void dp_netlink_add_entry(struct dp_txn *t, const char *map, const void *key, size_t len,
 			  const void *data, size_t data_len, uint64_t expires_ms);
 

@@ -1,5 +1,6 @@
 #include "nft/sweep.h"
 
+#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
-#define AGAIN_NS 1000000000u
+#define AGAIN_NS	1000000000u
+#define AT_ONCE		50	/* entries of a transaction: with more, each takes longer */
 
 struct due {
 	uint64_t at_ns;
@@ -118,17 +120,25 @@ static void on_entry(void *arg, const uint8_t *key, const uint8_t *data, size_t 
 	memcpy(st->keys[st->n++], key, addr);
 }
 
-/* One transaction each: an entry may expire meanwhile, and ENOENT fails the whole of its transaction. */
-static void delete_entries(struct dp_table *t, const struct stale *st, const char *map)
+static int delete_some(struct dp_table *t, const struct stale *st, const char *map, size_t at, size_t n)
 {
-	for (size_t i = 0; i < st->n; i++) {
-		struct dp_txn *txn = dp_txn_new(st->f, dp_table_name(t));
-		struct dp_txn_report rep;
+	struct dp_txn *txn = dp_txn_new(st->f, dp_table_name(t));
+	struct dp_txn_report rep;
+	int r;
 
-		dp_netlink_del_entry(txn, map, st->keys[i], kp_addr_len((uint8_t)st->f));
-		dp_table_commit(t, txn, NULL, &rep);
-		dp_txn_report_release(&rep);
-		dp_txn_free(txn);
+	dp_netlink_del_entries(txn, map, (const uint8_t (*)[16])&st->keys[at], n, kp_addr_len((uint8_t)st->f));
+	r = dp_table_commit(t, txn, NULL, &rep);
+	dp_txn_report_release(&rep);
+	dp_txn_free(txn);
+	return r;
+}
+
+/* An entry may expire meanwhile, and ENOENT fails the whole of its transaction: then by halves. */
+static void delete_entries(struct dp_table *t, const struct stale *st, const char *map, size_t at, size_t n)
+{
+	if (delete_some(t, st, map, at, n) == -ENOENT && n > 1) {
+		delete_entries(t, st, map, at, n / 2);
+		delete_entries(t, st, map, at + n / 2, n - n / 2);
 	}
 }
 
@@ -143,7 +153,8 @@ static void sweep_map(struct dp_table *t, const struct kp_plan_port *port, bool 
 
 	dp_affinity_map(port, local, map);
 	if (dp_held_entries(dp_table_socket(t), st.f, dp_table_name(t), map, on_entry, &st) == 0 && st.n) {
-		delete_entries(t, &st, map);
+		for (size_t at = 0; at < st.n; at += AT_ONCE)
+			delete_entries(t, &st, map, at, st.n - at < AT_ONCE ? st.n - at : AT_ONCE);
 		kp_debug("nft", "%s: %zu remembered choices of %s pointed at endpoints that left",
 			 kp_family_names[st.f], st.n, port->label);
 	}

@@ -43,9 +43,16 @@ int uname(struct utsname *u)
 }
 
 static bool no_second_table;	/* the kernel has no memory for it */
+static const char *before_send;	/* a script that runs in front of the next transaction; NULL: none */
+static void script(const char *text);
 
 ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
+	const char *text = before_send;
+
+	before_send = NULL;
+	if (text)
+		script(text);
 	for (size_t i = 0; i < m->msg_iovlen && no_second_table; i++) {
 		if (memmem(m->msg_iov[i].iov_base, m->msg_iov[i].iov_len, "proxylet-next", 13)) {
 			errno = ENOMEM;
@@ -650,6 +657,40 @@ START_TEST(remembered_choice_of_a_lost_endpoint_is_forgotten)
 }
 END_TEST
 
+static uint32_t generation(void)
+{
+	struct mnl_socket *nl;
+	uint32_t ret;
+
+	ck_assert_int_eq(dp_socket_open(&nl, NULL), 0);
+	ck_assert_int_eq(dp_genid(nl, &ret, NULL), 0);
+	mnl_socket_close(nl);
+	return ret;
+}
+
+/* Few transactions, although some are gone when they are to be deleted. */
+START_TEST(many_remembered_choices_are_forgotten)
+{
+	struct kp_buf text = { 0 };
+	uint32_t before;
+
+	must(APPLY(true, STICKY(1, 2)), true, 0);
+	for (unsigned i = 0; i < 4000; i++)
+		kp_buf_printf(&text, "%s 192.1.%u.%u timeout 1h : 10.244.0.%u . 8080", i ? "," :
+			      "add element ip proxylet aff/default/s1/tcp/8080 {", i / 250, i % 250, i % 2);
+	kp_buf_puts(&text, " }");
+	script(text.data);
+	kp_buf_release(&text);
+	must(APPLY(false, STICKY(1, 1)), true, 0);
+	before = generation();
+	before_send = "delete element ip proxylet aff/default/s1/tcp/8080 { 192.1.0.1, 192.1.9.201 }";
+	ck_assert(runs_until(": 10.244.0.1 . 8080", false, 60000));
+	ck_assert_ptr_null(before_send);
+	ck_assert_uint_lt(generation() - before, 100);
+	assert_lists("192.1.9.200 ", true);
+}
+END_TEST
+
 /* The endpoint left while the kernel did not take its Service, whose rules still led to it. */
 START_TEST(remembered_choice_is_forgotten_when_accepted)
 {
@@ -812,6 +853,7 @@ int main(void)
 	tcase_add_test(tc, second_table_of_another_program);
 	tcase_add_test(tc, second_table_is_removed);
 	tcase_add_test(tc, remembered_choice_of_a_lost_endpoint_is_forgotten);
+	tcase_add_test(tc, many_remembered_choices_are_forgotten);
 	tcase_add_test(tc, remembered_choice_is_forgotten_when_accepted);
 	tcase_add_test(tc, watched_while_the_other_family_fails);
 	tcase_add_test(tc, retried_after_a_repair_of_the_other_family);
