@@ -18,17 +18,19 @@ static void node_ips(struct dp_ct *ct, const struct kp_plan_node *node)
 {
 	for (int f = 0; f < KP_N_FAMILIES; f++) {
 		bool all = node->nodeport_all[f];
+		bool loopback = f == KP_IPV4 && node->nodeport_localhost;
 		const struct kp_addr *ips = all ? node->node_ips[f] : node->nodeport_ips[f];
-		uint32_t n = all ? node->n_node_ips[f] : node->n_nodeport_ips[f];
-		struct kp_addr *with_loopback = kp_calloc(n + 1, sizeof(*ips));
+		uint32_t n_ips = all ? node->n_node_ips[f] : node->n_nodeport_ips[f], n = 0;
+		struct kp_addr *answering = kp_calloc(n_ips + 1, sizeof(*ips));
 
-		if (n)
-			memcpy(with_loopback, ips, n * sizeof(*ips));
-		if (f == KP_IPV4 && all && node->nodeport_localhost)
-			with_loopback[n++] = (struct kp_addr){ .family = KP_IPV4, .b = { 127, 0, 0, 1 } };
-		qsort(with_loopback, n, sizeof(*ips), kp_addr_order);
-		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, with_loopback, n);
-		free(with_loopback);
+		for (uint32_t i = 0; i < n_ips; i++)
+			if (loopback || !kp_addr_is_loopback(&ips[i]))
+				answering[n++] = ips[i];
+		if (loopback && all)
+			answering[n++] = (struct kp_addr){ .family = KP_IPV4, .b = { 127, 0, 0, 1 } };
+		qsort(answering, n, sizeof(*ips), kp_addr_order);
+		dp_ct_set_node_ips(dp_ct_set(ct), (enum kp_family)f, answering, n);
+		free(answering);
 	}
 }
 

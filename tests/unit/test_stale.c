@@ -133,6 +133,27 @@ START_TEST(deleted_instead)
 }
 END_TEST
 
+/* Node ports that answer at loopback addresses do so in mode iptables alone; a flow there is otherwise somebody else's. */
+START_TEST(node_port_at_loopback)
+{
+	struct kp_addr ips[] = { { KP_IPV4, { 127, 0, 0, 1 } }, { KP_IPV4, { 192, 0, 2, 1 } } };
+	const struct dp_ct_entry flow = {
+		.proto = IPPROTO_UDP, .orig_dst = ips[_i & 1], .orig_dport = 30053, .reply_src = ips[_i & 1], .reply_sport = 30053,
+	};
+	struct kp_plan_node node = { .nodeport_ips = { ips }, .n_nodeport_ips = { 2 }, .nodeport_localhost = _i & 2 };
+	struct dp_change change = { .key = key };
+	const struct dp_batch b = { .node = &node, .changes = &change, .n_changes = 1 };
+	struct kp_plan *none = NULL;
+	struct service s;
+
+	change.plan = service(&s, 1);
+	s.fe = (struct kp_frontend){ .kind = KP_FE_NODE_PORT, .claimed = true, .port = 30053, .ip.family = KP_IPV4 };
+	want.node = &node;
+	dp_stale_note(ct, &want, &b, &none);
+	ck_assert_int_eq(dp_ct_set_stale(dp_ct_set(ct), &flow), _i != 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("stale");
@@ -145,6 +166,7 @@ int main(void)
 	tcase_add_test(tc, accepted_later);
 	tcase_add_test(tc, another_is_accepted);
 	tcase_add_test(tc, deleted_instead);
+	tcase_add_loop_test(tc, node_port_at_loopback, 0, 4);
 	suite_add_tcase(s, tc);
 	srunner_run_all(r, CK_ENV);
 	failed = srunner_ntests_failed(r);
