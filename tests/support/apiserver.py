@@ -22,6 +22,7 @@ import struct
 import subprocess
 import threading
 import time
+import traceback
 import urllib.parse
 
 import k8spb
@@ -300,12 +301,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             Handler(request, address, self)
         except OSError:
             pass  # the peer is gone, or we cut it off
+        except Exception:
+            with self.api.lock:
+                if any(c is request for c in self.api.connections):  # what a thread meets after a cut is nobody's fault
+                    self.api.faults.append(traceback.format_exc(limit=-4))
         finally:
             with self.api.lock:
                 self.api.connections = [c for c in self.api.connections if c is not request]
-
-    def handle_error(self, request, address):
-        pass
 
 
 class Server6(Server):
@@ -321,6 +323,7 @@ class ApiServer:
         self.version, self.oldest, self.history = 100, 100, []
         self.events = {}  # (namespace, name) -> as it was told
         self.requests, self.watches, self.connections, self.n_connections = [], [], [], 0
+        self.faults = []  # of this server, that a request met
         self.address, self.server = (address, 0), None
         self.put(*items)
         self.start()
@@ -347,8 +350,11 @@ class ApiServer:
         return self
 
     def close(self):
+        """Fails a test whose requests met a fault of this server: what came of that in the agent tells less."""
         if not self.stopped:
             self.stop()
+        if self.faults:
+            raise RuntimeError("the API server of the test: %s" % self.faults[0])
 
     def cut(self, how="reset"):
         """Break all connections: "reset", "close", or "half" (only our direction)."""

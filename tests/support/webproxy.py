@@ -11,9 +11,13 @@ class WebProxy:
         with ns:
             self.listener = socket.create_server(("127.0.0.1", 0))
         self.ns, self.port = ns, self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def close(self):
+        """The thread ends first: an accept that the kernel begins again would be one of whoever has the number by then."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.listener.close()
 
     def accept(self):
