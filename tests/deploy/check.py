@@ -224,6 +224,25 @@ def unit_is_good(run):
     no(said.splitlines())
 
 
+def calls_of(names, sets):
+    return {call for name in names for call in (calls_of(sets[name], sets) if name in sets else [name])}
+
+
+def unit_lets_it_call(run):
+    """What the agent's own sandbox has a reason to let through is not refused by the unit's."""
+    blocks = output(tool("systemd-analyze"), "syscall-filter").split("\n\n")
+    lines = [[x.strip() for x in b.splitlines() if x.strip() and not x.strip().startswith("#")] for b in blocks]
+    sets, may = {b[0]: b[1:] for b in lines if b}, set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", read("systemd/proxylet.service"), re.M):
+        names = calls_of(line.lstrip("~").split(), sets)
+        may = may - names if line.startswith("~") else may | names
+    with open(os.path.join(TOP, "proxy/sandbox_calls.c")) as f:
+        groups = re.findall(r"KP_CALLS_(?:ALWAYS|PROGRAMS), GROUP\(([^)]*)\)", f.read())
+    wanted = set(re.findall(r'"(\w+)"', " ".join(groups))) - {"setrlimit"}  # C libraries use prlimit64
+    refused = wanted & calls_of(sets, sets) - may  # an older systemd does not know them all
+    no(["no list of calls"] * (not wanted) + ["%s: refused by the unit" % call for call in sorted(refused)])
+
+
 def unit_starts_it(run):
     start = re.search(r"^ExecStart=\S+ (.*)$", read("systemd/proxylet.service"), re.M).group(1)
     flags_are_known(run, start.replace("$PROXYLET_ARGS", "").split())
@@ -380,6 +399,7 @@ def everything(run):
     run.case("helm without a server", chart_wants_a_server)
     run.case("versions", versions_agree)
     run.case("systemd unit", unit_is_good)
+    run.case("systemd unit's calls", unit_lets_it_call)
     run.case("systemd unit's command", unit_starts_it)
     run.case("dashboard", dashboard_is_whole)
     run.case("dashboard metrics", metrics_exist, "\n".join(dashboard_expressions()))
