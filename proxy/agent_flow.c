@@ -115,8 +115,10 @@ static void submit(struct agent *a)
 		dp_batch_add(&b, key, plan, &cap);
 		free(key);
 	}
-	if (!b.node && !b.n_changes)
+	if (!b.node && !b.n_changes) {
+		kp_monitor_not_submitted(a->monitor);
 		return;
+	}
 	if (lost)
 		kp_agent_publish(a);	/* health ports say 503, then the rules change */
 	generation = kp_runner_submit(a->runner, &b);

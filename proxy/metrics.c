@@ -157,6 +157,11 @@ void kp_metrics_submitted(struct kp_metrics *m, uint64_t generation, uint64_t wa
 		m->family[f].last_queued = (double)wall_ns / 1e9;
 }
 
+void kp_metrics_not_submitted(struct kp_metrics *m)
+{
+	flight_release(&m->next);	/* or a later change would be as old as this one */
+}
+
 /* What goes along with the hand-overs that this family has now. */
 static void arrive(struct kp_metrics *m, int f, uint64_t generation, bool wrote, uint64_t wall_ns)
 {

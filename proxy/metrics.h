@@ -40,6 +40,7 @@ void kp_metrics_seen(struct kp_metrics *m, uint64_t wall_ns);
 void kp_metrics_want(struct kp_metrics *m, const char *key, const struct kp_plan *plan, const uint64_t *triggers,
 		     size_t n_triggers);
 void kp_metrics_submitted(struct kp_metrics *m, uint64_t generation, uint64_t wall_ns);
+void kp_metrics_not_submitted(struct kp_metrics *m);	/* what came makes no difference to the rules */
 void kp_metrics_result(struct kp_metrics *m, uint64_t generation, const struct dp_result *res, uint64_t wall_ns);
 
 /* Events that made a difference and are not in the kernel of every family yet. */

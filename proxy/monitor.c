@@ -435,6 +435,11 @@ void kp_monitor_submitted(struct kp_monitor *m, uint64_t generation)
 	kp_metrics_submitted(m->metrics, generation, kp_wall_ns());
 }
 
+void kp_monitor_not_submitted(struct kp_monitor *m)
+{
+	kp_metrics_not_submitted(m->metrics);
+}
+
 void kp_monitor_result(struct kp_monitor *m, uint64_t generation, const struct dp_result *res)
 {
 	kp_metrics_result(m->metrics, generation, res, res->done_ns);

@@ -72,6 +72,7 @@ void kp_monitor_event(struct kp_monitor *m, enum kp_kind kind, bool changed, uin
 void kp_monitor_synced(struct kp_monitor *m);
 void kp_monitor_want(struct kp_monitor *m, const char *key, const struct kp_plan *plan);	/* right after pop_dirty */
 void kp_monitor_submitted(struct kp_monitor *m, uint64_t generation);
+void kp_monitor_not_submitted(struct kp_monitor *m);	/* there was nothing to hand over */
 void kp_monitor_result(struct kp_monitor *m, uint64_t generation, const struct dp_result *res);
 
 #endif

@@ -436,6 +436,24 @@ def test_waits_for_the_node_long_enough(lab):
     said(agent, 'error agent: Node "%s" does not exist, and was waited for long enough' % obj.NODE, 1)
 
 
+def test_change_after_one_that_changes_no_rule(lab):
+    """What the agent measures itself begins with the change, not with a taint before it."""
+    def measured():
+        return float(re.search(r'^proxylet_change_duration_seconds_sum\{ip_family="IPv4"\} (\S+)', agent.get("/metrics", 10249)[2], re.M)[1])
+
+    server = one_service(lab)
+    agent = run(lab, server, metricsBindAddress="127.0.0.1:10249").ready()
+    change(lab, server, "10.244.2.3")
+    server.put(obj.node(taints=["ToBeDeletedByClusterAutoscaler"]))
+    wait(lambda: agent.get()[0] == 503, "503 of a tainted node")
+    time.sleep(2)  # what a taint that still counts would add
+    before, began = measured(), time.time()
+    change(lab, server, "10.244.2.4")
+    wait(lambda: measured() > before, "it is measured")
+    took, limit = measured() - before, time.time() - began
+    check(took < limit + 0.5, "%g s, of %g s that passed", took, limit)
+
+
 def test_no_service_cidrs(lab):
     for quirk in ("missing", "forbidden"):
         server = one_service(lab)

@@ -181,6 +181,8 @@ START_TEST(test_change_duration)
 {
 	const struct dp_result v4 = { .family = { { .tried = true, .wrote = true }, { .tried = true } } };
 
+	kp_metrics_seen(m, START - S);
+	kp_metrics_not_submitted(m);
 	kp_metrics_seen(m, START);
 	kp_metrics_seen(m, START + S);
 	kp_metrics_submitted(m, 1, START + S);
