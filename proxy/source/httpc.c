@@ -4,10 +4,10 @@
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "proxy/base/clock.h"
@@ -111,11 +111,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	after_curl(h);
 }
 
+/* A connection's end counts as well, which has no bytes: who rests on it over and over never hears of it. */
 static bool has_more(const struct kp_http_sock *s)
 {
-	int n = 0;
+	short want = event_get_events(s->event);
+	struct pollfd p = { .fd = event_get_fd(s->event) };
 
-	return ioctl(event_get_fd(s->event), FIONREAD, &n) == 0 && n > 0;
+	p.events = (short)((want & EV_READ ? POLLIN : 0) | (want & EV_WRITE ? POLLOUT : 0));
+	return poll(&p, 1, 0) > 0;
 }
 
 bool kp_httpc_has_more(const struct kp_httpc *h)

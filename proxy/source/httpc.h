@@ -79,7 +79,7 @@ struct kp_http_call *kp_httpc_cancel(struct kp_http_call *c);
 
 /* When a byte of an answer arrived last (CLOCK_MONOTONIC), and whether that was over HTTP/2. */
 uint64_t kp_httpc_heard_ms(const struct kp_httpc *h);
-/* Has something come that is not read yet? */
+/* Does a connection have something for us that is not handled yet: bytes, its end, room for what we send? */
 bool kp_httpc_has_more(const struct kp_httpc *h);
 /* Reads nothing for so long, so that what the server sends meanwhile comes together. */
 void kp_httpc_rest(struct kp_httpc *h, unsigned ms);

@@ -446,7 +446,7 @@ def test_change_after_one_that_changes_no_rule(lab):
     change(lab, server, "10.244.2.3")
     server.put(obj.node(taints=["ToBeDeletedByClusterAutoscaler"]))
     wait(lambda: agent.get()[0] == 503, "503 of a tainted node")
-    time.sleep(2)  # what a taint that still counts would add
+    time.sleep(1)  # what a taint that still counts would add
     before, began = measured(), time.time()
     change(lab, server, "10.244.2.4")
     wait(lambda: measured() > before, "it is measured")
