@@ -90,8 +90,8 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 	int flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
 	int n_running;
 
-	h->woken_ns = s->since_ns ? s->since_ns : kp_wall_ns();
-	s->since_ns = 0;
+	h->woken_ns = s->waited ? h->rested_ns : kp_wall_ns();
+	s->waited = false;
 	curl_multi_socket_action(h->multi, fd, flags, &n_running);
 	after_curl(h);
 	if (what & EV_READ)
@@ -101,12 +101,16 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct kp_httpc *h = arg;
+	bool waited = evtimer_pending(h->rest, NULL);
 	int n_running;
 
 	(void)fd;
 	(void)what;
-	for (struct kp_http_sock *s = h->socks; s; s = s->next)
-		s->since_ns = 0;	/* libcurl may read any of them now */
+	for (struct kp_http_sock *s = h->socks; s; s = s->next) {	/* libcurl may read any of them now */
+		waited |= s->waited;
+		s->waited = false;
+	}
+	h->woken_ns = waited ? h->rested_ns : kp_wall_ns();
 	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
 	after_curl(h);
 }
@@ -147,7 +151,7 @@ static void on_rest_end(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	for (struct kp_http_sock *s = h->socks; s; s = s->next) {
-		s->since_ns = has_more(s) ? h->rested_ns : 0;
+		s->waited = has_more(s);
 		event_add(s->event, NULL);
 	}
 }

@@ -83,7 +83,7 @@ uint64_t kp_httpc_heard_ms(const struct kp_httpc *h);
 bool kp_httpc_has_more(const struct kp_httpc *h);
 /* Reads nothing for so long, so that what the server sends meanwhile comes together. */
 void kp_httpc_rest(struct kp_httpc *h, unsigned ms);
-/* Wall clock: when a socket last had something for us, before it was read; after a rest its beginning. */
+/* Wall clock: when we last learnt that something can be read, before we did; after a rest its beginning. */
 uint64_t kp_httpc_woken_ns(const struct kp_httpc *h);
 bool kp_httpc_is_http2(const struct kp_httpc *h);
 /*

@@ -17,7 +17,7 @@ struct kp_httpc {
 	CURLM *multi;
 	struct event *timer;
 	struct event *rest;	/* its end; pending: no socket is read */
-	uint64_t rested_ns;	/* when it began, wall clock */
+	uint64_t rested_ns;	/* when the last one began, wall clock */
 	struct kp_http_sock *socks;
 	struct kp_http_call *calls;
 	void (*after)(void *arg);
@@ -32,7 +32,7 @@ struct kp_httpc {
 struct kp_http_sock {
 	struct kp_httpc *h;
 	struct event *event;
-	uint64_t since_ns;	/* something has been there since then at the earliest, wall clock; 0: nothing is known */
+	bool waited;		/* something came during the last rest, and is not read yet */
 	struct kp_http_sock *prev, *next;
 };
 
