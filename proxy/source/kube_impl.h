@@ -71,6 +71,9 @@ void kp_kube_listing_node(struct kp_kube_source *s);
 /* A reflector became settled or was listed again; node_version: 0 unless it is the own node's. */
 void kp_kube_listed(struct kp_kube_source *s, uint64_t node_version);
 
+/* Now the sink is told what came, if it is complete. By itself after each round of the HTTP client. */
+void kp_kube_after_round(void *source);
+
 /* Logs it unless the same was said in the last minutes. */
 void kp_kube_say(struct kp_kube_source *s, enum kp_log_level level, const char *text);
 

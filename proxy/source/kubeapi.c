@@ -297,9 +297,9 @@ void kp_kube_listed(struct kp_kube_source *s, uint64_t node_version)
 	s->sink.synced(s->sink.arg);
 }
 
-static void after_round(void *arg)
+void kp_kube_after_round(void *source)
 {
-	struct kp_kube_source *s = arg;
+	struct kp_kube_source *s = source;
 	unsigned ms;
 
 	if (!s->synced || !s->dirty)
@@ -365,7 +365,7 @@ int kp_kube_source_new(struct kp_kube_source **ret, struct event_base *base, con
 	if (r == 0)
 		r = set_servers(s, opt->servers, err);
 	if (r == 0)
-		r = kp_httpc_new(&s->http, base, after_round, s, err);
+		r = kp_httpc_new(&s->http, base, kp_kube_after_round, s, err);
 	if (r < 0) {
 		kp_kube_source_free(s);
 		return r;

@@ -502,6 +502,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		overdue(r);
 	else
 		arm(r);
+	kp_kube_after_round(r->s);	/* it may be that nothing waits for this collection any more */
 }
 
 /* --- the outside --- */
