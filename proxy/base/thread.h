@@ -18,7 +18,8 @@ int kp_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *arg), vo
 bool kp_thread_join(pthread_t thread, unsigned ms);
 
 /*
- * near: from now on the thread runs only on the processor that the caller is on. anywhere: where the main thread may.
+ * near: from now on the thread, which has not ended, runs only on the processor that the caller is on. anywhere: where
+ * the main thread may, also when its cpuset grows later, as if it had never been held.
  * For work of some microseconds that is handed over: the scheduler prefers an idle processor to the one that is about to
  * become idle, and to wake that takes longer than the work (it leaves a deep sleep, or its virtual machine) with nothing
  * in its caches. *cpu, -1 at first, is the caller's to keep for that thread. What cannot be done changes nothing; near
