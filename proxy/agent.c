@@ -17,6 +17,7 @@
 #include "proxy/filewatch.h"
 #include "proxy/host.h"
 #include "proxy/nodestate.h"
+#include "proxy/plan/runner.h"
 #include "proxy/sandbox.h"
 #include "proxy/setup.h"
 #include "proxy/succession.h"
@@ -76,6 +77,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (a->server)
 		hz_server_alive(a->server, kp_now_ns());
+	if (a->runner)
+		kp_runner_let_go(a->runner);
 }
 
 static int start_loop(struct agent *a, struct kp_err *err)

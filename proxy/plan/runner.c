@@ -51,6 +51,7 @@ struct kp_runner {
 	struct dp_options opt;
 	pthread_t thread;
 	atomic_bool idle;	/* the thread has not run since it was asked to */
+	atomic_bool ran;	/* since kp_runner_let_go() asked last */
 	atomic_bool asleep;	/* it waits for work, and has nothing else to do */
 	int cpu;		/* caller only: of kp_thread_near() */
 	uint64_t submitted_ns;	/* caller only: the last time */
@@ -253,6 +254,7 @@ static void *run(void *arg)
 			kp_wake_clear(r->wake);
 		atomic_store(&r->asleep, false);
 		atomic_store(&r->idle, false);
+		atomic_store(&r->ran, true);
 		work(r, &generation);
 	}
 	r->ops->close(r->dp);	/* here, since that takes its time as well: a walk over conntrack ends first */
@@ -378,6 +380,12 @@ uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch)
 	if (here)
 		sched_yield();	/* and when it is done, nobody has to be woken for the result, on another processor at that */
 	return generation;
+}
+
+void kp_runner_let_go(struct kp_runner *r)
+{
+	if (!atomic_exchange(&r->ran, false) && r->dp)
+		kp_thread_anywhere(r->thread, &r->cpu);
 }
 
 int kp_runner_fd(const struct kp_runner *r)

@@ -21,6 +21,12 @@ int kp_runner_start(struct kp_runner **ret, const struct dp_ops *ops, const stru
 /* Hands over the contents of batch, which is empty afterwards. Returns its generation: 1, 2, ... */
 uint64_t kp_runner_submit(struct kp_runner *r, struct dp_batch *batch);
 
+/*
+ * To be called each second: a thread that has not run since the last time is not held to the processor of the last change
+ * any more. Somebody who does not give way may have that by now, and the dataplane has work of its own.
+ */
+void kp_runner_let_go(struct kp_runner *r);
+
 struct kp_runner_result {
 	uint64_t generation;	/* everything submitted up to here was part of it */
 	struct dp_result result;

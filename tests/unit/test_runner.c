@@ -29,7 +29,10 @@ static struct fake {
 	bool has_child;			/* apply() starts a thread */
 	bool hangs;			/* apply() waits until it is called off, or for very long */
 	atomic_uint n_begun;		/* applies, also those that are held */
-	cpu_set_t may, child_may;	/* where the last one might run; and a thread that it starts */
+	atomic_uint n_retries;
+	atomic_int n_processors;	/* on which the last call might run */
+	cpu_set_t child_may;		/* and a thread that it starts, */
+	bool child_moves;		/* which changes where its creator may */
 	atomic_bool closed;
 } fake;
 
@@ -48,28 +51,37 @@ static int by_key(const void *a, const void *b)
 
 static void *see_processors(void *set)
 {
-	/* Its creator widens what it inherits. */
-	for (uint64_t deadline = kp_now_ms() + 5000; kp_now_ms() < deadline; usleep(1000))
-		if (sched_getaffinity(0, sizeof(cpu_set_t), set) == 0 && CPU_COUNT((cpu_set_t *)set) > 1)
-			break;
+	sched_getaffinity(0, sizeof(cpu_set_t), set);
 	return NULL;
 }
 
-static void start_child(void)
+static int n_processors(void)
 {
-	pthread_t child;
+	cpu_set_t may;
 
-	ck_assert_int_eq(kp_thread_start(&child, "child", see_processors, &fake.child_may), 0);
-	pthread_join(child, NULL);
+	sched_getaffinity(0, sizeof(may), &may);
+	return CPU_COUNT(&may);
+}
+
+/* Each may have ended before it is heard of here. */
+static void start_children(void)
+{
+	for (int i = 0; i < 50; i++) {
+		pthread_t child;
+
+		ck_assert_int_eq(kp_thread_start(&child, "child", see_processors, &fake.child_may), 0);
+		pthread_join(child, NULL);
+	}
+	fake.child_moves |= n_processors() != fake.n_processors;
 }
 
 static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 {
 	struct pollfd cancel = { .fd = fake.cancel_fd, .events = POLLIN };
 
-	sched_getaffinity(0, sizeof(fake.may), &fake.may);
+	fake.n_processors = n_processors();
 	if (fake.has_child)
-		start_child();
+		start_children();
 	fake.n_begun++;
 	pthread_mutex_lock(&fake.gate);
 	if (fake.hangs)
@@ -93,6 +105,8 @@ static int fake_apply(void *dp, const struct dp_batch *b, struct dp_result *ret)
 static int fake_retry(void *dp, struct dp_result *ret)
 {
 	(void)dp;
+	fake.n_processors = n_processors();
+	fake.n_retries++;
 	*ret = (struct dp_result){ 0 };
 	return 0;
 }
@@ -252,7 +266,7 @@ static int processors_for(unsigned n_changes)
 		add(&b, &cap, key, 1, false);
 	}
 	wait_for(kp_runner_submit(runner, &b));
-	return CPU_COUNT(&fake.may);
+	return fake.n_processors;
 }
 
 START_TEST(few_changes_are_made_here)
@@ -267,11 +281,59 @@ START_TEST(few_changes_are_made_here)
 	while (processors_for(1) != 1)
 		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere");
 	ck_assert(!fake.has_child || CPU_EQUAL(&fake.child_may, &all));
+	ck_assert(!fake.child_moves);
 	fake.has_child = false;
 	while (processors_for(16) != CPU_COUNT(&all))
 		ck_assert_msg(kp_now_ms() < deadline, "many are made here");
 	while (processors_for(1) != 1)
 		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere afterwards");
+}
+END_TEST
+
+/* What somebody has decided about the main thread holds for the dataplane as well. */
+START_TEST(many_are_made_where_the_main_thread_may)
+{
+	uint64_t deadline = kp_now_ms() + 20000;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)sched_getcpu(), &one);
+	ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+	while (processors_for(1) != 1)
+		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere");
+	ck_assert_int_eq(processors_for(16), 1);
+}
+END_TEST
+
+/* Whatever it has been doing, it has done once since. */
+static void poke(void)
+{
+	unsigned seen = fake.n_retries;
+	uint64_t deadline = kp_now_ms() + 20000;
+
+	for (kp_runner_has_run(runner); fake.n_retries == seen; usleep(1000))
+		ck_assert_msg(kp_now_ms() < deadline, "it does not wake");
+}
+
+START_TEST(who_does_not_run_is_not_held)
+{
+	uint64_t deadline = kp_now_ms() + 20000;
+	cpu_set_t all;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (processors_for(1) != 1)
+		ck_assert_msg(kp_now_ms() < deadline, "few are made anywhere");
+	for (int i = 0; i < 3; i++) {
+		kp_runner_let_go(runner);
+		poke();		/* which may have been under way */
+		poke();
+		ck_assert_int_eq(fake.n_processors, 1);
+	}
+	for (deadline = kp_now_ms() + 20000; fake.n_processors != CPU_COUNT(&all); poke()) {
+		ck_assert_msg(kp_now_ms() < deadline, "it is held for ever");
+		kp_runner_let_go(runner);
+		kp_runner_let_go(runner);
+	}
 }
 END_TEST
 
@@ -361,6 +423,8 @@ int main(void)
 	tcase_add_test(tc, failure_is_reported);
 	tcase_add_test(tc, heavy_changes_are_collected);
 	tcase_add_test(tc, few_changes_are_made_here);
+	tcase_add_test(tc, many_are_made_where_the_main_thread_may);
+	tcase_add_test(tc, who_does_not_run_is_not_held);
 	tcase_add_test(tc, pause_in_a_commit_that_lasts);
 	tcase_add_test(tc, end_in_a_commit_that_lasts);
 	tcase_add_test(tc, former_rules_go_last);
