@@ -1,20 +1,16 @@
 #include "nft/ipt_cleanup.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <string.h>
 
 #include "nft/ipt_held.h"
 #include "nft/ipt_rules.h"
 #include "nft/kubechains.h"
-#include "nft/socket.h"
 #include "nft/xtnft.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
-
-#define TRIES	20	/* when others commit meanwhile */
 
 static void count(const struct dp_ipt_held *held, struct dp_ipt_leftover *ret, int f)
 {
@@ -74,42 +70,18 @@ static bool is_ours_and_goes(const char *chain)
 	return is_ours(chain) && strcmp(chain, DP_IPT_RESIDUAL) != 0;
 }
 
-static int remove_once(struct mnl_socket *nl, enum kp_family f, bool (*goes)(const char *chain), struct kp_err *err)
+struct going {
+	bool (*goes)(const char *chain);
+};
+
+static void remove_going(void *arg, const char *save, struct kp_buf *removal)
 {
-	struct kp_buf save = { 0 }, text = { 0 };
-	uint32_t generation;
-	int r = dp_xtnft_save(nl, f, &save, &generation);
-
-	if (r < 0)
-		kp_err_set(err, r, "%s: list the rules of iptables-nft: %s", kp_family_names[f], strerror(-r));
-	else
-		dp_chain_removal(save.data, goes, &text);
-	if (text.len)
-		r = dp_xtnft_restore(nl, f, text.data, generation, err);
-	kp_buf_release(&save);
-	kp_buf_release(&text);
-	return r;
-}
-
-static int remove_by_netlink(enum kp_family f, bool (*goes)(const char *chain), struct kp_err *err)
-{
-	int r = -ERESTART;
-
-	for (int i = 0; i < TRIES && (r == -ERESTART || r == -EINTR); i++) {
-		struct mnl_socket *nl = NULL;
-
-		r = dp_socket_open(&nl, err);
-		if (r < 0)
-			return r;
-		r = remove_once(nl, f, goes, err);
-		mnl_socket_close(nl);
-	}
-	return r;
+	dp_chain_removal(save, ((const struct going *)arg)->goes, removal);
 }
 
 static int clean(const struct dp_ipt_leftover *l, enum kp_family f, bool keep, struct kp_err *err)
 {
-	bool (*goes)(const char *chain) = keep ? is_ours_and_goes : is_ours;
+	struct going going = { keep ? is_ours_and_goes : is_ours };
 	struct kp_buf save = { 0 }, text = { 0 };
 	bool by_netlink;
 	unsigned line;
@@ -124,11 +96,11 @@ static int clean(const struct dp_ipt_leftover *l, enum kp_family f, bool keep, s
 	if (by_netlink)
 		r = 0;
 	else if (r == 0)
-		dp_chain_removal(save.data, goes, &text);
+		dp_chain_removal(save.data, going.goes, &text);
 	if (r == 0 && text.len)
 		r = dp_ipt_tools_restore(&l->tools, f, &text, &line, err);
 	if (r == 0 && by_netlink)
-		r = remove_by_netlink(f, goes, err);
+		r = dp_xtnft_edit(f, remove_going, &going, err);
 	kp_buf_release(&save);
 	kp_buf_release(&text);
 	if (r == 0 && f == KP_IPV4 && l->localnet)	/* who else wants it cannot be known */

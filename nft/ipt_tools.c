@@ -17,7 +17,6 @@
 
 #define DEADLINE_MS	60000
 #define BYTES_PER_MS	100	/* more for a large input: 15 MB, 10,000 Services, have three minutes */
-#define TRIES		20	/* to list rules while others commit */
 
 const char *const dp_ipt_variant_names[DP_IPT_N_VARIANTS] = { "nft", "legacy", "" };
 static const char *const programs[KP_N_FAMILIES] = { "iptables", "ip6tables" };
@@ -165,23 +164,13 @@ int dp_ipt_tools_check(const struct dp_ipt_tools *t, enum kp_family f, struct kp
 	return r;
 }
 
-/* Again when somebody committed meanwhile. */
-static int save_by_netlink(enum kp_family f, struct kp_buf *ret, struct kp_err *err)
+static void copy(void *arg, const char *save, struct kp_buf *removal)
 {
-	int r = -EINTR;
+	struct kp_buf *text = arg;
 
-	for (int i = 0; i < TRIES && r == -EINTR; i++) {
-		struct mnl_socket *nl = NULL;
-		uint32_t generation;
-
-		kp_buf_release(ret);
-		r = dp_socket_open(&nl, err);
-		if (r < 0)
-			return r;
-		r = dp_xtnft_save(nl, f, ret, &generation);
-		mnl_socket_close(nl);
-	}
-	return r < 0 ? kp_err_set(err, r, "list the rules of iptables-nft: %s", strerror(-r)) : 0;
+	(void)removal;
+	kp_buf_release(text);
+	kp_buf_puts(text, save);
 }
 
 int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_ipt_held **ret, struct kp_err *err)
@@ -190,7 +179,7 @@ int dp_ipt_tools_held(const struct dp_ipt_tools *t, enum kp_family f, struct dp_
 	int r = dp_ipt_tools_save(t, f, &text, err);
 
 	if (r == -EUCLEAN)
-		r = save_by_netlink(f, &text, err);
+		r = dp_xtnft_edit(f, copy, &text, err);
 	if (r == 0)
 		*ret = dp_ipt_held_parse(text.data);
 	kp_buf_release(&text);

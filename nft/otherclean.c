@@ -16,8 +16,6 @@
 #include "proxy/base/buf.h"
 #include "proxy/base/err.h"
 
-#define TRIES 20
-
 static void __attribute__((format(printf, 2, 3))) step(const struct dp_otherclean *how, const char *fmt, ...)
 {
 	char text[256];
@@ -65,43 +63,27 @@ static void say_chains(const struct dp_otherclean *how, enum dp_xt xt, enum kp_f
 	say_lines(how, removal);
 }
 
-static int clean_nft_once(struct mnl_socket *nl, const struct dp_otherclean *how, enum kp_family f, bool *said,
-			  struct kp_err *err)
-{
-	struct kp_buf save = { 0 }, removal = { 0 };
-	uint32_t generation;
-	int r = dp_xtnft_save(nl, f, &save, &generation);
+struct nft_job {
+	const struct dp_otherclean *how;
+	enum kp_family f;
+	bool said;
+};
 
-	if (r < 0)
-		kp_err_set(err, r, "%s: list %s rules: %s", kp_family_names[f], dp_xt_names[DP_XT_NFT], strerror(-r));
-	else
-		dp_kube_removal(save.data, &removal);
-	if (removal.len && !*said)
-		say_chains(how, DP_XT_NFT, f, removal.data);
-	*said |= removal.len > 0;
-	if (removal.len && !how->dry_run)
-		r = dp_xtnft_restore(nl, f, removal.data, generation, err);
-	kp_buf_release(&save);
-	kp_buf_release(&removal);
-	return r;
+static void remove_from_nft(void *arg, const char *save, struct kp_buf *removal)
+{
+	struct nft_job *job = arg;
+
+	dp_kube_removal(save, removal);
+	if (removal->len && !job->said)
+		say_chains(job->how, DP_XT_NFT, job->f, removal->data);
+	job->said |= removal->len > 0;
+	if (job->how->dry_run)
+		kp_buf_release(removal);
 }
 
-/* Again when somebody else committed meanwhile. */
 static int clean_nft(const struct dp_otherclean *how, enum kp_family f, struct kp_err *err)
 {
-	bool said = false;
-	int r = -ERESTART;
-
-	for (int i = 0; i < TRIES && (r == -ERESTART || r == -EINTR); i++) {
-		struct mnl_socket *nl = NULL;
-
-		r = dp_socket_open(&nl, err);
-		if (r < 0)
-			return r;
-		r = clean_nft_once(nl, how, f, &said, err);
-		mnl_socket_close(nl);
-	}
-	return r;
+	return dp_xtnft_edit(f, remove_from_nft, &(struct nft_job){ how, f, false }, err);
 }
 
 static int clean_legacy(const struct dp_otherclean *how, enum kp_family f, struct kp_err *err)

@@ -12,10 +12,13 @@
 #include "nft/ask.h"
 #include "nft/attr.h"
 #include "nft/held.h"
+#include "nft/socket.h"
 #include "nft/txn.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/cleanup.h"
 #include "proxy/base/err.h"
+
+#define TRIES	20	/* when others commit meanwhile */
 
 static const char *const tables[] = { "nat", "filter", "mangle" };
 
@@ -99,7 +102,7 @@ static int save_table(struct mnl_socket *nl, enum kp_family f, struct save *s)
 	return r;
 }
 
-int dp_xtnft_save(struct mnl_socket *nl, enum kp_family f, struct kp_buf *out, uint32_t *ret_generation)
+static int save(struct mnl_socket *nl, enum kp_family f, struct kp_buf *out, uint32_t *ret_generation)
 {
 	int r = dp_genid(nl, ret_generation, NULL);
 
@@ -111,7 +114,7 @@ int dp_xtnft_save(struct mnl_socket *nl, enum kp_family f, struct kp_buf *out, u
 	return r;
 }
 
-/* --- restoring --- */
+/* --- changing --- */
 
 static void flush_chain(struct dp_txn *txn, const char *table, const char *chain)
 {
@@ -159,7 +162,7 @@ static void add_line(struct dp_txn *txn, char table[64], const char *text, size_
 		delete_chain(txn, table, chain);
 }
 
-int dp_xtnft_restore(struct mnl_socket *nl, enum kp_family f, const char *removal, uint32_t generation, struct kp_err *err)
+static int restore(struct mnl_socket *nl, enum kp_family f, const char *removal, uint32_t generation, struct kp_err *err)
 {
 	struct dp_txn *txn = dp_txn_new(f, "");
 	struct dp_txn_report rep;
@@ -173,5 +176,38 @@ int dp_xtnft_restore(struct mnl_socket *nl, enum kp_family f, const char *remova
 		kp_err_set(err, r, "%s: %s", kp_family_names[f], rep.message);
 	dp_txn_report_release(&rep);
 	dp_txn_free(txn);
+	return r;
+}
+
+static int edit_once(struct mnl_socket *nl, enum kp_family f, dp_xtnft_fn *fn, void *arg, struct kp_err *err)
+{
+	struct kp_buf text = { 0 }, removal = { 0 };
+	uint32_t generation;
+	int r = save(nl, f, &text, &generation);
+
+	if (r < 0)
+		kp_err_set(err, r, "%s: list the rules of iptables-nft: %s", kp_family_names[f], strerror(-r));
+	else
+		fn(arg, text.data, &removal);
+	if (removal.len)
+		r = restore(nl, f, removal.data, generation, err);
+	kp_buf_release(&text);
+	kp_buf_release(&removal);
+	return r;
+}
+
+int dp_xtnft_edit(enum kp_family f, dp_xtnft_fn *fn, void *arg, struct kp_err *err)
+{
+	int r = -ERESTART;
+
+	for (int i = 0; i < TRIES && (r == -ERESTART || r == -EINTR); i++) {
+		struct mnl_socket *nl = NULL;
+
+		r = dp_socket_open(&nl, err);
+		if (r < 0)
+			return r;
+		r = edit_once(nl, f, fn, arg, err);
+		mnl_socket_close(nl);
+	}
 	return r;
 }
